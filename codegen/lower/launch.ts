@@ -1,0 +1,18 @@
+/** What lowering an operation of the graph gives: kernels to launch, in order, with what each argument is bound to. */
+import type { Size } from "../../src/kernel.ts";
+import type { ValueId } from "../../src/graph.ts";
+import type { PlanTable } from "../../runtime/plan.ts";
+
+/** A buffer argument: a value of the graph, or a table that the host computes. */
+export type Binding =
+  { readonly value: ValueId; readonly layout?: "rows" | "panels" } | { readonly table: PlanTable };
+
+export type Launch<K> = {
+  readonly title: string;
+  readonly kernel: K;
+  /** By buffer name of the kernel. */
+  readonly bind: { readonly [buffer: string]: Binding };
+  /** By scalar name of the kernel. */
+  readonly scalars: { readonly [name: string]: Size };
+  readonly grid: Size;
+};

@@ -1,0 +1,112 @@
+/**
+ * The graph of a program: SSA over about a dozen operations. Every value is a dtype and a shape; a shape holds numbers
+ * and at most the symbols N (tokens per sequence) and B (batch). Weights carry their checkpoint names.
+ */
+import type { AttentionSpec } from "./spec.ts";
+
+export type Dim = number | "N" | "B";
+/** A value by its position of definition: inputs, weights and node outputs share one namespace of ids. */
+export type ValueId = string;
+export type Value = {
+  readonly id: ValueId;
+  readonly dtype: "f32" | "i32";
+  readonly shape: readonly Dim[];
+};
+
+export type Activation = "gelu" | "relu" | "swish";
+
+/**
+ * Node kinds and their meanings (x [B, N, E] unless said):
+ * - embed: out[b, n] = weight[tokens[b, n]] · scale
+ * - position: out[b, n] = x[b, n] + weight[n + 2] (fairseq's learned positions start at row 2)
+ * - norm: layer norm over the last axis with weight, bias, eps
+ * - linear: out = x Wᵀ + bias; optionally act(·), then + alpha · residual (the last two are filled in by `codegen/fuse`)
+ * - activate: gelu (exact erf), relu or swish
+ * - add: out = x + alpha · residual
+ * - xpos: rotates the pairs (2i, 2i+1) of each head of x [B, N, heads·headDim] by the angle n · 10000^(−2i/headDim) and
+ *   multiplies by ζ_i^(sign · (n mod block) / base), ζ_i = (2i + 0.4 D) / (1.4 D). With `attention.decay` of the same base and
+ *   block the product q·k equals torchscale's XPOS at every length, and no factor leaves ±ζ^(block/base): nothing overflows.
+ * - attention: q [B, N, heads·headDim], k, v [B, N, kvHeads·headDim] → out like q, lse [B, heads, N] (natural log of the
+ *   union sum, −∞ where no branch covers a row). With `decay`, dimension pair i of q_m·k_n is multiplied by
+ *   ζ_i^((⌊m/block⌋ − ⌊n/block⌋) · block / base), m and n the token positions of query and key.
+ */
+export type Node =
+  | {
+      readonly op: "embed";
+      readonly out: ValueId;
+      readonly tokens: ValueId;
+      readonly weight: ValueId;
+      readonly scale: number;
+    }
+  | { readonly op: "position"; readonly out: ValueId; readonly x: ValueId; readonly weight: ValueId }
+  | {
+      readonly op: "norm";
+      readonly out: ValueId;
+      readonly x: ValueId;
+      readonly weight: ValueId;
+      readonly bias: ValueId;
+      readonly eps: number;
+    }
+  | {
+      readonly op: "linear";
+      readonly out: ValueId;
+      readonly x: ValueId;
+      readonly weight: ValueId;
+      readonly bias?: ValueId;
+      readonly activation?: Activation;
+      readonly residual?: { readonly x: ValueId; readonly alpha: number };
+    }
+  | { readonly op: "activate"; readonly out: ValueId; readonly x: ValueId; readonly activation: Activation }
+  | {
+      readonly op: "add";
+      readonly out: ValueId;
+      readonly x: ValueId;
+      readonly residual: ValueId;
+      readonly alpha: number;
+    }
+  | {
+      readonly op: "xpos";
+      readonly out: ValueId;
+      readonly x: ValueId;
+      readonly heads: number;
+      readonly headDim: number;
+      readonly base: number;
+      readonly block: number;
+      readonly sign: 1 | -1;
+    }
+  | {
+      readonly op: "attention";
+      readonly out: ValueId;
+      readonly lse: ValueId;
+      readonly q: ValueId;
+      readonly k: ValueId;
+      readonly v: ValueId;
+      readonly spec: AttentionSpec;
+      readonly decay?: { readonly base: number; readonly block: number };
+    };
+export type GraphOp = Node["op"];
+
+export type Weight = Value & {
+  /** Name in a torchscale checkpoint. */
+  readonly name: string;
+  readonly shape: readonly number[];
+};
+
+export type Graph = {
+  readonly name: string;
+  readonly inputs: readonly (Value & { readonly name: string })[];
+  readonly weights: readonly Weight[];
+  /** Other names under which a checkpoint may carry the same tensor (tied heads): alias → name of the weight used. */
+  readonly aliases: readonly { readonly alias: string; readonly of: string }[];
+  /** Buffers of a checkpoint that are known and not needed (`xpos.scale`): accepted, with their shapes checked. */
+  readonly ignored: readonly { readonly name: string; readonly shape: readonly number[] }[];
+  readonly values: readonly Value[];
+  /** In order of execution; every argument is defined before it is used. */
+  readonly nodes: readonly Node[];
+  /** Named results: `logits` or `out`, `lse`, … `hidden` lists embedding output and each layer's output. */
+  readonly outputs: readonly { readonly name: string; readonly value: ValueId }[];
+  readonly hidden: readonly ValueId[];
+};
+
+/** Tokens per block of xPos' local scale: ζ^(block/base) stays within 2^±15 for the usual base 512. */
+export const XPOS_BLOCK = 4096;
