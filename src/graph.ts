@@ -108,5 +108,8 @@ export type Graph = {
   readonly hidden: readonly ValueId[];
 };
 
-/** Tokens per block of xPos' local scale: ζ^(block/base) stays within 2^±15 for the usual base 512. */
-export const XPOS_BLOCK = 4096;
+/**
+ * Tokens per block of xPos' local scale: the largest power of two ≤ 32·base. As ζ ≥ 0.4/1.4, a key is scaled by at most
+ * ζ^−32 = 2.6e17: far inside f32, while the product of a visible causal pair stays ≤ 1. Storage in f16 will need smaller blocks.
+ */
+export const xposBlock = (base: number): number => 2 ** Math.max(0, Math.floor(Math.log2(32 * base)));

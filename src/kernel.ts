@@ -23,18 +23,9 @@ export type Scalar = "f32" | "i32" | "bool";
 export type Vector = "f32x4" | "i32x4" | "boolx4";
 export type Type = Scalar | Vector;
 
-/** Storage types of buffers; loads widen to f32, stores round to nearest even. */
-export type Dtype = "f32" | "f16" | "bf16" | "i32";
-
-/** A non-negative integer as a formula of N (tokens per sequence) and B (batch), written as data so that a Plan stays JSON. */
-export type Size =
-  | number
-  | "N"
-  | "B"
-  | {
-      readonly op: "add" | "sub" | "mul" | "ceilDiv" | "floorDiv" | "min" | "max";
-      readonly args: readonly [Size, Size];
-    };
+// Storage types of buffers: loads widen to f32, stores round to nearest even. Formulas of N and B stay data.
+export type { Dtype, Size } from "../runtime/plan.ts";
+import type { Dtype } from "../runtime/plan.ts";
 
 /**
  * Operations, each a row in every target's table. Lane-wise on vectors unless said.
