@@ -1,0 +1,19 @@
+/** torchscale's own outputs through the interpreter, on every legal schedule. */
+import { describe, expect, it } from "vitest";
+import { compare } from "../../src/tolerance.ts";
+import { attentionCases } from "../golden.ts";
+import { runInterpreted, scheduleFor } from "./run.ts";
+
+const cases = await attentionCases();
+
+describe.each(cases)("$id", (c) => {
+  it.each(["branch", "class", "dense"] as const)("interpreted, %s", (kind) => {
+    const schedule = scheduleFor(c.spec, { kind, rows: 16, keys: 16 }, c.N);
+    if (schedule === null) return;
+    const { out, lse } = runInterpreted(c.spec, schedule, c, c);
+    const o = compare(out, c.out, { dtype: "f32", terms: c.N });
+    const l = compare(lse, c.lseUnion, { dtype: "f32", terms: c.N, atLeast: 1 });
+    expect(o, `out ${JSON.stringify(o)}`).toMatchObject({ ok: true });
+    expect(l, `lse ${JSON.stringify(l)}`).toMatchObject({ ok: true });
+  });
+});

@@ -1,0 +1,74 @@
+/** Random specs and ragged lengths: every legal schedule on the interpreter equals the f64 reference. */
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { attention } from "../../src/reference.ts";
+import { scheduleKinds } from "../../src/schedule.ts";
+import { compare } from "../../src/tolerance.ts";
+import { randomSpec } from "../schedule/specs.ts";
+import { randomInputs, runInterpreted, scheduleFor, type Inputs } from "./run.ts";
+
+const f64 = ({ q, k, v }: Inputs) => ({ q: Float64Array.from(q), k: Float64Array.from(k), v: Float64Array.from(v) });
+const nearTileEdges = fc.constantFrom(1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65);
+
+describe("every legal schedule equals the reference", () => {
+  it("on the interpreter", () => {
+    const ran = new Map<string, number>();
+    let worst = 0;
+    fc.assert(
+      fc.property(
+        randomSpec(),
+        fc.oneof(nearTileEdges, fc.integer({ min: 1, max: 130 })),
+        fc.integer({ min: 1, max: 2 }),
+        fc.constantFrom(4, 8, 16),
+        fc.constantFrom(8, 16),
+        fc.integer({ min: 1, max: 1e6 }),
+        (spec, N, B, rows, keys, seed) => {
+          const inputs = randomInputs(spec, N, B, seed);
+          const expected = attention(spec, { ...f64(inputs), N, B });
+          for (const kind of scheduleKinds) {
+            const schedule = scheduleFor(spec, { kind, rows, keys }, N);
+            if (schedule === null) continue;
+            ran.set(kind, (ran.get(kind) ?? 0) + 1);
+            const actual = runInterpreted(spec, schedule, inputs, { N, B });
+            const out = compare(actual.out, expected.out, { dtype: "f32", terms: N, atLeast: 1 });
+            const lse = compare(actual.lse, expected.lse, { dtype: "f32", terms: N, atLeast: 1 });
+            worst = Math.max(worst, out.worst / out.scale, lse.worst / lse.scale);
+            expect(out, `${kind} out`).toMatchObject({ ok: true });
+            expect(lse, `${kind} lse`).toMatchObject({ ok: true });
+          }
+        },
+      ),
+      { numRuns: 150 },
+    );
+    console.log(`interpreter: ${JSON.stringify([...ran])}, worst ${worst.toExponential(1)} of scale`);
+    expect(ran.get("branch")).toBeGreaterThan(100);
+    expect(ran.get("class")).toBeGreaterThan(40);
+  });
+
+  it("with xPos' decay between blocks, causal (a future key may grow without bound)", () => {
+    let ran = 0;
+    fc.assert(
+      fc.property(
+        randomSpec({ headDims: [4, 6, 16] }).map((spec) => ({ ...spec, causal: true })),
+        fc.integer({ min: 1, max: 100 }),
+        fc.constantFrom(4, 8, 32),
+        fc.constantFrom(16, 64),
+        fc.integer({ min: 1, max: 1e6 }),
+        (spec, N, block, base, seed) => {
+          const inputs = randomInputs(spec, N, 1, seed);
+          const expected = attention(spec, { ...f64(inputs), N, B: 1, decay: { base, block } });
+          for (const kind of scheduleKinds) {
+            const schedule = scheduleFor(spec, { kind, rows: 8, keys: 8 }, N);
+            if (schedule === null) continue;
+            ran += 1;
+            const actual = runInterpreted(spec, schedule, inputs, { N, B: 1 }, undefined, { base, block });
+            expect(compare(actual.out, expected.out, { dtype: "f32", terms: N, atLeast: 1 })).toMatchObject({ ok: true });
+            expect(compare(actual.lse, expected.lse, { dtype: "f32", terms: N, atLeast: 1 })).toMatchObject({ ok: true });
+          }
+        },
+      ),
+      { numRuns: 60 },
+    );
+    expect(ran).toBeGreaterThan(60);
+  });
+});
