@@ -69,8 +69,8 @@ export type PlanWeight = {
 };
 
 /**
- * Host-made tables. `xpos`: [N, headDim] of (cos, sin) pairs: at row n, pair i the angle fl32(n · fl32(10000^(−2i/headDim)))
- * and both multiplied by ζ_i^(sign·(n mod block)/base), computed in f64.
+ * Host-made tables. `xpos`: [N, headDim] of (cos, sin) pairs: at row n, pair i has the angle n · 10000^(−2i/headDim) with
+ * torch's f32 roundings (`xposFrequencies` in runtime/tables.ts) and both multiplied by ζ_i^(sign·(n mod block)/base), computed in f64.
  */
 export type PlanTable = {
   readonly kind: "xpos";
@@ -123,7 +123,12 @@ export type Plan = {
   readonly weights: readonly PlanWeight[];
   readonly tables: readonly PlanTable[];
   /** Checkpoint names accepted besides the weights: tied names and unused buffers, with their shapes. */
-  readonly accepts: readonly { readonly name: string; readonly shape: readonly number[] }[];
+  readonly accepts: readonly {
+    readonly name: string;
+    readonly shape: readonly number[];
+    /** A tied name: must hold the same numbers as this weight. */
+    readonly sameAs?: string;
+  }[];
   readonly kernels: readonly PlanKernel[];
   readonly variants: readonly PlanVariant[];
 };

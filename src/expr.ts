@@ -170,6 +170,7 @@ export const max = <L = never>(a: Expr<L>, b: Expr<L>): Expr<L> => binary("max",
 export const neg = <L = never>(a: Expr<L>): Expr<L> => op("neg", [a]);
 export const sqrt = <L = never>(a: Expr<L>): Expr<L> => op("sqrt", [a]);
 export const abs = <L = never>(a: Expr<L>): Expr<L> => op("abs", [a]);
+export const floor = <L = never>(a: Expr<L>): Expr<L> => op("floor", [a]);
 export const exp2 = <L = never>(a: Expr<L>): Expr<L> => op("exp2", [a]);
 export const log2 = <L = never>(a: Expr<L>): Expr<L> => op("log2", [a]);
 export const madd = <L = never>(a: Expr<L>, b: Expr<L>, c: Expr<L>): Expr<L> => op("madd", [a, b, c]);

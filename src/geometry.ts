@@ -57,11 +57,13 @@ export const misaligned = (spec: AttentionShape): boolean =>
 
 /** Segments longer than any sequence stand for `all` in i32 arithmetic; lengths stay below this. */
 export const ALL = 0x3fffffff;
-export const segmentOf = (segment: number): number => (Number.isFinite(segment) ? Math.min(segment, ALL) : ALL);
+export const segmentOf = (segment: number): number =>
+  Number.isFinite(segment) ? Math.min(segment, ALL) : ALL;
 
 const ceilDiv = <T, C>(I: Integers<T, C>, a: T, b: T): T => I.div(I.add(a, I.sub(b, I.of(1))), b);
 /** Terms m ≥ 0 with m·step < extent, for any extent. */
-const termsBelow = <T, C>(I: Integers<T, C>, extent: T, step: T): T => ceilDiv(I, I.max(extent, I.of(0)), step);
+const termsBelow = <T, C>(I: Integers<T, C>, extent: T, step: T): T =>
+  ceilDiv(I, I.max(extent, I.of(0)), step);
 
 export type BranchTile<T> = {
   readonly batch: T;
@@ -86,7 +88,14 @@ export type BranchTile<T> = {
 export function branchTile<T, C>(
   I: Integers<T, C>,
   spec: AttentionShape,
-  at: { readonly group: T; readonly N: T; readonly branch: T; readonly segment: T; readonly dilation: T; readonly rows: number },
+  at: {
+    readonly group: T;
+    readonly N: T;
+    readonly branch: T;
+    readonly segment: T;
+    readonly dilation: T;
+    readonly rows: number;
+  },
 ): BranchTile<T> {
   const { N, dilation } = at;
   const g = I.share("g", I.min(at.segment, N));
@@ -114,7 +123,19 @@ export function branchTile<T, C>(
   const rows = I.share("rows", clamp(outputs));
   const queries = moved ? I.share("queries", clamp(real)) : rows;
   const keys = spec.causal ? I.min(real, I.add(slot, rows)) : real;
-  return { batch, head, slot, dilation, queryStart, rowStart, rows, queries, real, keys: I.share("keys", keys), slots };
+  return {
+    batch,
+    head,
+    slot,
+    dilation,
+    queryStart,
+    rowStart,
+    rows,
+    queries,
+    real,
+    keys: I.share("keys", keys),
+    slots,
+  };
 }
 
 /** Padded slots of its segment that the query in row `i` of the tile sees as keys of score 0 (padding `zero`). */
@@ -160,7 +181,9 @@ export function classShape(spec: AttentionShape): ClassShape {
     order,
     lattice,
     cell,
-    cuts: branches.flatMap((b, p) => (segmentOf(b.segment) % cell !== 0 && segmentOf(b.segment) < ALL ? [p] : [])),
+    cuts: branches.flatMap((b, p) =>
+      segmentOf(b.segment) % cell !== 0 && segmentOf(b.segment) < ALL ? [p] : [],
+    ),
     parents: branches.map((b, p) =>
       branches.flatMap((c, earlier) => (earlier < p && b.dilation % c.dilation === 0 ? [earlier] : [])),
     ),
@@ -339,7 +362,8 @@ export function foldInto<T, C>(
   if (!parents.includes(p)) return null;
   const [own, other] = [tile.passes[p], tile.passes[child]];
   const [branch, childBranch] = [spec.branches[shape.order[p] ?? 0], spec.branches[shape.order[child] ?? 0]];
-  if (own === undefined || other === undefined || branch === undefined || childBranch === undefined) return null;
+  if (own === undefined || other === undefined || branch === undefined || childBranch === undefined)
+    return null;
   const r = I.of(branch.dilation);
   const base = I.add(own.start, own.offset);
   const slotOf = (position: T): T => termsBelow(I, I.sub(position, base), r);

@@ -5,14 +5,26 @@
  */
 import { sizeOf, type Size } from "../runtime/plan.ts";
 import { branchTile, classShape, classTile, numbers, passKeys, segmentOf } from "./geometry.ts";
-import { attentionSharedBytes, legal, type Limits, type Schedule, type ScheduleChoice, type ScheduleKind } from "./schedule.ts";
+import {
+  attentionSharedBytes,
+  legal,
+  type Limits,
+  type Schedule,
+  type ScheduleChoice,
+  type ScheduleKind,
+} from "./schedule.ts";
 import type { AttentionShape, AttentionSpec } from "./spec.ts";
 
 const size = (op: Exclude<Size, number | string>["op"], a: Size, b: Size): Size => ({ op, args: [a, b] });
-const product = (...sizes: readonly Size[]): Size => sizes.reduce((a, b) => (a === 1 ? b : b === 1 ? a : size("mul", a, b)), 1);
+const product = (...sizes: readonly Size[]): Size =>
+  sizes.reduce((a, b) => (a === 1 ? b : b === 1 ? a : size("mul", a, b)), 1);
 
 /** Groups of one launch as a formula of N and B; `branch` is the branch of a `branch` schedule's launch. */
-export function gridSize(spec: AttentionShape, schedule: Pick<ScheduleChoice, "kind" | "rows">, branch: number): Size {
+export function gridSize(
+  spec: AttentionShape,
+  schedule: Pick<ScheduleChoice, "kind" | "rows">,
+  branch: number,
+): Size {
   if (schedule.kind === "class") {
     const shape = classShape(spec);
     const cell = size("min", shape.cell, "N");
@@ -99,7 +111,10 @@ const SAMPLES = 160;
 const GOLDEN = (Math.sqrt(5) - 1) / 2;
 
 /** Mean of `of` over 0 … count−1: exact for few, otherwise over golden-ratio samples, which no period of the geometry can alias. */
-function meanOver(count: number, of: (index: number) => { keyTiles: number; rows: number }): { keyTiles: number; rows: number } {
+function meanOver(
+  count: number,
+  of: (index: number) => { keyTiles: number; rows: number },
+): { keyTiles: number; rows: number } {
   const samples = Math.min(count, SAMPLES);
   let [keyTiles, rows] = [0, 0];
   for (let i = 0; i < samples; i++) {
@@ -118,10 +133,17 @@ export function costOf(spec: AttentionShape, choice: ScheduleChoice, N: number, 
   const { rows, keys } = choice;
   const d = spec.headDim;
   const perKeyTile =
-    (2 * rows * keys * d) / figures.macs + (2 * keys * d) / figures.copies + (rows * keys) / figures.exps + figures.keyTile;
+    (2 * rows * keys * d) / figures.macs +
+    (2 * keys * d) / figures.copies +
+    (rows * keys) / figures.exps +
+    figures.keyTile;
   const perRowTile = (2 * rows * d) / figures.copies + figures.group;
   let [groups, launches, keyTiles, stateRows, ns] = [0, 0, 0, 0, 0];
-  const launch = (count: number, of: (group: number) => { keyTiles: number; rows: number }, state: number) => {
+  const launch = (
+    count: number,
+    of: (group: number) => { keyTiles: number; rows: number },
+    state: number,
+  ) => {
     const mean = meanOver(count, of);
     groups += count;
     launches += 1;
@@ -183,7 +205,9 @@ export function choose(spec: AttentionSpec, N: number, target: Target, wish: Wis
     .map(([rows, keys]) => [wish.rows ?? rows, wish.keys ?? keys] as const)
     .filter(([rows, keys], i, all) => all.findIndex((t) => t[0] === rows && t[1] === keys) === i);
   // Where no tile of the list fits (very wide heads), the smallest one the target can address does.
-  const fitting = sizes.filter(([rows, keys]) => attentionSharedBytes(spec, rows, keys) <= target.limits.sharedBytes);
+  const fitting = sizes.filter(
+    ([rows, keys]) => attentionSharedBytes(spec, rows, keys) <= target.limits.sharedBytes,
+  );
   const smallest = [wish.rows ?? target.limits.rowStep, wish.keys ?? target.limits.keyStep] as const;
   const candidates = kinds.map((kind): Candidate => {
     let best: Candidate | null = null;
@@ -195,16 +219,20 @@ export function choose(spec: AttentionSpec, N: number, target: Target, wish: Wis
         continue;
       }
       const cost = costOf(spec, verdict.schedule, N, target.figures);
-      if (best?.cost == null || cost.ns < best.cost.ns) best = { kind, schedule: verdict.schedule, why: "", cost };
+      if (best?.cost == null || cost.ns < best.cost.ns)
+        best = { kind, schedule: verdict.schedule, why: "", cost };
     }
     return best ?? { kind, schedule: null, why, cost: null };
   });
   const wanted = wish.kind === undefined ? candidates : candidates.filter((c) => c.kind === wish.kind);
   let chosen: Candidate | null = null;
   for (const c of wanted)
-    if (c.schedule !== null && c.cost !== null && (chosen?.cost == null || c.cost.ns < chosen.cost.ns)) chosen = c;
+    if (c.schedule !== null && c.cost !== null && (chosen?.cost == null || c.cost.ns < chosen.cost.ns))
+      chosen = c;
   if (chosen?.schedule == null)
-    throw new Error(`schedule '${wish.kind ?? "any"}' cannot compute attention '${spec.name}': ${wanted.map((c) => c.why).join("; ")}`);
+    throw new Error(
+      `schedule '${wish.kind ?? "any"}' cannot compute attention '${spec.name}': ${wanted.map((c) => c.why).join("; ")}`,
+    );
   return { chosen: chosen.schedule, candidates };
 }
 

@@ -24,7 +24,8 @@ export type Limits = {
   readonly keyStep: number;
 };
 
-export type Legality = { readonly ok: true; readonly schedule: Schedule } | { readonly ok: false; readonly why: string };
+export type Legality =
+  { readonly ok: true; readonly schedule: Schedule } | { readonly ok: false; readonly why: string };
 
 /** Bytes of the tiles Q, K, V, S, O and the row vectors of an attention kernel in f32. */
 export const attentionSharedBytes = (spec: AttentionShape, rows: number, keys: number): number => {
@@ -41,14 +42,23 @@ const MAX_PASSES = 16;
  * Whether a schedule may compute a Spec at length N (null: at every length) within the limits of a target.
  * The sentence of a refusal says what to do instead.
  */
-export function legal(spec: AttentionShape, choice: ScheduleChoice, limits: Limits, N: number | null): Legality {
+export function legal(
+  spec: AttentionShape,
+  choice: ScheduleChoice,
+  limits: Limits,
+  N: number | null,
+): Legality {
   const no = (why: string): Legality => ({ ok: false, why });
   const { kind, rows, keys } = choice;
-  if (rows <= 0 || rows % limits.rowStep !== 0) return no(`rows must be a positive multiple of ${limits.rowStep}, found ${rows}`);
-  if (keys <= 0 || keys % limits.keyStep !== 0) return no(`keys must be a positive multiple of ${limits.keyStep}, found ${keys}`);
+  if (rows <= 0 || rows % limits.rowStep !== 0)
+    return no(`rows must be a positive multiple of ${limits.rowStep}, found ${rows}`);
+  if (keys <= 0 || keys % limits.keyStep !== 0)
+    return no(`keys must be a positive multiple of ${limits.keyStep}, found ${keys}`);
   const bytes = attentionSharedBytes(spec, rows, keys);
   if (bytes > limits.sharedBytes)
-    return no(`tiles of ${rows} rows × ${keys} keys need ${bytes} bytes, the target has ${limits.sharedBytes}`);
+    return no(
+      `tiles of ${rows} rows × ${keys} keys need ${bytes} bytes, the target has ${limits.sharedBytes}`,
+    );
   switch (kind) {
     case "branch":
       break;
@@ -59,12 +69,20 @@ export function legal(spec: AttentionShape, choice: ScheduleChoice, limits: Limi
       break;
     }
     case "class": {
-      if (spec.combine === "mean") return no("'class' continues one softmax over all branches; 'combine mean' has one for each");
-      if (misaligned(spec) && (N === null || spec.branches.some((b) => b.segment % b.dilation !== 0 && b.segment < N)))
-        return no("with 'align ceil' a dilation that does not divide its segment moves rows, so branches no longer share queries");
+      if (spec.combine === "mean")
+        return no("'class' continues one softmax over all branches; 'combine mean' has one for each");
+      if (
+        misaligned(spec) &&
+        (N === null || spec.branches.some((b) => b.segment % b.dilation !== 0 && b.segment < N))
+      )
+        return no(
+          "with 'align ceil' a dilation that does not divide its segment moves rows, so branches no longer share queries",
+        );
       const { lattice } = classShape(spec);
-      if (lattice > MAX_LATTICE) return no(`the dilations' least common multiple ${lattice} exceeds ${MAX_LATTICE}`);
-      if (spec.branches.length > MAX_PASSES) return no(`${spec.branches.length} branches exceed ${MAX_PASSES} passes`);
+      if (lattice > MAX_LATTICE)
+        return no(`the dilations' least common multiple ${lattice} exceeds ${MAX_LATTICE}`);
+      if (spec.branches.length > MAX_PASSES)
+        return no(`${spec.branches.length} branches exceed ${MAX_PASSES} passes`);
       break;
     }
     case "annulus":

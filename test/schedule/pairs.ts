@@ -2,7 +2,17 @@
  * The attended pairs of a Spec and of a plan as multisets of integers: (head, output row, query, key) with its count, and
  * (head, output row) with the number of zero keys it sees. The Spec's side is written from semantics.md 1.1 and 1.2 alone.
  */
-import { branchPhantoms, branchTile, classShape, classTile, foldInto, numbers, passKeys, passPhantoms, segmentOf } from "../../src/geometry.ts";
+import {
+  branchPhantoms,
+  branchTile,
+  classShape,
+  classTile,
+  foldInto,
+  numbers,
+  passKeys,
+  passPhantoms,
+  segmentOf,
+} from "../../src/geometry.ts";
 import { gridOf } from "../../src/planner.ts";
 import type { AttentionSpec } from "../../src/spec.ts";
 
@@ -47,7 +57,14 @@ export function pairsOfBranch(spec: AttentionSpec, N: number, tileRows: number):
   spec.branches.forEach(({ segment, dilation }, branch) => {
     const groups = gridOf(spec, { kind: "branch", rows: tileRows }, branch, { N, B: 1 });
     for (let group = 0; group < groups; group++) {
-      const tile = branchTile(I, spec, { group, N, branch, segment: segmentOf(segment), dilation, rows: tileRows });
+      const tile = branchTile(I, spec, {
+        group,
+        N,
+        branch,
+        segment: segmentOf(segment),
+        dilation,
+        rows: tileRows,
+      });
       for (let i = 0; i < tile.rows; i++) {
         const slot = tile.slot + i;
         const row = tile.rowStart + slot * dilation;
@@ -62,7 +79,11 @@ export function pairsOfBranch(spec: AttentionSpec, N: number, tileRows: number):
   return { counts, rows: phantoms };
 }
 
-export function pairsOfClass(spec: AttentionSpec, N: number, tileRows: number): Pairs & { readonly written: Map<string, number> } {
+export function pairsOfClass(
+  spec: AttentionSpec,
+  N: number,
+  tileRows: number,
+): Pairs & { readonly written: Map<string, number> } {
   const counts = new Map<string, number>();
   const phantoms = new Map<string, number>();
   const written = new Map<string, number>();
@@ -96,7 +117,8 @@ export function pairsOfClass(spec: AttentionSpec, N: number, tileRows: number): 
         };
         for (let j = 0; j < keys.before; j++) absorb(j);
         for (let j = keys.after; j < keys.real; j++) absorb(j);
-        if (!spec.causal && spec.padding === "zero") bump(phantoms, `${tile.head} ${row}`, passPhantoms(I, spec, shape, tile, p, N));
+        if (!spec.causal && spec.padding === "zero")
+          bump(phantoms, `${tile.head} ${row}`, passPhantoms(I, spec, shape, tile, p, N));
       });
     }
   }

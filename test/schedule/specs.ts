@@ -23,7 +23,10 @@ export const randomSpec = (limits: SpecLimits = {}): fc.Arbitrary<AttentionSpec>
     .tuple(
       fc.oneof(
         { weight: 4, arbitrary: fc.integer({ min: 1, max: maxSegment }) },
-        { weight: 3, arbitrary: fc.constantFrom(8, 16, 32, 64, 12, 24, 48, 96).filter((w) => w <= maxSegment) },
+        {
+          weight: 3,
+          arbitrary: fc.constantFrom(8, 16, 32, 64, 12, 24, 48, 96).filter((w) => w <= maxSegment),
+        },
         { weight: 1, arbitrary: fc.constant(Infinity) },
       ),
       fc.oneof(fc.constantFrom(1, 1, 2, 4, 3, 6, 8), fc.integer({ min: 1, max: limits.maxDilation ?? 17 })),

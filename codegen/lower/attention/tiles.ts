@@ -24,6 +24,7 @@ import {
   type AnyExpr,
 } from "../../../src/expr.ts";
 import type { Node } from "../../../src/graph.ts";
+import { xposScale } from "../../../src/reference/xpos.ts";
 import type { Element, Expr, Rows, Stmt, Table, Tile } from "../../../src/kernel.ts";
 import type { Block } from "./integers.ts";
 import { absorb, LOG2E, map, mask } from "./state.ts";
@@ -82,11 +83,11 @@ export type Tokens = { readonly position: Expr; readonly step: Expr; readonly co
 export const decayTables = (node: AttentionNode): readonly Table[] => {
   const { decay, spec } = node;
   if (decay === undefined) return [];
-  const D = spec.headDim;
-  const values = Array.from({ length: D }, (_, j) => {
-    const zeta = (2 * Math.floor(j / 2) + 0.4 * D) / (1.4 * D);
-    return (Math.log2(zeta) * decay.block) / decay.base;
-  });
+  const zeta = xposScale(spec.headDim);
+  const values = Array.from(
+    { length: spec.headDim },
+    (_, j) => (Math.log2(zeta[Math.floor(j / 2)] ?? 1) * decay.block) / decay.base,
+  );
   return [{ name: DECAY, type: "f32", values }];
 };
 

@@ -1,0 +1,116 @@
+// out[M, cols] = x[M, depth] W^T + bias with W [cols, depth] packed beforehand into panels of 16 outputs, as a library would.
+#pragma once
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+#include "vector.hpp"
+
+namespace linear {
+
+constexpr int kRows = 6, kPanel = 16;
+constexpr int kDepth = 256;  // a panel of W is 16 KB here: half of L1
+constexpr int kBlock = 192;  // rows whose packed x (192 KB) stays in L2
+
+struct Problem {
+  std::int64_t rows = 0, depth = 0, cols = 0;
+  std::vector<float> x, w, bias, out;
+  Aligned panels;  // [depth block][panel][k][16]
+};
+
+inline void pack(Problem& P) {
+  const std::int64_t panels = (P.cols + kPanel - 1) / kPanel;
+  float* to = P.panels.need(panels * kPanel * P.depth);
+  for (std::int64_t k0 = 0; k0 < P.depth; k0 += kDepth) {
+    const std::int64_t deep = std::min<std::int64_t>(kDepth, P.depth - k0);
+    for (std::int64_t p = 0; p < panels; p++)
+      for (std::int64_t k = 0; k < deep; k++)
+        for (std::int64_t j = 0; j < kPanel; j++) {
+          const std::int64_t col = p * kPanel + j;
+          to[k0 * panels * kPanel + (p * deep + k) * kPanel + j] = col < P.cols ? P.w[col * P.depth + k0 + k] : 0.0f;
+        }
+  }
+}
+
+/// tile[6][16] += A[deep][6] B[deep][16]
+inline void kernel(const float* a, const float* b, std::int64_t deep, __m256 (&c)[kRows][2]) {
+#pragma GCC unroll 4
+  for (std::int64_t k = 0; k < deep; k++) {
+    const __m256 b0 = _mm256_load_ps(b + k * kPanel), b1 = _mm256_load_ps(b + k * kPanel + 8);
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; r++) {
+      const __m256 x = _mm256_broadcast_ss(a + k * kRows + r);
+      c[r][0] = _mm256_fmadd_ps(x, b0, c[r][0]);
+      c[r][1] = _mm256_fmadd_ps(x, b1, c[r][1]);
+    }
+  }
+}
+
+inline void rowBlock(Problem& P, std::int64_t from, std::int64_t to, Aligned& scratch) {
+  const std::int64_t panels = (P.cols + kPanel - 1) / kPanel, strips = (to - from + kRows - 1) / kRows;
+  float* const a = scratch.need(kBlock * kDepth);
+  for (std::int64_t k0 = 0; k0 < P.depth; k0 += kDepth) {
+    const std::int64_t deep = std::min<std::int64_t>(kDepth, P.depth - k0);
+    for (std::int64_t s = 0; s < strips; s++)
+      for (int r = 0; r < kRows; r++) {
+        const std::int64_t row = std::min(from + s * kRows + r, P.rows - 1);
+        const float* x = P.x.data() + row * P.depth + k0;
+        for (std::int64_t k = 0; k < deep; k++) a[(s * deep + k) * kRows + r] = x[k];
+      }
+    for (std::int64_t p = 0; p < panels; p++) {
+      const float* const panel = P.panels.get() + k0 * panels * kPanel + p * deep * kPanel;
+      for (std::int64_t s = 0; s < strips; s++) {
+        __m256 c[kRows][2];
+        alignas(32) float edge[kPanel];
+        const std::int64_t col = p * kPanel;
+        const bool whole = col + kPanel <= P.cols && from + s * kRows + kRows <= to;
+#pragma GCC unroll 6
+        for (int r = 0; r < kRows; r++) c[r][0] = c[r][1] = _mm256_setzero_ps();
+        // What this tile will add to, and its share of the next panel: neither is in L2 when W is large.
+        for (int r = 0; r < kRows; r++)
+          _mm_prefetch(P.out.data() + std::min(from + s * kRows + r, to - 1) * P.cols + col, _MM_HINT_T0);
+        for (std::int64_t i = deep * s / strips; i < deep * (s + 1) / strips; i++)
+          _mm_prefetch(panel + (deep + i) * kPanel, _MM_HINT_T1);
+        kernel(a + s * deep * kRows, panel, deep, c);
+        if (whole) {
+          const float* start = P.bias.data() + col;
+#pragma GCC unroll 6
+          for (int r = 0; r < kRows; r++) {
+            float* out = P.out.data() + (from + s * kRows + r) * P.cols + col;
+            const float* add = k0 == 0 ? start : out;
+            _mm256_storeu_ps(out, _mm256_add_ps(c[r][0], _mm256_loadu_ps(add)));
+            _mm256_storeu_ps(out + 8, _mm256_add_ps(c[r][1], _mm256_loadu_ps(add + 8)));
+          }
+        } else {
+          // Unrolled, so that c is only ever indexed by constants and stays in registers.
+#pragma GCC unroll 6
+          for (int r = 0; r < kRows; r++) {
+            if (from + s * kRows + r >= to) continue;
+            _mm256_store_ps(edge, c[r][0]);
+            _mm256_store_ps(edge + 8, c[r][1]);
+            float* out = P.out.data() + (from + s * kRows + r) * P.cols;
+            for (std::int64_t j = col; j < std::min(col + kPanel, P.cols); j++)
+              out[j] = edge[j - col] + (k0 == 0 ? P.bias[j] : out[j]);
+          }
+        }
+      }
+    }
+  }
+}
+
+inline void run(Problem& P, int threads, std::vector<Aligned>& scratch) {
+  if (int(scratch.size()) < threads) scratch.resize(threads);
+  std::atomic<std::int64_t> next{0};
+  auto work = [&](int t) {
+    for (std::int64_t from = next.fetch_add(kBlock); from < P.rows; from = next.fetch_add(kBlock))
+      rowBlock(P, from, std::min(from + kBlock, P.rows), scratch[t]);
+  };
+  std::vector<std::thread> others;
+  for (int t = 1; t < threads; t++) others.emplace_back(work, t);
+  work(0);
+  for (auto& t : others) t.join();
+}
+
+}  // namespace linear

@@ -1,0 +1,175 @@
+/** Spellings of `map` and `reduce` for one thread with vectors of four. */
+import type { Expr, Stmt, Tile } from "../../../src/kernel.ts";
+import { add, i32, let_, load, max, op, ref, set, store, var_ } from "../../../src/expr.ts";
+import type { Column, SimdSite } from "./layout.ts";
+import { clearPadding, columnAt, columnIndex, columnOffset, fail, lineBase, sum } from "./layout.ts";
+import { loop, vectors } from "./move.ts";
+import { lifter } from "./vector.ts";
+
+type Map_ = Extract<Tile, { readonly s: "map" }>;
+type Reduce = Extract<Tile, { readonly s: "reduce" }>;
+
+/** Vectors written out per round of a column loop: few of a long expression, more of a short one. */
+const unrollFor = (value: Expr | Map_["value"]): number => {
+  const seen = new Set<unknown>();
+  const visit = (e: Map_["value"]): void => {
+    if (seen.has(e)) return;
+    seen.add(e);
+    if (e.e === "op") e.args.forEach(visit);
+    if (e.e === "load") visit(e.index);
+  };
+  visit(value);
+  return seen.size > 24 ? 2 : seen.size > 8 ? 4 : 8;
+};
+
+export function map(tile: Map_, site: SimdSite): readonly Stmt[] {
+  const p = site.place(tile.tile);
+  const unroll = unrollFor(tile.value);
+  const line = site.fresh("i");
+  if (p.kind === "turned") return mapTurned(tile, site, unroll);
+  if (p.ld === 1) {
+    // A column vector is one line of lanes along its rows.
+    const lifted = lifter(site, tile.value, "row", i32(0));
+    const part = (lanes: 1 | 4) => (c: Column) => {
+      const out: Stmt[] = [];
+      const x = lifted.value(c, lanes, out);
+      return [...out, store(p.name, columnIndex(c), x)];
+    };
+    const body = [
+      ...vectors(site, Math.floor(p.rows / 4), unroll, part(4)),
+      ...tailOf(p.rows).flatMap(part(1)),
+    ];
+    return [...lifted.before, ...lifted.perLine, ...body, ...clearPadding(p, site.fresh)];
+  }
+  const base = site.fresh("line");
+  const lifted = lifter(site, tile.value, "col", ref(line));
+  const target = (c: Column) => sum(ref(base), columnOffset(p, c));
+  const vector = (c: Column) => {
+    const out: Stmt[] = [];
+    const x = lifted.value(c, 4, out);
+    return [...out, store(p.name, target(c), x)];
+  };
+  // Single elements are all computed before any is stored: `pick` may look at a neighbour.
+  const computed: Stmt[] = [];
+  const stored = tailOf(p.cols).map((c) => {
+    const name = site.fresh("x");
+    computed.push(let_(name, lifted.value(c, 1, computed)));
+    return store(p.name, target(c), ref(name, "f32"));
+  });
+  const columns = [...vectors(site, Math.floor(p.cols / 4), unroll, vector), ...computed, ...stored];
+  const body = [let_(base, lineBase(p, ref(line))), ...lifted.perLine, ...columns];
+  return [
+    ...lifted.before,
+    { s: "for", name: line, from: i32(0), to: i32(p.rows), step: 1, body },
+    ...clearPadding(p, site.fresh),
+  ];
+}
+
+/** Positions past the last whole vector of a line. */
+const tailOf = (length: number): readonly Column[] =>
+  Array.from({ length: length % 4 }, (_, j) => columnAt(length - (length % 4) + j));
+
+/**
+ * Lanes along the rows, column by column; where the value looks at the other column of a pair, both columns are
+ * computed before either is stored.
+ */
+function mapTurned(tile: Map_, site: SimdSite, unroll: number): readonly Stmt[] {
+  const p = site.place(tile.tile);
+  const together = picksOther(tile.value) && p.cols % 2 === 0 ? 2 : 1;
+  const line = site.fresh("j");
+  const columns = Array.from({ length: together }, (_, k) => sum(ref(line), i32(k)));
+  const lifted = columns.map((j) => lifter(site, tile.value, "row", j));
+  const part = (lanes: 1 | 4) => (c: Column) => {
+    const out: Stmt[] = [];
+    const stored = lifted.map((l, k) => {
+      const name = site.fresh("x");
+      out.push(let_(name, l.value(c, lanes, out)));
+      const column = columnOffset(p, { base: columns[k] ?? i32(0), plus: 0 });
+      return store(
+        p.name,
+        sum(lineBase(p, columnIndex(c)), column),
+        ref(name, lanes === 4 ? "f32x4" : "f32"),
+      );
+    });
+    return [...out, ...stored];
+  };
+  const body = [
+    ...vectors(site, Math.floor(p.rows / 4), unroll, part(4)),
+    ...tailOf(p.rows).flatMap(part(1)),
+  ];
+  const inner = [...lifted.flatMap((l) => l.perLine), ...body];
+  return [
+    ...lifted.flatMap((l) => l.before),
+    { s: "for", name: line, from: i32(0), to: i32(p.cols), step: together, body: inner },
+    ...clearPadding(p, site.fresh),
+  ];
+}
+
+function picksOther(value: Map_["value"]): boolean {
+  if (value.e === "at") return value.pick !== undefined;
+  if (value.e === "op") return value.args.some(picksOther);
+  return value.e === "load" && picksOther(value.index);
+}
+
+/** Independent accumulators of a reduction: enough to hide the latency of an addition. */
+const CHAINS = 4;
+
+export function reduce(tile: Reduce, site: SimdSite): readonly Stmt[] {
+  const from = site.place(tile.from);
+  const into = site.place(tile.into);
+  if (from.kind === "turned")
+    return fail(`'${tile.from}' lies transposed and cannot be reduced along its rows`);
+  const join = (a: Expr, b: Expr): Expr => (tile.op === "add" ? add(a, b) : max(a, b));
+  const foldLanes = (v: Expr): Expr => op(tile.op === "add" ? "sum" : "most", [v]);
+  const full = Math.floor(from.cols / 4);
+
+  const row = (i: Expr): readonly Stmt[] => {
+    const out: Stmt[] = [];
+    const bind = (hint: string, e: Expr): Expr => {
+      const name = site.fresh(hint);
+      out.push(let_(name, e));
+      return ref(name, e.type);
+    };
+    const line = bind("line", lineBase(from, i));
+    const cell = (c: Column, lanes: 1 | 4) =>
+      load(from.name, sum(line, columnOffset(from, c)), lanes === 4 ? "f32x4" : "f32");
+    const parts: Expr[] = [];
+    const chains = Math.min(CHAINS, full);
+    if (full > 0) {
+      const accs = Array.from({ length: chains }, (_, k) => {
+        const name = site.fresh("part");
+        out.push(var_(name, cell(columnAt(4 * k), 4)));
+        return ref(name, "f32x4");
+      });
+      // The first round is in the accumulators; the others go round by round.
+      const absorb = (c: Column, k: number): Stmt => {
+        const acc = accs[k % chains];
+        if (acc === undefined || acc.e !== "ref") return fail("an accumulator is missing");
+        return set(acc.name, join(acc, cell(c, 4)));
+      };
+      const rounds = full <= 16 ? 1 : Math.floor(full / chains);
+      if (rounds > 1)
+        out.push(
+          ...loop(site, "c", i32(4 * chains), i32(rounds * 4 * chains), 4 * chains, (c) =>
+            accs.map((_, k) => absorb({ base: c, plus: 4 * k }, k)),
+          ),
+        );
+      for (let v = rounds * chains; v < full; v++) out.push(absorb(columnAt(4 * v), v));
+      let level: readonly Expr[] = accs;
+      while (level.length > 1) {
+        const next: Expr[] = [];
+        for (let k = 0; k < level.length; k += 2) {
+          const [a, b] = [level[k], level[k + 1]];
+          if (a !== undefined) next.push(b === undefined ? a : join(a, b));
+        }
+        level = next;
+      }
+      if (level[0] !== undefined) parts.push(foldLanes(level[0]));
+    }
+    parts.push(...tailOf(from.cols).map((c) => cell(c, 1)));
+    const total = parts.reduce((a, b) => join(a, b));
+    const target = bind("to", sum(lineBase(into, i), columnOffset(into, columnAt(0))));
+    return [...out, store(into.name, target, join(load(into.name, target), total))];
+  };
+  return loop(site, "i", i32(0), i32(from.rows), 1, row);
+}

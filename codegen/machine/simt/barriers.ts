@@ -1,0 +1,84 @@
+/**
+ * Where barriers must stand. A tile statement becomes phases: runs of statements without a barrier, with what they do to
+ * memory that lanes share. Two accesses to one array need a barrier between them when one writes and another lane may
+ * meet the same element; the pass puts each barrier as late as it can stand, so that one serves as many pairs as
+ * possible, and follows loops until what an iteration leaves behind is known to its next one.
+ */
+import type { Stmt } from "../../../src/kernel.ts";
+
+/** `by` names the mapping of elements to lanes; accesses by the same mapping never meet across lanes, `ANY` meets all. */
+export type Access = { readonly array: string; readonly verb: "read" | "write"; readonly by: string };
+export const ANY = "any";
+
+export type Phase = {
+  readonly s: "phase";
+  readonly accesses: readonly Access[];
+  readonly body: readonly Stmt[];
+};
+
+/** Accesses since the last barrier, by their text. */
+type Pending = ReadonlyMap<string, Access>;
+
+const textOf = (a: Access): string => `${a.array} ${a.verb} ${a.by}`;
+const meets = (a: Access, b: Access): boolean =>
+  a.array === b.array && (a.verb === "write" || b.verb === "write") && (a.by !== b.by || a.by === ANY);
+const join = (a: Pending, b: Pending): Pending => new Map([...a, ...b]);
+
+const runsOnce = (s: Extract<Stmt<Phase>, { s: "for" }>): boolean =>
+  s.from.e === "const" && s.to.e === "const" && s.from.value < s.to.value;
+
+/** Replaces phases by their statements, with the barriers between them. Conditions and bounds around phases are uniform. */
+export function synchronise(body: readonly Stmt<Phase>[]): readonly Stmt[] {
+  return walk(body, new Map()).out;
+}
+
+function walk(
+  body: readonly Stmt<Phase>[],
+  before: Pending,
+): { readonly out: readonly Stmt[]; readonly after: Pending } {
+  const out: Stmt[] = [];
+  let pending = before;
+  for (const s of body) {
+    switch (s.s) {
+      case "phase": {
+        const open = [...pending.values()];
+        if (s.accesses.some((a) => open.some((b) => meets(a, b)))) {
+          out.push({ s: "barrier" });
+          pending = new Map();
+        }
+        pending = join(pending, new Map(s.accesses.map((a) => [textOf(a), a])));
+        out.push(...s.body);
+        break;
+      }
+      case "for": {
+        let entry = pending;
+        let inner = walk(s.body, entry);
+        for (;;) {
+          const again = join(entry, inner.after);
+          if (again.size === entry.size) break;
+          entry = again;
+          inner = walk(s.body, entry);
+        }
+        out.push({ ...s, body: inner.out });
+        pending = runsOnce(s) ? inner.after : join(pending, inner.after);
+        break;
+      }
+      case "if": {
+        const yes = walk(s.then, pending);
+        const no = walk(s.else ?? [], pending);
+        const { cond } = s;
+        const taken: Stmt = { s: "if", cond, then: yes.out };
+        out.push(s.else === undefined ? taken : { ...taken, else: no.out });
+        pending = join(yes.after, no.after);
+        break;
+      }
+      case "barrier":
+        out.push(s);
+        pending = new Map();
+        break;
+      default:
+        out.push(s);
+    }
+  }
+  return { out, after: pending };
+}

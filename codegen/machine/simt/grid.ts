@@ -1,0 +1,58 @@
+/**
+ * The lanes of a group as a grid of `down` × `across`. One mapping serves every tile: element (i, j) belongs to the lane
+ * (i mod down, ⌊j / 4⌋ mod across), so that lanes side by side read 16 bytes each of one row, and whatever a lane made
+ * it may read again without a barrier. Tiles of dot products (`singles`) give column j to lane j mod across instead:
+ * lanes side by side then read neighbouring rows of the transposed operand, which a pad of four elements spreads over
+ * all banks.
+ */
+import type { TileDecl, TileKernel } from "../../../src/kernel.ts";
+import { tilesIn } from "../../distribute.ts";
+
+export type Grid = { readonly lanes: number; readonly down: number; readonly across: number };
+export type Style = "quads" | "singles";
+
+export const ceil4 = (n: number): number => Math.ceil(n / 4) * 4;
+/** Rows of a tile that a lane holds. One row is held by all. */
+export const rowsPer = (g: Grid, rows: number): number => (rows === 1 ? 1 : Math.ceil(rows / g.down));
+/** Columns (`singles`) or vectors of four columns (`quads`) that a lane holds. */
+export const colsPer = (g: Grid, cols: number, style: Style): number =>
+  cols === 1 ? 1 : Math.ceil((style === "quads" ? cols / 4 : cols) / g.across);
+
+/**
+ * The grid on which a kernel's products, and after them its copies and maps, cost the fewest operations: a lane's block
+ * of an accumulator costs its area and, for each step of depth, the loads of its sides.
+ */
+export function gridFor(kernel: TileKernel, lanes: number): Grid {
+  const decls = new Map(kernel.tiles.map((t) => [t.name, t]));
+  const decl = (name: string): TileDecl => {
+    const found = decls.get(name);
+    if (found === undefined) throw new Error(`heddle: internal: simt: no tile '${name}' in '${kernel.name}'`);
+    return found;
+  };
+  const cost = (g: Grid): number => {
+    let total = 0;
+    for (const s of tilesIn(kernel.body)) {
+      if (s.s === "mma") {
+        const acc = decl(s.acc);
+        const quads = s.transposed !== true && acc.cols % 4 === 0;
+        const height = Math.ceil(acc.rows / g.down);
+        const width = quads ? 4 * Math.ceil(acc.cols / 4 / g.across) : Math.ceil(acc.cols / g.across);
+        total += decl(s.a).cols * (height * width + height + width);
+      } else {
+        const tile = decl(s.s === "reduce" ? s.from : s.tile);
+        const quads = Math.ceil(tile.rows / g.down) * Math.ceil(Math.ceil(tile.cols / 4) / g.across);
+        // Fewer than eight lanes side by side leave parts of a memory line unused.
+        const apart = (s.s === "copy" || s.s === "write") && g.across < 8 && tile.cols > 1 ? 2 : 1;
+        total += 8 * quads * apart + (s.s === "reduce" ? Math.ceil(tile.rows / g.down) * g.across : 0);
+      }
+    }
+    return total;
+  };
+  let best: Grid | null = null;
+  for (let across = 1; across <= lanes; across *= 2) {
+    const grid = { lanes, down: lanes / across, across };
+    if (best === null || cost(grid) < cost(best)) best = grid;
+  }
+  if (best === null) throw new Error("heddle: internal: simt: a group has no lanes");
+  return best;
+}

@@ -1,0 +1,239 @@
+/**
+ * From lowered launches to a Plan: arguments become places, values that never live together share a slot, and every
+ * size stays a formula of N and B.
+ *
+ * Slots: two values may share one only if their size formulas are the same after normalisation, so that the reuse is
+ * right at every length. Within such a class values take the first free slot in order of execution; intervals then
+ * need exactly as many slots as values are ever alive at once, so the arena does not grow with the number of layers.
+ */
+import { sizeOf } from "../runtime/plan.ts";
+import type { BufferRef, Plan, PlanKernel, PlanVariant, PlanWeight, Step } from "../runtime/plan.ts";
+import type { PlanTable, TensorSpec } from "../runtime/plan.ts";
+import type { Dim, Graph, Value, ValueId } from "../src/graph.ts";
+import type { Kernel, Size } from "../src/kernel.ts";
+import type { Binding, Launch } from "./lower/launch.ts";
+
+/** The launches of a program for all lengths up to `upTo` (null: every longer one), in order of execution. */
+export type LoweredVariant = {
+  readonly upTo: number | null;
+  /** For a reader: which schedule the launches follow. */
+  readonly schedule: string;
+  readonly launches: readonly Launch<Kernel>[];
+  /** Values that only the lowering knows (states handed from launch to launch). */
+  readonly scratch?: readonly Value[];
+};
+
+export type PlanInput = {
+  readonly name: string;
+  readonly graph: Graph;
+  readonly variants: readonly LoweredVariant[];
+  /** Makes the hidden values outputs `hidden.0` … `hidden.L`, apart from those that are inputs or outputs already. */
+  readonly hidden?: boolean;
+};
+
+export type PlanResult = {
+  readonly plan: Plan;
+  /** The kernels of `plan.kernels`, in that order. */
+  readonly kernels: readonly Kernel[];
+  /** Where the hidden values are found, embedding first; empty unless asked for. */
+  readonly hidden: readonly (BufferRef & { readonly in: "input" | "output" })[];
+};
+
+const internal = (why: string): Error => new Error(`heddle: internal: plan: ${why}`);
+
+/** The number of elements of a shape as a formula: coefficient · B^i · N^j, written in one way only. */
+export function elementsOf(shape: readonly Dim[]): Size {
+  let coefficient = 1;
+  for (const d of shape) if (typeof d === "number") coefficient *= d;
+  let size: Size = coefficient;
+  for (const symbol of ["B", "N"] as const)
+    for (const d of shape) if (d === symbol) size = size === 1 ? symbol : { op: "mul", args: [size, symbol] };
+  return size;
+}
+
+/** The Plan of a program. Throws an internal error where launches and graph do not agree. */
+export function makePlan(input: PlanInput): PlanResult {
+  const { graph } = input;
+  const places = placesOf(graph, input.hidden === true);
+  const kernels = new Map<
+    string,
+    { readonly index: number; readonly kernel: Kernel; readonly body: string }
+  >();
+  const planKernels: PlanKernel[] = [];
+  const weights: PlanWeight[] = [];
+  const weightIndex = new Map<string, number>();
+  const tables: PlanTable[] = [];
+  const tableIndex = new Map<string, number>();
+
+  const kernelOf = (launch: Launch<Kernel>): number => {
+    const { kernel } = launch;
+    const known = kernels.get(kernel.name);
+    if (known !== undefined) {
+      if (known.kernel !== kernel && known.body !== JSON.stringify(kernel))
+        throw internal(`two different kernels are called '${kernel.name}'`);
+      return known.index;
+    }
+    const index = planKernels.length;
+    kernels.set(kernel.name, { index, kernel, body: JSON.stringify(kernel) });
+    planKernels.push({
+      entry: kernel.name,
+      title: launch.title,
+      buffers: kernel.buffers.map(({ name, dtype, access }) => ({ name, dtype, access })),
+      scalars: kernel.scalars.map(({ name, type }) => ({ name, type })),
+      sharedBytes: kernel.shared.reduce((bytes, s) => bytes + 4 * s.length, 0),
+      workgroup: kernel.workgroup,
+    });
+    return index;
+  };
+  const intern = <T>(list: T[], index: Map<string, number>, item: T): number => {
+    const key = JSON.stringify(item);
+    const known = index.get(key);
+    if (known !== undefined) return known;
+    index.set(key, list.length);
+    return list.push(item) - 1;
+  };
+
+  const variants = input.variants.map((variant): PlanVariant => {
+    const values = new Map<ValueId, Value>();
+    for (const v of [...graph.values, ...(variant.scratch ?? [])]) values.set(v.id, v);
+    const { slotOf, slots } = assignSlots(variant.launches, values, places);
+    const refOf = (binding: Binding, launch: Launch<Kernel>): BufferRef => {
+      if ("table" in binding) return { in: "table", index: intern(tables, tableIndex, binding.table) };
+      const weight = places.weights.get(binding.value);
+      if (weight !== undefined) {
+        const bound = { name: weight.name, shape: weight.shape, layout: binding.layout ?? "rows" } as const;
+        return { in: "weight", index: intern(weights, weightIndex, bound) };
+      }
+      if (binding.layout === "panels")
+        throw internal(`'${launch.title}' wants '${binding.value}' in panels, but only weights are repacked`);
+      const direct = places.direct.get(binding.value);
+      if (direct !== undefined) return direct;
+      const slot = slotOf.get(binding.value);
+      if (slot === undefined) throw internal(`'${launch.title}' uses the unknown value '${binding.value}'`);
+      return { in: "slot", index: slot };
+    };
+    const steps = variant.launches.map((launch): Step => {
+      const { kernel } = launch;
+      checkNames(launch, "buffer", Object.keys(launch.bind), kernel.buffers);
+      checkNames(launch, "scalar", Object.keys(launch.scalars), kernel.scalars);
+      return {
+        kernel: kernelOf(launch),
+        title: launch.title,
+        buffers: kernel.buffers.map((b) => refOf(launch.bind[b.name] as Binding, launch)),
+        scalars: kernel.scalars.map((s) => launch.scalars[s.name] as Size),
+        grid: launch.grid,
+      };
+    });
+    return { upTo: variant.upTo, schedule: variant.schedule, steps, slots };
+  });
+
+  const bound = new Set(weights.map((w) => w.name));
+  const plan: Plan = {
+    format: 1,
+    name: input.name,
+    inputs: graph.inputs.map((v) => tensorOf(v.name, v)),
+    outputs: places.outputs,
+    weights,
+    tables,
+    accepts: [
+      ...graph.weights.filter((w) => !bound.has(w.name)).map(({ name, shape }) => ({ name, shape })),
+      ...graph.aliases.map(({ alias, of }) => {
+        const weight = graph.weights.find((w) => w.name === of);
+        if (weight === undefined) throw internal(`alias '${alias}' of the unknown weight '${of}'`);
+        return { name: alias, shape: weight.shape };
+      }),
+      ...graph.ignored,
+    ],
+    kernels: planKernels,
+    variants,
+  };
+  return { plan, kernels: [...kernels.values()].map((k) => k.kernel), hidden: places.hidden };
+}
+
+type Places = {
+  readonly weights: ReadonlyMap<ValueId, { readonly name: string; readonly shape: readonly number[] }>;
+  /** Values that are inputs or outputs. */
+  readonly direct: ReadonlyMap<ValueId, BufferRef & { readonly in: "input" | "output" }>;
+  readonly outputs: readonly TensorSpec[];
+  readonly hidden: readonly (BufferRef & { readonly in: "input" | "output" })[];
+};
+
+function placesOf(graph: Graph, withHidden: boolean): Places {
+  const direct = new Map<ValueId, BufferRef & { readonly in: "input" | "output" }>();
+  const outputs: TensorSpec[] = [];
+  graph.inputs.forEach((v, index) => direct.set(v.id, { in: "input", index }));
+  const values = new Map(graph.values.map((v) => [v.id, v]));
+  const emit = (name: string, id: ValueId) => {
+    const value = values.get(id);
+    if (value === undefined) throw internal(`output '${name}' is the unknown value '${id}'`);
+    const place = { in: "output", index: outputs.length } as const;
+    direct.set(id, place);
+    outputs.push(tensorOf(name, value));
+    return place;
+  };
+  for (const { name, value } of graph.outputs) {
+    if (direct.has(value)) throw internal(`output '${name}' is an input or another output`);
+    emit(name, value);
+  }
+  const hidden = withHidden ? graph.hidden.map((id, i) => direct.get(id) ?? emit(`hidden.${i}`, id)) : [];
+  return { weights: new Map(graph.weights.map((w) => [w.id, w])), direct, outputs, hidden };
+}
+
+const tensorOf = (name: string, v: Value): TensorSpec => ({ name, dtype: v.dtype, shape: v.shape });
+
+/** Linear scan: a value holds a slot from the first launch that mentions it to the last. */
+function assignSlots(
+  launches: readonly Launch<Kernel>[],
+  values: ReadonlyMap<ValueId, Value>,
+  places: Places,
+): { readonly slotOf: ReadonlyMap<ValueId, number>; readonly slots: readonly Size[] } {
+  const mentioned = launches.map((launch) => {
+    const ids = Object.values(launch.bind).flatMap((b) => ("value" in b ? [b.value] : []));
+    return [...new Set(ids)].filter(
+      (id) => values.has(id) && !places.direct.has(id) && !places.weights.has(id),
+    );
+  });
+  const last = new Map<ValueId, number>();
+  mentioned.forEach((ids, at) => ids.forEach((id) => last.set(id, at)));
+
+  const slotOf = new Map<ValueId, number>();
+  const slots: Size[] = [];
+  /** Free slots by formula, the lowest taken first. */
+  const free = new Map<string, number[]>();
+  mentioned.forEach((ids, at) => {
+    for (const id of ids) {
+      if (slotOf.has(id)) continue;
+      const size = elementsOf((values.get(id) as Value).shape);
+      const available = free.get(JSON.stringify(size));
+      slotOf.set(id, available?.shift() ?? slots.push(size) - 1);
+    }
+    for (const id of ids) {
+      if (last.get(id) !== at) continue;
+      const slot = slotOf.get(id) as number;
+      const key = JSON.stringify(slots[slot]);
+      free.set(
+        key,
+        [...(free.get(key) ?? []), slot].sort((a, b) => a - b),
+      );
+    }
+  });
+  return { slotOf, slots };
+}
+
+function checkNames(
+  launch: Launch<Kernel>,
+  what: string,
+  given: readonly string[],
+  declared: readonly { readonly name: string }[],
+): void {
+  const names = declared.map((d) => d.name);
+  for (const name of names)
+    if (!given.includes(name)) throw internal(`'${launch.title}' leaves ${what} '${name}' open`);
+  for (const name of given)
+    if (!names.includes(name))
+      throw internal(`'${launch.title}' binds ${what} '${name}', which it does not have`);
+}
+
+/** Bytes of the arena of one variant at length N and batch B. */
+export const arenaBytes = (variant: PlanVariant, at: { readonly N: number; readonly B: number }): number =>
+  variant.slots.reduce<number>((bytes, slot) => bytes + 4 * sizeOf(slot, at), 0);

@@ -1,0 +1,125 @@
+/**
+ * What must hold of a Plan, checked apart from the pass that makes it.
+ *
+ * Structure
+ * - variants are ordered by length, the last one takes every longer sequence;
+ * - every reference is in range; a step gives each buffer and scalar of its kernel exactly once;
+ * - inputs, weights and tables are never written; no step reads and writes one buffer under two names.
+ * Values
+ * - what a step reads was written before, in the same variant; every output is written;
+ * - walking launches and steps side by side, a slot still holds the value that the launch meant (live values never
+ *   overlap), and its size formula is that of the value;
+ * - every kernel is used, and so are weights and tables.
+ */
+import { sizeOf } from "../runtime/plan.ts";
+import type { BufferRef, Plan, PlanKernel, PlanVariant, Size } from "../runtime/plan.ts";
+import { elementsOf } from "./plan.ts";
+import type { LoweredVariant, PlanInput } from "./plan.ts";
+import type { Graph, ValueId } from "../src/graph.ts";
+
+const internal = (why: string): Error => new Error(`heddle: internal: plan does not verify: ${why}`);
+const keyOf = (ref: BufferRef): string => `${ref.in} ${ref.index}`;
+
+/** Throws an internal error unless `plan` does what `input` asks; returns it otherwise. */
+export function verifyPlan(plan: Plan, input: PlanInput): Plan {
+  if (plan.variants.length === 0) throw internal("it has no variant");
+  if (plan.variants.length !== input.variants.length) throw internal("a variant is missing");
+  const used = new Set<string>();
+  let below = 0;
+  plan.variants.forEach((variant, i) => {
+    const isLast = i === plan.variants.length - 1;
+    if ((variant.upTo === null) !== isLast) throw internal("only the last variant may take every length");
+    if (variant.upTo !== null && variant.upTo <= below) throw internal("variants are not ordered by length");
+    below = variant.upTo ?? below;
+    verifyVariant(plan, variant, input.variants[i] as LoweredVariant, input.graph, used);
+  });
+  const everyUsed = (kind: string, count: number) => {
+    for (let i = 0; i < count; i++)
+      if (!used.has(`${kind} ${i}`)) throw internal(`${kind} ${i} is never used`);
+  };
+  everyUsed("kernel", plan.kernels.length);
+  everyUsed("weight", plan.weights.length);
+  everyUsed("table", plan.tables.length);
+  const names = plan.outputs.map((o) => o.name);
+  if (new Set(names).size !== names.length) throw internal(`outputs share a name: ${names.join(", ")}`);
+  return plan;
+}
+
+function verifyVariant(
+  plan: Plan,
+  variant: PlanVariant,
+  meant: LoweredVariant,
+  graph: Graph,
+  used: Set<string>,
+): void {
+  if (variant.steps.length !== meant.launches.length) throw internal("a launch has no step");
+  const sizes = new Map<ValueId, Size>();
+  for (const v of [...graph.values, ...(meant.scratch ?? []), ...graph.inputs])
+    sizes.set(v.id, elementsOf(v.shape));
+  const counts: { readonly [K in BufferRef["in"]]: number } = {
+    input: plan.inputs.length,
+    output: plan.outputs.length,
+    weight: plan.weights.length,
+    table: plan.tables.length,
+    slot: variant.slots.length,
+  };
+  /** Which value a slot or an output holds now. */
+  const holds = new Map<string, ValueId>();
+
+  variant.steps.forEach((step, at) => {
+    const launch = meant.launches[at];
+    const kernel = plan.kernels[step.kernel];
+    if (kernel === undefined || launch === undefined || launch.kernel.name !== kernel.entry)
+      throw internal(`step ${at} runs the wrong kernel`);
+    used.add(`kernel ${step.kernel}`);
+    const where = `step ${at} '${step.title}'`;
+    if (step.buffers.length !== kernel.buffers.length || step.scalars.length !== kernel.scalars.length)
+      throw internal(`${where} does not give every argument of '${kernel.entry}'`);
+    aliasing(step.buffers, kernel, where);
+
+    const written: { key: string; value: ValueId }[] = [];
+    step.buffers.forEach((ref, i) => {
+      const buffer = kernel.buffers[i] as PlanKernel["buffers"][number];
+      if (!(ref.index >= 0 && ref.index < counts[ref.in])) throw internal(`${where}: no ${keyOf(ref)}`);
+      used.add(keyOf(ref));
+      const binding = launch.bind[buffer.name];
+      if (binding === undefined) throw internal(`${where}: nothing is bound to '${buffer.name}'`);
+      const writes = buffer.access !== "read";
+      const fixed = ref.in === "input" || ref.in === "weight" || ref.in === "table";
+      if (writes && fixed) throw internal(`${where} writes ${keyOf(ref)}`);
+      if ("table" in binding !== (ref.in === "table"))
+        throw internal(`${where}: '${buffer.name}' is not the table it should be`);
+      if (fixed || "table" in binding) return;
+      if (buffer.access !== "write" && holds.get(keyOf(ref)) !== binding.value)
+        throw internal(
+          `${where} reads '${binding.value}' from ${keyOf(ref)}, which holds ${holds.get(keyOf(ref)) ?? "nothing"}`,
+        );
+      const size = sizes.get(binding.value);
+      if (ref.in === "slot" && JSON.stringify(variant.slots[ref.index]) !== JSON.stringify(size))
+        throw internal(`${where}: slot ${ref.index} has not the size of '${binding.value}'`);
+      if (writes) written.push({ key: keyOf(ref), value: binding.value });
+    });
+    for (const w of written) holds.set(w.key, w.value);
+    for (const size of [step.grid, ...step.scalars])
+      for (const point of [
+        { N: 1, B: 1 },
+        { N: 4097, B: 3 },
+      ]) {
+        const n = sizeOf(size, point);
+        if (!Number.isInteger(n) || n < 0) throw internal(`${where}: a size is ${n} at N = ${point.N}`);
+      }
+  });
+  plan.outputs.forEach((o, i) => {
+    if (!holds.has(`output ${i}`)) throw internal(`output '${o.name}' is never written`);
+  });
+}
+
+function aliasing(refs: readonly BufferRef[], kernel: PlanKernel, where: string): void {
+  refs.forEach((ref, i) => {
+    refs.forEach((other, j) => {
+      const writes = kernel.buffers[i]?.access !== "read";
+      if (i !== j && writes && keyOf(ref) === keyOf(other))
+        throw internal(`${where} has ${keyOf(ref)} twice and writes it`);
+    });
+  });
+}

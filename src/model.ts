@@ -1,0 +1,229 @@
+/** From a checked spec to its graph. A LongNet block is written once, here, with torchscale's weight names (semantics.md 4, 5). */
+import { xposBlock } from "./graph.ts";
+import type { Activation, Dim, Graph, Node, Value, ValueId, Weight } from "./graph.ts";
+import type { AttentionSpec, ModelSpec } from "./spec.ts";
+
+/** Inputs q [B, N, heads, headDim], k and v [B, N, kvHeads, headDim]; outputs `out` like q and `lse` [B, heads, N]. */
+export function attentionGraph(spec: AttentionSpec): Graph {
+  const { heads, headDim, kvHeads } = spec;
+  const input = (name: string, rows: number) => ({
+    id: name,
+    name,
+    dtype: "f32" as const,
+    shape: ["B", "N", rows, headDim] as const,
+  });
+  return {
+    name: spec.name,
+    inputs: [input("q", heads), input("k", kvHeads), input("v", kvHeads)],
+    weights: [],
+    aliases: [],
+    ignored: [],
+    values: [
+      { id: "out", dtype: "f32", shape: ["B", "N", heads, headDim] },
+      { id: "lse", dtype: "f32", shape: ["B", heads, "N"] },
+    ],
+    nodes: [{ op: "attention", out: "out", lse: "lse", q: "q", k: "k", v: "v", spec }],
+    outputs: [
+      { name: "out", value: "out" },
+      { name: "lse", value: "lse" },
+    ],
+    hidden: [],
+  };
+}
+
+type Draft = {
+  readonly weights: Weight[];
+  readonly values: Value[];
+  readonly nodes: Node[];
+  readonly ignored: { readonly name: string; readonly shape: readonly number[] }[];
+};
+
+/** Steps that append a node and return its value; a weight's id is its checkpoint name. */
+function drafting(spec: ModelSpec, draft: Draft) {
+  const weight = (name: string, shape: readonly number[]): ValueId => {
+    if (!draft.weights.some((known) => known.name === name))
+      draft.weights.push({ id: name, name, dtype: "f32", shape });
+    return name;
+  };
+  const value = (id: ValueId, shape: readonly Dim[]): ValueId => {
+    draft.values.push({ id, dtype: "f32", shape });
+    return id;
+  };
+  const rows = (id: ValueId, width: number) => value(id, ["B", "N", width]);
+
+  return {
+    embed: (out: ValueId, tokens: ValueId): ValueId => {
+      const table = weight("embed_tokens.weight", [spec.vocab, spec.dim]);
+      draft.nodes.push({ op: "embed", out, tokens, weight: table, scale: spec.embedScale });
+      return rows(out, spec.dim);
+    },
+    position: (out: ValueId, x: ValueId, count: number): ValueId => {
+      draft.nodes.push({
+        op: "position",
+        out,
+        x,
+        weight: weight("embed_positions.weight", [count, spec.dim]),
+      });
+      return rows(out, spec.dim);
+    },
+    norm: (out: ValueId, x: ValueId, name: string, width = spec.dim): ValueId => {
+      draft.nodes.push({
+        op: "norm",
+        out,
+        x,
+        weight: weight(`${name}.weight`, [width]),
+        bias: weight(`${name}.bias`, [width]),
+        eps: spec.eps,
+      });
+      return rows(out, width);
+    },
+    linear: (
+      out: ValueId,
+      x: ValueId,
+      name: string,
+      [outputs, inputs]: readonly [number, number],
+    ): ValueId => {
+      draft.nodes.push({
+        op: "linear",
+        out,
+        x,
+        weight: weight(`${name}.weight`, [outputs, inputs]),
+        bias: weight(`${name}.bias`, [outputs]),
+      });
+      return rows(out, outputs);
+    },
+    /** The output head has no bias. */
+    project: (out: ValueId, x: ValueId, name: string): ValueId => {
+      draft.nodes.push({ op: "linear", out, x, weight: weight(name, [spec.vocab, spec.dim]) });
+      return rows(out, spec.vocab);
+    },
+    activate: (out: ValueId, x: ValueId, activation: Activation, width: number): ValueId => {
+      draft.nodes.push({ op: "activate", out, x, activation });
+      return rows(out, width);
+    },
+    add: (out: ValueId, x: ValueId, residual: ValueId, alpha: number): ValueId => {
+      draft.nodes.push({ op: "add", out, x, residual, alpha });
+      return rows(out, spec.dim);
+    },
+    xpos: (out: ValueId, x: ValueId, heads: number, base: number, sign: 1 | -1): ValueId => {
+      const { headDim } = spec.attention;
+      draft.nodes.push({ op: "xpos", out, x, heads, headDim, base, block: xposBlock(base), sign });
+      return rows(out, heads * headDim);
+    },
+    attention: (out: ValueId, lse: ValueId, q: ValueId, k: ValueId, v: ValueId): ValueId => {
+      const decay =
+        spec.xpos === null ? {} : { decay: { base: spec.xpos.base, block: xposBlock(spec.xpos.base) } };
+      draft.nodes.push({ op: "attention", out, lse, q, k, v, spec: spec.attention, ...decay });
+      value(lse, ["B", spec.attention.heads, "N"]);
+      return rows(out, spec.attention.heads * spec.attention.headDim);
+    },
+    ignore: (name: string, shape: readonly number[]): void => {
+      draft.ignored.push({ name, shape });
+    },
+  };
+}
+type Drafting = ReturnType<typeof drafting>;
+
+/** q, k, v projections, xPos, attention, inner norm and output projection of layer `at`. */
+function selfAttention(g: Drafting, spec: ModelSpec, at: string, x: ValueId): ValueId {
+  const { heads, headDim, kvHeads } = spec.attention;
+  const width = heads * headDim;
+  const kvWidth = kvHeads * headDim;
+  const name = `${at}.self_attn`;
+  let k = g.linear(`${at}.k`, x, `${name}.k_proj`, [kvWidth, spec.dim]);
+  const v = g.linear(`${at}.v`, x, `${name}.v_proj`, [kvWidth, spec.dim]);
+  let q = g.linear(`${at}.q`, x, `${name}.q_proj`, [width, spec.dim]);
+  if (spec.xpos !== null) {
+    q = g.xpos(`${at}.q_xpos`, q, heads, spec.xpos.base, 1);
+    k = g.xpos(`${at}.k_xpos`, k, kvHeads, spec.xpos.base, -1);
+    g.ignore(`${name}.xpos.scale`, [headDim / 2]);
+  }
+  let mixed = g.attention(`${at}.attention`, `${at}.lse`, q, k, v);
+  if (spec.norm === "sub_ln") mixed = g.norm(`${at}.attention_norm`, mixed, `${name}.inner_attn_ln`, width);
+  return g.linear(`${at}.attention_out`, mixed, `${name}.out_proj`, [spec.dim, width]);
+}
+
+function feedForward(g: Drafting, spec: ModelSpec, at: string, x: ValueId): ValueId {
+  const { dim, activation } = spec.ffn;
+  const wide = g.linear(`${at}.fc1`, x, `${at}.ffn.fc1`, [dim, spec.dim]);
+  let active = g.activate(`${at}.active`, wide, activation, dim);
+  if (spec.norm === "sub_ln") active = g.norm(`${at}.ffn_norm`, active, `${at}.ffn.ffn_layernorm`, dim);
+  return g.linear(`${at}.fc2`, active, `${at}.ffn.fc2`, [spec.dim, dim]);
+}
+
+/** x·alpha + f(x), with the norm before f (pre-norm) or after the sum (post-norm). */
+function residual(
+  g: Drafting,
+  spec: ModelSpec,
+  names: { readonly norm: string; readonly normed: ValueId; readonly sum: ValueId },
+  x: ValueId,
+  f: (x: ValueId) => ValueId,
+): ValueId {
+  if (spec.norm === "sub_ln" || spec.norm === "pre_ln")
+    return g.add(names.sum, f(g.norm(names.normed, x, names.norm)), x, 1);
+  const alpha = spec.norm === "deepnorm" ? (2 * spec.layers) ** 0.25 : 1;
+  return g.norm(names.normed, g.add(names.sum, f(x), x, alpha), names.norm);
+}
+
+function layer(g: Drafting, spec: ModelSpec, index: number, x: ValueId): ValueId {
+  const at = `layers.${index}`;
+  const attended = residual(
+    g,
+    spec,
+    // torchscale calls the norm of the feed-forward half `final_layer_norm`.
+    { norm: `${at}.self_attn_layer_norm`, normed: `${at}.attention_in`, sum: `${at}.attended` },
+    x,
+    (y) => selfAttention(g, spec, at, y),
+  );
+  return residual(
+    g,
+    spec,
+    { norm: `${at}.final_layer_norm`, normed: `${at}.ffn_in`, sum: `${at}.out` },
+    attended,
+    (y) => feedForward(g, spec, at, y),
+  );
+}
+
+function embedding(g: Drafting, spec: ModelSpec): ValueId {
+  let x: ValueId = "features";
+  if (spec.input === "tokens") x = g.embed("embedding", "tokens");
+  // torchscale scales given embeddings too; x + (s − 1)·x is x·s.
+  else if (spec.embedScale !== 1) x = g.add("scaled", x, x, spec.embedScale - 1);
+  if (spec.positions !== null) x = g.position("positioned", x, spec.positions.rows);
+  if (spec.embedNorm) x = g.norm("embedding_norm", x, "layernorm_embedding");
+  return x;
+}
+
+/**
+ * The forward graph of a LongNet decoder or encoder. Input `tokens` [B, N] or `features` [B, N, dim]; output `logits`
+ * [B, N, vocab], or `out` [B, N, dim] for a model without a head.
+ */
+export function modelGraph(spec: ModelSpec): Graph {
+  if (spec.head === "tied" && spec.input === "features")
+    throw new Error(`heddle: internal: '${spec.name}' ties its head to an embedding it does not have`);
+  const draft: Draft = { weights: [], values: [], nodes: [], ignored: [] };
+  const g = drafting(spec, draft);
+
+  const hidden = [embedding(g, spec)];
+  let x = hidden[0] ?? "";
+  for (let index = 0; index < spec.layers; index++) {
+    x = layer(g, spec, index, x);
+    hidden.push(x);
+  }
+  if (spec.finalNorm) x = g.norm("final", x, "layer_norm");
+  const head = "output_projection.weight";
+  if (spec.head !== "none") x = g.project("logits", x, spec.head === "tied" ? "embed_tokens.weight" : head);
+
+  return {
+    name: spec.name,
+    inputs: [
+      spec.input === "tokens"
+        ? { id: "tokens", name: "tokens", dtype: "i32", shape: ["B", "N"] }
+        : { id: "features", name: "features", dtype: "f32", shape: ["B", "N", spec.dim] },
+    ],
+    ...draft,
+    aliases: spec.head === "tied" ? [{ alias: head, of: "embed_tokens.weight" }] : [],
+    outputs: [{ name: spec.head === "none" ? "out" : "logits", value: x }],
+    hidden,
+  };
+}

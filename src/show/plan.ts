@@ -1,0 +1,51 @@
+/** A plan as text: what `HEDDLE_DEBUG=1` prints. */
+import type { BufferRef, Plan, PlanKernel, PlanVariant, Step } from "../../runtime/plan.ts";
+import { showShape, showSize } from "./size.ts";
+
+const indent = (lines: readonly string[]) => lines.map((l) => `  ${l}`);
+
+export function showPlan(p: Plan): string {
+  return [
+    `plan ${p.name}`,
+    ...indent([
+      ...p.inputs.map((t, i) => `input ${i} '${t.name}': ${showShape(t.dtype, t.shape)}`),
+      ...p.outputs.map((t, i) => `output ${i} '${t.name}': ${showShape(t.dtype, t.shape)}`),
+      ...p.weights.map((w, i) => `weight ${i} '${w.name}': ${showShape("f32", w.shape)}${w.layout === "rows" ? "" : " in panels"}`),
+      ...p.tables.map((t, i) => `table ${i} ${t.kind} head_dim ${t.headDim} base ${t.base} block ${t.block} sign ${t.sign}`),
+      ...p.accepts.map((a) => `accepts '${a.name}': ${showShape("f32", a.shape)}`),
+      ...p.kernels.map((k, i) => showPlanKernel(k, i)),
+      ...p.variants.flatMap((v) => showVariant(p, v)),
+    ]),
+    "",
+  ].join("\n");
+}
+
+function showPlanKernel(k: PlanKernel, i: number): string {
+  const parameters = [
+    ...k.buffers.map((b) => `${b.name}: ${b.access} ${b.dtype}`),
+    ...k.scalars.map((s) => `${s.name}: ${s.type}`),
+  ];
+  const lanes = k.workgroup === 1 ? "" : `, ${k.workgroup} lanes`;
+  return `kernel ${i} ${k.entry}(${parameters.join(", ")}) '${k.title}' shared ${k.sharedBytes} bytes${lanes}`;
+}
+
+const showRef = (r: BufferRef) => `${r.in} ${r.index}`;
+
+function showVariant(p: Plan, v: PlanVariant): string[] {
+  return [
+    `variant ${v.upTo === null ? "any N" : `N <= ${v.upTo}`} schedule ${v.schedule}`,
+    ...indent([
+      ...v.slots.map((s, i) => `slot ${i}: ${showSize(s)}`),
+      ...v.steps.map((s) => showStep(p, s)),
+    ]),
+  ];
+}
+
+function showStep(p: Plan, s: Step): string {
+  const k = p.kernels[s.kernel];
+  const given = [
+    ...s.buffers.map((b, i) => `${k?.buffers[i]?.name ?? "?"}: ${showRef(b)}`),
+    ...s.scalars.map((x, i) => `${k?.scalars[i]?.name ?? "?"}: ${showSize(x)}`),
+  ];
+  return `${showSize(s.grid)} groups of ${k?.entry ?? `kernel ${s.kernel}`}(${given.join(", ")}) '${s.title}'`;
+}

@@ -1,0 +1,139 @@
+/** Graphs: single assignment, and the shape rule of every operation. */
+import type { Dim, Graph, Node, Value } from "../graph.ts";
+import { showShape } from "../show/size.ts";
+
+export function verifyGraph(g: Graph): string[] {
+  const problems: string[] = [];
+  const values = new Map<string, Value>();
+  const declare = (v: Value, what: string) => {
+    const known = values.get(v.id);
+    if (known !== undefined && show(known) !== show(v))
+      problems.push(`${what} '${v.id}' is ${show(v)} and elsewhere ${show(known)}`);
+    values.set(v.id, v);
+  };
+  const given = [...g.inputs, ...g.weights];
+  given.forEach((v) => declare(v, "value"));
+  g.values.forEach((v) => declare(v, "value"));
+
+  const defined = new Set<string>();
+  const define = (id: string, where: string) => {
+    if (defined.has(id)) problems.push(`${where}: '${id}' is defined twice`);
+    if (!values.has(id)) problems.push(`${where}: '${id}' has no shape`);
+    defined.add(id);
+  };
+  given.forEach((v) => define(v.id, "inputs and weights"));
+  g.nodes.forEach((n, i) => {
+    const where = `node ${i} ${n.op} ${n.out}`;
+    const missing = argumentsOf(n).filter((a) => !defined.has(a));
+    missing.forEach((a) => problems.push(`${where}: '${a}' is not defined yet`));
+    define(n.out, where);
+    if (n.op === "attention") define(n.lse, where);
+    if (missing.length === 0) shapes(n, (id) => values.get(id)).forEach((p) => problems.push(`${where}: ${p}`));
+  });
+  for (const v of g.values) if (!defined.has(v.id)) problems.push(`'${v.id}' has a shape and no definition`);
+  for (const o of g.outputs)
+    if (!defined.has(o.value)) problems.push(`output '${o.name}': '${o.value}' is not defined`);
+  for (const h of g.hidden) if (!defined.has(h)) problems.push(`hidden: '${h}' is not defined`);
+
+  const names = new Set<string>();
+  for (const name of [...g.weights.map((w) => w.name), ...g.aliases.map((a) => a.alias), ...g.ignored.map((i) => i.name)]) {
+    if (names.has(name)) problems.push(`checkpoint name '${name}' is taken twice`);
+    names.add(name);
+  }
+  for (const w of g.weights)
+    if (!w.shape.every((d) => typeof d === "number" && Number.isInteger(d) && d > 0)) problems.push(`weight '${w.name}' is ${show(w)}`);
+  for (const a of g.aliases)
+    if (!g.weights.some((w) => w.name === a.of)) problems.push(`alias '${a.alias}' of an unknown weight '${a.of}'`);
+  return problems;
+}
+
+const show = (v: Value) => showShape(v.dtype, v.shape);
+
+function argumentsOf(n: Node): readonly string[] {
+  switch (n.op) {
+    case "embed":
+      return [n.tokens, n.weight];
+    case "position":
+      return [n.x, n.weight];
+    case "norm":
+      return [n.x, n.weight, n.bias];
+    case "linear":
+      return [
+        n.x,
+        n.weight,
+        ...(n.bias === undefined ? [] : [n.bias]),
+        ...(n.residual === undefined ? [] : [n.residual.x]),
+      ];
+    case "activate":
+    case "xpos":
+      return [n.x];
+    case "add":
+      return [n.x, n.residual];
+    case "attention":
+      return [n.q, n.k, n.v];
+  }
+}
+
+/** The shape rule of a node whose arguments are all defined. */
+function shapes(n: Node, valueOf: (id: string) => Value | undefined): string[] {
+  const problems: string[] = [];
+  const want = (id: string, dtype: "f32" | "i32", shape: readonly (Dim | undefined)[]) => {
+    const v = valueOf(id);
+    if (v === undefined) return;
+    const fits = v.dtype === dtype && v.shape.length === shape.length && shape.every((d, i) => d === undefined || d === v.shape[i]);
+    if (!fits) problems.push(`'${id}' is ${show(v)}, not ${dtype}[${shape.map((d) => d ?? "any").join(", ")}]`);
+  };
+  const shapeOf = (id: string): readonly Dim[] => valueOf(id)?.shape ?? [];
+  const like = (id: string, other: string) => want(id, "f32", shapeOf(other));
+  const last = (id: string) => shapeOf(id).at(-1);
+
+  switch (n.op) {
+    case "embed": {
+      want(n.tokens, "i32", [undefined, undefined]);
+      want(n.weight, "f32", [undefined, undefined]);
+      want(n.out, "f32", [...shapeOf(n.tokens), last(n.weight)]);
+      break;
+    }
+    case "position":
+      want(n.weight, "f32", [undefined, last(n.x)]);
+      like(n.x, n.x);
+      like(n.out, n.x);
+      break;
+    case "norm":
+      want(n.weight, "f32", [last(n.x)]);
+      want(n.bias, "f32", [last(n.x)]);
+      like(n.out, n.x);
+      if (!(n.eps > 0)) problems.push(`eps ${n.eps}`);
+      break;
+    case "linear": {
+      const out = shapeOf(n.weight)[0];
+      want(n.weight, "f32", [undefined, last(n.x)]);
+      if (n.bias !== undefined) want(n.bias, "f32", [out]);
+      want(n.out, "f32", [...shapeOf(n.x).slice(0, -1), out]);
+      if (n.residual !== undefined) like(n.residual.x, n.out);
+      break;
+    }
+    case "activate":
+      like(n.out, n.x);
+      break;
+    case "add":
+      like(n.residual, n.x);
+      like(n.out, n.x);
+      break;
+    case "xpos":
+      if (last(n.x) !== n.heads * n.headDim) problems.push(`'${n.x}' is not ${n.heads} heads of ${n.headDim}`);
+      if (n.headDim % 2 !== 0) problems.push(`pairs in a head of ${n.headDim}`);
+      like(n.out, n.x);
+      break;
+    case "attention": {
+      const { heads, kvHeads, headDim } = n.spec;
+      const [B, N] = shapeOf(n.q);
+      want(n.q, "f32", [undefined, undefined, heads * headDim]);
+      want(n.k, "f32", [B, N, kvHeads * headDim]);
+      want(n.v, "f32", [B, N, kvHeads * headDim]);
+      like(n.out, n.q);
+      want(n.lse, "f32", [B, heads, N]);
+    }
+  }
+  return problems;
+}

@@ -1,0 +1,90 @@
+/** Plans: every argument exists and fits, and nothing is read before it is written. Formulas are tried at sample lengths. */
+import { sizeOf } from "../../runtime/plan.ts";
+import type { BufferRef, Plan, PlanVariant, Size, Step } from "../../runtime/plan.ts";
+import { showSize } from "../show/size.ts";
+
+const LENGTHS = [1, 2, 7, 63, 64, 65, 1000, 16_384];
+const BATCHES = [1, 3];
+
+export function verifyPlan(p: Plan): string[] {
+  const problems: string[] = [];
+  const entries = new Set<string>();
+  for (const k of p.kernels) {
+    if (entries.has(k.entry)) problems.push(`two kernels are exported as '${k.entry}'`);
+    entries.add(k.entry);
+    if (!(Number.isInteger(k.workgroup) && k.workgroup > 0)) problems.push(`kernel ${k.entry} has ${k.workgroup} lanes`);
+    if (!(Number.isInteger(k.sharedBytes) && k.sharedBytes >= 0))
+      problems.push(`kernel ${k.entry} has ${k.sharedBytes} bytes of shared memory`);
+  }
+  if (p.variants.length === 0) problems.push("no variant");
+  let below = 0;
+  p.variants.forEach((v, i) => {
+    const lastOne = i === p.variants.length - 1;
+    if (v.upTo === null ? !lastOne : v.upTo <= below)
+      problems.push(`variant ${i}: no length is left for it or for those behind it`);
+    const lengths = [...LENGTHS, below + 1, ...(v.upTo === null ? [] : [v.upTo])].filter((N) => N > below && (v.upTo === null || N <= v.upTo));
+    variant(p, v, lengths).forEach((text) => problems.push(`variant ${i}: ${text}`));
+    below = v.upTo ?? Infinity;
+  });
+  return problems;
+}
+
+function variant(p: Plan, v: PlanVariant, lengths: readonly number[]): string[] {
+  const problems: string[] = [];
+  /** Slots and outputs that some step has written. */
+  const written = new Set<string>();
+  const key = (r: BufferRef) => `${r.in} ${r.index}`;
+  v.slots.forEach((s, i) => formula(s, lengths).forEach((text) => problems.push(`slot ${i}: ${text}`)));
+  v.steps.forEach((s, i) => {
+    const say = (text: string) => void problems.push(`step ${i} '${s.title}': ${text}`);
+    argumentsOf(p, v, s).forEach(say);
+    formula(s.grid, lengths).forEach((text) => say(`grid: ${text}`));
+    s.scalars.forEach((x, j) => formula(x, lengths).forEach((text) => say(`scalar ${j}: ${text}`)));
+    const access = (j: number) => p.kernels[s.kernel]?.buffers[j]?.access;
+    s.buffers.forEach((r, j) => {
+      const fresh = (r.in === "slot" || r.in === "output") && !written.has(key(r));
+      if (access(j) !== "write" && fresh) say(`reads ${key(r)}, which no step before has written`);
+    });
+    s.buffers.forEach((r, j) => {
+      if (access(j) !== "read") written.add(key(r));
+    });
+  });
+  p.outputs.forEach((o, i) => {
+    if (!written.has(`output ${i}`)) problems.push(`no step writes output '${o.name}'`);
+  });
+  return problems;
+}
+
+function argumentsOf(p: Plan, v: PlanVariant, s: Step): string[] {
+  const k = p.kernels[s.kernel];
+  if (k === undefined) return [`there is no kernel ${s.kernel}`];
+  const problems: string[] = [];
+  if (s.buffers.length !== k.buffers.length)
+    problems.push(`${s.buffers.length} buffers for the ${k.buffers.length} of ${k.entry}`);
+  if (s.scalars.length !== k.scalars.length)
+    problems.push(`${s.scalars.length} scalars for the ${k.scalars.length} of ${k.entry}`);
+  const rooms = { input: p.inputs, output: p.outputs, weight: p.weights, table: p.tables, slot: v.slots };
+  s.buffers.forEach((r, j) => {
+    const b = k.buffers[j];
+    if (b === undefined) return;
+    if (rooms[r.in][r.index] === undefined) problems.push(`'${b.name}': there is no ${r.in} ${r.index}`);
+    if (b.access !== "read" && r.in !== "slot" && r.in !== "output")
+      problems.push(`'${b.name}' is written, but bound to ${r.in} ${r.index}`);
+    const dtype = r.in === "input" ? p.inputs[r.index]?.dtype : r.in === "output" ? p.outputs[r.index]?.dtype : undefined;
+    if (dtype !== undefined && dtype !== b.dtype) problems.push(`'${b.name}' is ${b.dtype} and ${r.in} ${r.index} ${dtype}`);
+    const other = s.buffers.findIndex((q, i) => i !== j && q.in === r.in && q.index === r.index);
+    if (b.access !== "read" && other >= 0)
+      problems.push(`'${b.name}' is written and shares ${r.in} ${r.index} with '${k.buffers[other]?.name}'`);
+  });
+  return problems;
+}
+
+/** A formula must be a whole number that is not negative, at every length. */
+function formula(size: Size, lengths: readonly number[]): string[] {
+  for (const N of lengths)
+    for (const B of BATCHES) {
+      const value = sizeOf(size, { N, B });
+      if (!(Number.isSafeInteger(value) && value >= 0)) return [`${showSize(size)} is ${value} at N = ${N}, B = ${B}`];
+    }
+  return [];
+}

@@ -1,0 +1,90 @@
+/** Runs lowered launches through a machine and the interpreter, bound as a device would bind them. */
+import { distribute } from "../../codegen/distribute.ts";
+import type { Launch } from "../../codegen/lower/launch.ts";
+import { simd } from "../../codegen/machine/simd.ts";
+import { sizeOf } from "../../runtime/plan.ts";
+import type { PlanTable } from "../../runtime/plan.ts";
+import { interpret } from "../../src/interpret.ts";
+import type { Graph, Node, ValueId } from "../../src/graph.ts";
+import type { Kernel, TileKernel } from "../../src/kernel.ts";
+import { rotate } from "../../src/reference/xpos.ts";
+
+/** A checkpoint matrix [outs, ins] as panels of 8 outputs. */
+export function panelsOf(weight: ArrayLike<number>, outs: number, ins: number): Float32Array {
+  const packed = new Float32Array(Math.ceil(outs / 8) * 8 * ins);
+  for (let j = 0; j < outs; j++)
+    for (let k = 0; k < ins; k++)
+      packed[Math.floor(j / 8) * ins * 8 + k * 8 + (j % 8)] = weight[j * ins + k] ?? NaN;
+  return packed;
+}
+
+/** The table by its meaning: what the rotation makes of (1, 0) in every pair is (cos·f, sin·f). */
+export function xposTable({ headDim, base, block, sign }: PlanTable, N: number): Float32Array {
+  const ones = Float64Array.from({ length: N * headDim }, (_, i) => (i % 2 === 0 ? 1 : 0));
+  return Float32Array.from(rotate(ones, { B: 1, N, heads: 1, headDim, base, block, sign }));
+}
+
+const distributed = new WeakMap<TileKernel, Kernel>();
+const kernelOf = (tiles: TileKernel): Kernel => {
+  const known = distributed.get(tiles) ?? distribute(simd)(tiles);
+  distributed.set(tiles, known);
+  return known;
+};
+
+/** Values by id, f32 or i32; those that launches write are allocated full of NaN. */
+export function run(
+  graph: Graph,
+  launches: readonly Launch<TileKernel>[],
+  given: ReadonlyMap<ValueId, Float32Array | Int32Array>,
+  at: { readonly N: number; readonly B: number },
+): ReadonlyMap<ValueId, Float32Array | Int32Array> {
+  const memory = new Map(given);
+  const lengthOf = (id: ValueId): number => {
+    const value = [...graph.values, ...graph.inputs, ...graph.weights].find((v) => v.id === id);
+    if (value === undefined) throw new Error(`no value ${id}`);
+    return value.shape.reduce<number>((n, d) => n * (d === "N" ? at.N : d === "B" ? at.B : d), 1);
+  };
+  for (const { kernel, bind, scalars, grid } of launches) {
+    const buffers: Record<string, Float32Array | Int32Array> = {};
+    for (const [name, binding] of Object.entries(bind)) {
+      if ("table" in binding) {
+        buffers[name] = xposTable(binding.table, at.N);
+        continue;
+      }
+      const known = memory.get(binding.value) ?? new Float32Array(lengthOf(binding.value)).fill(NaN);
+      memory.set(binding.value, known);
+      const weight = graph.weights.find((w) => w.id === binding.value);
+      if (binding.layout === "panels") {
+        const [outs = 0, ins = 0] = weight?.shape ?? [];
+        buffers[name] = panelsOf(known, outs, ins);
+      } else buffers[name] = known;
+    }
+    const values = Object.fromEntries(
+      Object.entries(scalars).map(([name, size]) => [name, sizeOf(size, at)]),
+    );
+    interpret(kernelOf(kernel), { buffers, scalars: values, groups: sizeOf(grid, at) });
+  }
+  return memory;
+}
+
+/** A graph of one node. */
+export function graphOf(node: Node, parts: Pick<Graph, "inputs" | "weights" | "values">): Graph {
+  return {
+    name: "one",
+    ...parts,
+    aliases: [],
+    ignored: [],
+    nodes: [node],
+    outputs: [{ name: "out", value: node.out }],
+    hidden: [],
+  };
+}
+
+/** Numbers of no pattern between −1 and 1; the same for the same seed. */
+export function noise(length: number, seed: number): Float32Array {
+  let state = Math.imul(seed, 2654435761) + 12345;
+  return Float32Array.from({ length }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) | 0;
+    return (state >>> 8) / (1 << 23) - 1;
+  });
+}
