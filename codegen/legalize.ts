@@ -140,7 +140,11 @@ export function legalize(kernel: Kernel, supported: Supported): Kernel {
         return result;
       };
       const bind = (e: Expr): Expr => {
-        if (e.e === "const" || e.e === "ref" || (e.e === "op" && e.op === "splat" && e.args[0]!.e === "const"))
+        if (
+          e.e === "const" ||
+          e.e === "ref" ||
+          (e.e === "op" && e.op === "splat" && e.args[0]!.e === "const")
+        )
           return e;
         const name = fresh("t");
         before.push({ s: "let", name, value: e });
@@ -158,7 +162,9 @@ export function legalize(kernel: Kernel, supported: Supported): Kernel {
         if (has(name, type)) return same ?? op(name, args, imm);
         const spelling = spellings[name];
         if (spelling === undefined || inside.includes(name))
-          throw new Error(`heddle: internal: kernel '${kernel.name}' needs '${name}' of ${type}, which the target lacks`);
+          throw new Error(
+            `heddle: internal: kernel '${kernel.name}' needs '${name}' of ${type}, which the target lacks`,
+          );
         const widen = (e: Expr) => (isVector(type) ? splat(e) : e);
         const chain = [...inside, name];
         const pen: Pen = {

@@ -19,8 +19,6 @@ export type LoweredVariant = {
   /** For a reader: which schedule the launches follow. */
   readonly schedule: string;
   readonly launches: readonly Launch<Kernel>[];
-  /** Values that only the lowering knows (states handed from launch to launch). */
-  readonly scratch?: readonly Value[];
 };
 
 export type PlanInput = {
@@ -80,7 +78,8 @@ export function makePlan(input: PlanInput): PlanResult {
       title: launch.title,
       buffers: kernel.buffers.map(({ name, dtype, access }) => ({ name, dtype, access })),
       scalars: kernel.scalars.map(({ name, type }) => ({ name, type })),
-      sharedBytes: kernel.shared.reduce((bytes, s) => bytes + 4 * s.length, 0),
+      // Each array starts at a multiple of 16 bytes.
+      sharedBytes: kernel.shared.reduce((bytes, s) => bytes + 16 * Math.ceil(s.length / 4), 0),
       workgroup: kernel.workgroup,
     });
     return index;
@@ -94,8 +93,7 @@ export function makePlan(input: PlanInput): PlanResult {
   };
 
   const variants = input.variants.map((variant): PlanVariant => {
-    const values = new Map<ValueId, Value>();
-    for (const v of [...graph.values, ...(variant.scratch ?? [])]) values.set(v.id, v);
+    const values = valuesOf(graph, variant.launches);
     const { slotOf, slots } = assignSlots(variant.launches, values, places);
     const refOf = (binding: Binding, launch: Launch<Kernel>): BufferRef => {
       if ("table" in binding) return { in: "table", index: intern(tables, tableIndex, binding.table) };
@@ -140,7 +138,7 @@ export function makePlan(input: PlanInput): PlanResult {
       ...graph.aliases.map(({ alias, of }) => {
         const weight = graph.weights.find((w) => w.name === of);
         if (weight === undefined) throw internal(`alias '${alias}' of the unknown weight '${of}'`);
-        return { name: alias, shape: weight.shape };
+        return { name: alias, shape: weight.shape, sameAs: of };
       }),
       ...graph.ignored,
     ],
@@ -149,6 +147,10 @@ export function makePlan(input: PlanInput): PlanResult {
   };
   return { plan, kernels: [...kernels.values()].map((k) => k.kernel), hidden: places.hidden };
 }
+
+/** Every value that launches may name besides inputs and weights: the graph's and the lowering's own. */
+export const valuesOf = (graph: Graph, launches: readonly Launch<Kernel>[]): ReadonlyMap<ValueId, Value> =>
+  new Map([...graph.values, ...launches.flatMap((l) => l.temporaries ?? [])].map((v) => [v.id, v]));
 
 type Places = {
   readonly weights: ReadonlyMap<ValueId, { readonly name: string; readonly shape: readonly number[] }>;

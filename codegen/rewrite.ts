@@ -137,7 +137,11 @@ export function renamed(
       }
       if (t.s === "for") {
         const name = fresh(t.name);
-        return { ...t, name, body: copy(t.body, new Map([...names, [t.name, { e: "ref", type: "i32", name }]])) };
+        return {
+          ...t,
+          name,
+          body: copy(t.body, new Map([...names, [t.name, { e: "ref", type: "i32", name }]])),
+        };
       }
       return withBlocks(t, (b) => copy(b, names));
     });

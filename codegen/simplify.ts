@@ -125,7 +125,10 @@ function withoutDead(body: Block): Block {
       if (s.s === "let" && !read.has(s.name)) continue;
       if ((s.s === "var" || s.s === "set") && !everywhere.has(s.name)) continue;
       // Blocks of an `if` stand beside each other: `else` first, as everything goes backwards.
-      const t = s.s === "if" && s.else !== undefined ? { ...s, else: live(s.else), then: live(s.then) } : withBlocks(s, live);
+      const t =
+        s.s === "if" && s.else !== undefined
+          ? { ...s, else: live(s.else), then: live(s.then) }
+          : withBlocks(s, live);
       if (blocksOf(t).length > 0 && blocksOf(t).every((b) => b.length === 0)) continue;
       exprsOf(t).forEach((e) => refsOf(e, read));
       kept.push(t);

@@ -21,7 +21,9 @@ function copies(
 ): readonly Stmt[] {
   const { from, to, step } = loop;
   if (from.e !== "const" || to.e !== "const")
-    throw new Error(`heddle: internal: kernel '${kernel}' unrolls '${loop.name}', whose bounds are not constants`);
+    throw new Error(
+      `heddle: internal: kernel '${kernel}' unrolls '${loop.name}', whose bounds are not constants`,
+    );
   const all: Stmt[] = [];
   for (let i = from.value; i < to.value; i += step)
     all.push(...renamed(loop.body, fresh, new Map([[loop.name, i32(i)]])));

@@ -6,14 +6,15 @@
  * - every reference is in range; a step gives each buffer and scalar of its kernel exactly once;
  * - inputs, weights and tables are never written; no step reads and writes one buffer under two names.
  * Values
- * - what a step reads was written before, in the same variant; every output is written;
+ * - what a step reads was written before, in the same variant; every output is written (the first step that binds a value
+ *   as `readwrite` makes it: an attention that starts its state does not read it);
  * - walking launches and steps side by side, a slot still holds the value that the launch meant (live values never
  *   overlap), and its size formula is that of the value;
  * - every kernel is used, and so are weights and tables.
  */
 import { sizeOf } from "../runtime/plan.ts";
 import type { BufferRef, Plan, PlanKernel, PlanVariant, Size } from "../runtime/plan.ts";
-import { elementsOf } from "./plan.ts";
+import { elementsOf, valuesOf } from "./plan.ts";
 import type { LoweredVariant, PlanInput } from "./plan.ts";
 import type { Graph, ValueId } from "../src/graph.ts";
 
@@ -54,8 +55,7 @@ function verifyVariant(
 ): void {
   if (variant.steps.length !== meant.launches.length) throw internal("a launch has no step");
   const sizes = new Map<ValueId, Size>();
-  for (const v of [...graph.values, ...(meant.scratch ?? []), ...graph.inputs])
-    sizes.set(v.id, elementsOf(v.shape));
+  for (const v of valuesOf(graph, meant.launches).values()) sizes.set(v.id, elementsOf(v.shape));
   const counts: { readonly [K in BufferRef["in"]]: number } = {
     input: plan.inputs.length,
     output: plan.outputs.length,
@@ -65,6 +65,7 @@ function verifyVariant(
   };
   /** Which value a slot or an output holds now. */
   const holds = new Map<string, ValueId>();
+  const made = new Set<ValueId>();
 
   variant.steps.forEach((step, at) => {
     const launch = meant.launches[at];
@@ -86,11 +87,16 @@ function verifyVariant(
       if (binding === undefined) throw internal(`${where}: nothing is bound to '${buffer.name}'`);
       const writes = buffer.access !== "read";
       const fixed = ref.in === "input" || ref.in === "weight" || ref.in === "table";
+      const outside = ref.in === "input" ? plan.inputs : ref.in === "output" ? plan.outputs : [];
+      const dtype = outside[ref.index]?.dtype;
+      if (dtype !== undefined && dtype !== buffer.dtype)
+        throw internal(`${where}: '${buffer.name}' is ${buffer.dtype} and ${keyOf(ref)} ${dtype}`);
       if (writes && fixed) throw internal(`${where} writes ${keyOf(ref)}`);
       if ("table" in binding !== (ref.in === "table"))
         throw internal(`${where}: '${buffer.name}' is not the table it should be`);
       if (fixed || "table" in binding) return;
-      if (buffer.access !== "write" && holds.get(keyOf(ref)) !== binding.value)
+      const starts = buffer.access === "readwrite" && !made.has(binding.value);
+      if (buffer.access !== "write" && !starts && holds.get(keyOf(ref)) !== binding.value)
         throw internal(
           `${where} reads '${binding.value}' from ${keyOf(ref)}, which holds ${holds.get(keyOf(ref)) ?? "nothing"}`,
         );
@@ -99,7 +105,10 @@ function verifyVariant(
         throw internal(`${where}: slot ${ref.index} has not the size of '${binding.value}'`);
       if (writes) written.push({ key: keyOf(ref), value: binding.value });
     });
-    for (const w of written) holds.set(w.key, w.value);
+    for (const w of written) {
+      holds.set(w.key, w.value);
+      made.add(w.value);
+    }
     for (const size of [step.grid, ...step.scalars])
       for (const point of [
         { N: 1, B: 1 },

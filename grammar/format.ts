@@ -1,9 +1,7 @@
 import { isError } from "../src/diagnostic.ts";
 import type { Diagnostic } from "../src/diagnostic.ts";
 import { layout } from "./layout.ts";
-import { read } from "./read.ts";
-import { parse } from "./rules.ts";
-import { tokenize } from "./tokens.ts";
+import { readWhole } from "./read.ts";
 
 /**
  * Lays out a file, keeping its comments and its line ends; formatting twice changes nothing more. A file with syntax
@@ -11,10 +9,8 @@ import { tokenize } from "./tokens.ts";
  */
 export const format = (
   text: string,
-  file = "",
+  _file = "",
 ): { readonly text: string } | { readonly diagnostics: readonly Diagnostic[] } => {
-  const { diagnostics } = read(text, file);
-  if (diagnostics.some(isError)) return { diagnostics };
-  const { tokens, comments } = tokenize(text);
-  return { text: layout(tokens, comments, parse(tokens).cst) };
+  const { diagnostics, tokens, comments, cst } = readWhole(text);
+  return diagnostics.some(isError) ? { diagnostics } : { text: layout(tokens, comments, cst) };
 };

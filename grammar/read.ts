@@ -1,8 +1,8 @@
 /** Text → AST: tokens, misspellings, CST, and from that the tree; every problem becomes a diagnostic. */
-import type { CstNode } from "chevrotain";
+import type { CstNode, IToken } from "chevrotain";
 import type * as Ast from "../src/ast.ts";
 import { attentionFields, modelFields, scheduleFields } from "../src/ast.ts";
-import { diagnostic } from "../src/diagnostic.ts";
+import { diagnostic, inOrder, limited } from "../src/diagnostic.ts";
 import type { Diagnostic } from "../src/diagnostic.ts";
 import { divisionComments } from "./comments.ts";
 import { expressionReader } from "./expression.ts";
@@ -10,7 +10,7 @@ import { nodes, quote, spanOf, spanOfNode, tokens } from "./place.ts";
 import { repair } from "./repair.ts";
 import { parse } from "./rules.ts";
 import type { Stumbles } from "./syntax.ts";
-import { stumbles, syntaxErrors, tooDeep, tooLarge, tooMany, unreadable } from "./syntax.ts";
+import { stumbles, syntaxErrors, tooDeep, tooLarge, unreadable } from "./syntax.ts";
 import { tokenize } from "./tokens.ts";
 
 const fieldsOf = { attention: attentionFields, model: modelFields, schedule: scheduleFields };
@@ -179,21 +179,31 @@ const reader = (report: (d: Diagnostic) => void, stumbled: Stumbles) => {
   };
 };
 
-/**
- * Reads a file. The AST holds whatever could be read, with holes for the rest; `diagnostics` has every problem of the
- * text, in order of place. Never throws on any input.
- */
-export const read = (
-  text: string,
-  // Messages name their file when they are rendered; a caller has it at hand here, so it may be given.
-  _file = "",
-): { readonly ast: Ast.Program; readonly diagnostics: readonly Diagnostic[] } => {
-  const nothing: Ast.Program = { items: [], span: { start: 0, end: text.length }, damaged: "head" };
+/** All that reading a file gives; `cst`, `tokens` and `comments` are what the layout works on. */
+export type Reading = {
+  readonly ast: Ast.Program;
+  readonly diagnostics: readonly Diagnostic[];
+  readonly tokens: readonly IToken[];
+  readonly comments: readonly IToken[];
+  readonly cst: CstNode;
+};
+
+const empty: CstNode = { name: "program", children: {} };
+
+export const readWhole = (text: string): Reading => {
+  const all = { start: 0, end: text.length };
+  const refuse = (d: Diagnostic): Reading => ({
+    ast: { items: [], span: all, damaged: "head" },
+    diagnostics: [d],
+    tokens: [],
+    comments: [],
+    cst: empty,
+  });
   const large = tooLarge(text);
-  if (large !== null) return { ast: nothing, diagnostics: [large] };
+  if (large !== null) return refuse(large);
   const { tokens: found, comments, errors: bad } = tokenize(text);
   const deep = tooDeep(found);
-  if (deep !== null) return { ast: nothing, diagnostics: [deep] };
+  if (deep !== null) return refuse(deep);
 
   const diagnostics: Diagnostic[] = bad.map((e) =>
     diagnostic(
@@ -205,10 +215,21 @@ export const read = (
   diagnostics.push(...repair(found));
   const { cst, errors } = parse(found);
   diagnostics.push(...syntaxErrors(errors, cst, text));
-  const tree = reader((d) => void diagnostics.push(d), stumbles(errors))(cst);
-  const ast: Ast.Program = { ...tree, span: { start: 0, end: text.length } };
+  const tree = reader((d) => void diagnostics.push(d), stumbles(errors, bad))(cst);
+  const ast: Ast.Program = { ...tree, span: all };
   diagnostics.push(...divisionComments(ast, found, comments));
-  const at = (d: Diagnostic) => ("path" in d.span ? 0 : d.span.start);
-  diagnostics.sort((a, b) => at(a) - at(b));
-  return { ast, diagnostics: tooMany(diagnostics) };
+  return { ast, diagnostics: limited(inOrder(diagnostics)), tokens: found, comments, cst };
+};
+
+/**
+ * Reads a file. The AST holds whatever could be read, with holes for the rest; `diagnostics` has every problem of the
+ * text, in order of place (the first thousand of them). Never throws on any input. `file` is not needed for reading:
+ * `render` names it.
+ */
+export const read = (
+  text: string,
+  _file = "",
+): { readonly ast: Ast.Program; readonly diagnostics: readonly Diagnostic[] } => {
+  const { ast, diagnostics } = readWhole(text);
+  return { ast, diagnostics };
 };

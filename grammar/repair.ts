@@ -89,7 +89,7 @@ export const repair = (tokens: readonly IToken[]): readonly Diagnostic[] => {
       token.tokenTypeIdx = token.tokenType.tokenTypeIdx ?? token.tokenTypeIdx;
     }
     if (block === "top" && is(token, t.ItemName) && headAt(tokens, i)) {
-      item = token.tokenType.LABEL as Block;
+      item = (["attention", "model", "schedule"] as const).find((b) => is(token, k(b))) ?? "other";
     }
     if (is(token, t.LParen, t.LSquare)) brackets++;
     else if (is(token, t.RParen, t.RSquare)) brackets = Math.max(0, brackets - 1);

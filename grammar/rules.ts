@@ -81,9 +81,7 @@ class HeddleParser extends CstParser {
           { ALT: () => this.SUBRULE(this.attention) },
           { ALT: () => this.SUBRULE(this.model) },
           { ALT: () => this.SUBRULE(this.schedule) },
-          { ALT: () => this.SUBRULE(this.unknown) },
-          { ALT: () => this.SUBRULE(this.stray) },
-          { ALT: () => this.SUBRULE(this.block) },
+          ...this.leftovers(),
           { ALT: () => this.CONSUME(t.RCurly) },
         ],
       }),
@@ -98,26 +96,44 @@ class HeddleParser extends CstParser {
     this.SUBRULE(this.value);
   });
 
+  /** Parts that several rules share; chevrotain counts them as written in each rule that calls them. */
+  private body(field: Rule): void {
+    this.CONSUME(t.LCurly);
+    this.MANY({ GATE: () => !this.itemAhead(), DEF: () => this.SUBRULE(field) });
+    this.CONSUME(t.RCurly);
+  }
+
+  private field(number: TokenType, word: TokenType, ...others: readonly Rule[]): void {
+    const sized = () => {
+      this.CONSUME(number);
+      this.SUBRULE(this.value);
+    };
+    const worded = () => {
+      this.CONSUME(word);
+      this.SUBRULE(this.word);
+    };
+    const first = [sized, worded].map((ALT) => ({ ALT }));
+    const rest = others.map((rule, i) => ({ ALT: () => this.subrule(i, rule) }));
+    this.OR({ IGNORE_AMBIGUITIES: true, MAX_LOOKAHEAD: 1, DEF: [...first, ...rest, ...this.leftovers()] });
+  }
+
+  /** What is read away where something else should begin; tried last, since every keyword is a word too. */
+  private leftovers() {
+    return [this.unknown, this.stray, this.block].map((rule, i) => ({
+      ALT: () => this.subrule(6 + i, rule),
+    }));
+  }
+
   attention: Rule = this.RULE("attention", () => {
     this.CONSUME(k("attention"));
     this.SUBRULE(this.name);
-    this.CONSUME(t.LCurly);
-    this.MANY({
-      GATE: () => !this.itemAhead(),
-      DEF: () => this.SUBRULE(this.attentionField),
-    });
-    this.CONSUME(t.RCurly);
+    this.body(this.attentionField);
   });
 
   model: Rule = this.RULE("model", () => {
     this.CONSUME(k("model"));
     this.SUBRULE(this.name);
-    this.CONSUME(t.LCurly);
-    this.MANY({
-      GATE: () => !this.itemAhead(),
-      DEF: () => this.SUBRULE(this.modelField),
-    });
-    this.CONSUME(t.RCurly);
+    this.body(this.modelField);
   });
 
   schedule: Rule = this.RULE("schedule", () => {
@@ -125,90 +141,18 @@ class HeddleParser extends CstParser {
     this.SUBRULE(this.name);
     this.CONSUME(k("on"));
     this.SUBRULE2(this.name);
-    this.CONSUME(t.LCurly);
-    this.MANY({
-      GATE: () => !this.itemAhead(),
-      DEF: () => this.SUBRULE(this.scheduleField),
-    });
-    this.CONSUME(t.RCurly);
+    this.body(this.scheduleField);
   });
 
-  attentionField: Rule = this.RULE("attentionField", () => {
-    this.OR({
-      IGNORE_AMBIGUITIES: true,
-      MAX_LOOKAHEAD: 1,
-      DEF: [
-        {
-          ALT: () => {
-            this.CONSUME(t.AttentionNumber);
-            this.SUBRULE(this.value);
-          },
-        },
-        {
-          ALT: () => {
-            this.CONSUME(t.AttentionWord);
-            this.SUBRULE(this.word);
-          },
-        },
-        { ALT: () => this.SUBRULE(this.branch) },
-        { ALT: () => this.SUBRULE(this.branches) },
-        { ALT: () => this.SUBRULE(this.offsets) },
-        { ALT: () => this.SUBRULE(this.unknown) },
-        { ALT: () => this.SUBRULE(this.stray) },
-        { ALT: () => this.SUBRULE(this.block) },
-      ],
-    });
-  });
+  attentionField: Rule = this.RULE("attentionField", () =>
+    this.field(t.AttentionNumber, t.AttentionWord, this.branch, this.branches, this.offsets),
+  );
 
-  modelField: Rule = this.RULE("modelField", () => {
-    this.OR({
-      IGNORE_AMBIGUITIES: true,
-      MAX_LOOKAHEAD: 1,
-      DEF: [
-        {
-          ALT: () => {
-            this.CONSUME(t.ModelNumber);
-            this.SUBRULE(this.value);
-          },
-        },
-        {
-          ALT: () => {
-            this.CONSUME(t.ModelWord);
-            this.SUBRULE(this.word);
-          },
-        },
-        { ALT: () => this.SUBRULE(this.ffn) },
-        { ALT: () => this.SUBRULE(this.position) },
-        { ALT: () => this.SUBRULE(this.unknown) },
-        { ALT: () => this.SUBRULE(this.stray) },
-        { ALT: () => this.SUBRULE(this.block) },
-      ],
-    });
-  });
+  modelField: Rule = this.RULE("modelField", () =>
+    this.field(t.ModelNumber, t.ModelWord, this.ffn, this.position),
+  );
 
-  scheduleField: Rule = this.RULE("scheduleField", () => {
-    this.OR({
-      IGNORE_AMBIGUITIES: true,
-      MAX_LOOKAHEAD: 1,
-      DEF: [
-        {
-          ALT: () => {
-            this.CONSUME(t.ScheduleNumber);
-            this.SUBRULE(this.value);
-          },
-        },
-        {
-          ALT: () => {
-            this.CONSUME(t.ScheduleWord);
-            this.SUBRULE(this.word);
-          },
-        },
-        { ALT: () => this.SUBRULE(this.unknown) },
-        { ALT: () => this.SUBRULE(this.stray) },
-        { ALT: () => this.SUBRULE(this.block) },
-      ],
-    });
-  });
+  scheduleField: Rule = this.RULE("scheduleField", () => this.field(t.ScheduleNumber, t.ScheduleWord));
 
   branch: Rule = this.RULE("branch", () => {
     this.CONSUME(k("branch"));

@@ -5,6 +5,7 @@ import { attentionFields, modelFields, scheduleFields } from "../src/ast.ts";
 import { diagnostic, nearest } from "../src/diagnostic.ts";
 import type { Diagnostic } from "../src/diagnostic.ts";
 import { nodes, quote, spanOf, tokens } from "./place.ts";
+import type { LexError } from "./tokens.ts";
 import { LCurly, LParen, LSquare, RCurly, RParen, RSquare } from "./tokens.ts";
 
 const deepest = 64;
@@ -91,26 +92,20 @@ export const syntaxErrors = (
   });
 };
 
-/** Line → offset of the first parser error there. */
+/** Line → offset of the first error of the lexer or the parser there. */
 export type Stumbles = ReadonlyMap<number, number>;
 
-export const stumbles = (errors: readonly IRecognitionException[]): Stumbles => {
+export const stumbles = (
+  errors: readonly IRecognitionException[],
+  rubbish: readonly LexError[],
+): Stumbles => {
   const lines = new Map<number, number>();
+  for (const { line, offset } of rubbish) lines.set(line, Math.min(lines.get(line) ?? offset, offset));
   for (const { token } of errors) {
     const { startLine: line, startOffset: at } = token;
     if (line !== undefined && !Number.isNaN(at)) lines.set(line, Math.min(lines.get(line) ?? at, at));
   }
   return lines;
-};
-
-/** A file of rubbish has a problem per byte; nobody reads past these. */
-const mostProblems = 1000;
-
-export const tooMany = (diagnostics: readonly Diagnostic[]): readonly Diagnostic[] => {
-  const next = diagnostics[mostProblems];
-  if (next === undefined) return diagnostics;
-  const args = { most: mostProblems, left: diagnostics.length - mostProblems };
-  return [...diagnostics.slice(0, mostProblems), diagnostic("too-many-problems", next.span, args)];
 };
 
 const known = { attention: attentionFields, model: modelFields, schedule: scheduleFields };

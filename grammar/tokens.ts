@@ -147,7 +147,7 @@ export const vocabulary: TokenType[] = [
 
 const lexer = new Lexer(vocabulary, { positionTracking: "full", ensureOptimizations: false });
 
-export type LexError = { readonly offset: number; readonly length: number };
+export type LexError = { readonly offset: number; readonly length: number; readonly line: number };
 
 /** Cuts a text into tokens and comments; pieces that are no token come back as errors and are left out. */
 export const tokenize = (
@@ -158,5 +158,9 @@ export const tokenize = (
   readonly errors: readonly LexError[];
 } => {
   const { tokens, groups: found, errors } = lexer.tokenize(text);
-  return { tokens, comments: found["comments"] ?? [], errors };
+  return {
+    tokens,
+    comments: found["comments"] ?? [],
+    errors: errors.map((e) => ({ offset: e.offset, length: e.length, line: e.line ?? 0 })),
+  };
 };

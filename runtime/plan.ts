@@ -146,6 +146,8 @@ export type WasmModules = {
   readonly relaxed: Uint8Array;
   /** Byte offset in both modules of the limits flag of the memory import: 0x01 unshared, 0x03 shared. */
   readonly memoryFlag: { readonly base: number; readonly relaxed: number };
+  /** First byte of memory that neither module's constant tables use. */
+  readonly dataEnd: number;
 };
 
 /** Everything a device needs to run: the plan and, per target, its kernels. */

@@ -181,4 +181,4 @@ export type Item = Let | Attention | Model | Schedule;
 export type Program = Damage & { readonly items: readonly Item[]; readonly span: Span };
 
 /** Most operations one expression may hold: keeps every walk over it shallow and a table of offsets quick. */
-export const longestExpression = 256;
+export const longestExpression = 100;

@@ -6,7 +6,7 @@ import { checkModel } from "./check/model.ts";
 import type { Attentions } from "./check/model.ts";
 import { constantsOf, unique, validName } from "./check/names.ts";
 import { checkSchedule } from "./check/schedule.ts";
-import { diagnostic, isError } from "./diagnostic.ts";
+import { diagnostic, inOrder, isError, limited } from "./diagnostic.ts";
 import type { Diagnostic } from "./diagnostic.ts";
 import { seal } from "./spec.ts";
 import type { Spec } from "./spec.ts";
@@ -58,12 +58,13 @@ export const check = (
   if (named.length === 0 && !damaged) {
     const hint =
       "Declare an attention: `attention name { heads 12 head_dim 64 branch segment all dilation 1 }`.";
-    report(diagnostic("empty-program", program.span, {}, { hint }));
+    const { span } = program;
+    const start = "path" in span ? span : { start: span.start, end: span.start };
+    report(diagnostic("empty-program", start, {}, { hint }));
   }
 
-  const at = (d: Diagnostic) => ("path" in d.span ? 0 : d.span.start);
-  diagnostics.sort((a, b) => at(a) - at(b));
-  if (damaged || diagnostics.some(isError)) return { spec: null, diagnostics };
+  const ordered = limited(inOrder(diagnostics));
+  if (damaged || diagnostics.some(isError)) return { spec: null, diagnostics: ordered };
   const specs = [...attentions.values()].flatMap((a) => a.spec ?? []);
-  return { spec: seal({ attentions: specs, models, schedules }), diagnostics };
+  return { spec: seal({ attentions: specs, models, schedules }), diagnostics: ordered };
 };

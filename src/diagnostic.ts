@@ -1,5 +1,5 @@
 /** What heddle says about a user's file: data first (`diagnostic`), then text (`render`, `toJson`, `toGithub`). */
-export { diagnostic, isError } from "./diagnostic/diagnostic.ts";
+export { diagnostic, inOrder, isError, limited } from "./diagnostic/diagnostic.ts";
 export type { Diagnostic, Source } from "./diagnostic/diagnostic.ts";
 export { codes } from "./diagnostic/table.ts";
 export type { Args, Code, Severity } from "./diagnostic/table.ts";

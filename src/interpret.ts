@@ -101,10 +101,16 @@ export function interpret(kernel: Kernel, launch: Launch): void {
     buffers: launch.buffers,
     scalars: launch.scalars,
     tables: Object.fromEntries(
-      kernel.tables.map((t) => [t.name, t.type === "i32" ? Int32Array.from(t.values) : Float32Array.from(t.values)]),
+      kernel.tables.map((t) => [
+        t.name,
+        t.type === "i32" ? Int32Array.from(t.values) : Float32Array.from(t.values),
+      ]),
     ),
     shared: Object.fromEntries(
-      kernel.shared.map((s) => [s.name, s.type === "i32" ? new Int32Array(s.length) : new Float32Array(s.length)]),
+      kernel.shared.map((s) => [
+        s.name,
+        s.type === "i32" ? new Int32Array(s.length) : new Float32Array(s.length),
+      ]),
     ),
     stamps: sized((n) => new Int32Array(n), shared),
     laneLog: kernel.workgroup > 1 ? sized(memory.laneLog, [...shared, ...written]) : {},

@@ -6,8 +6,8 @@
  * - Names. Buffers, scalars, tables, shared arrays and tiles have names of their own. `let`, `var` and loop counters are
  *   defined before use and seen to the end of their block; nothing visible is declared again (blocks beside each other may
  *   share names). `set` changes a `var`, to a value of the same type.
- * - Types. Every operation obeys its row in `rules` of src/expr.ts and says its own type. Constants are finite and are of
- *   their type. Indices and loop bounds are i32, conditions bool. Arrays are loaded and stored as what they hold.
+ * - Types. Every operation obeys its row in `rules` of src/expr.ts and says its own type. Constants are of their type, and
+ *   never NaN. Indices and loop bounds are i32, conditions bool. Arrays are loaded and stored as what they hold.
  * - Memory. Loads name a known array, stores one that may be written: not a table, not a buffer that is only read. (A buffer
  *   with access `write` may be read back; that an element was written before is for the interpreter to see.)
  * - Control flow. A step is a positive integer. `unroll` stands on constant bounds only. A barrier stands where all lanes

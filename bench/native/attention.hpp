@@ -21,7 +21,7 @@ namespace attention {
 
 constexpr int kRows = 6;         // rows of a strip
 constexpr int kPanel = 16;       // keys or columns of a panel
-constexpr int kKeys = 64;        // keys of a block: its K and V are 32 KB at dim 64, the scores of a strip 1.5 KB
+constexpr int kKeys = 128;       // keys of a block: its K and V are 64 KB at dim 64, the scores of a strip 3 KB
 constexpr int kStrips = 32;      // strips that pass over a key block before the next one
 constexpr std::int64_t kPeriod = 240;  // longest bias period worth folding
 
@@ -45,7 +45,7 @@ struct Progression {
 };
 
 struct Scratch {
-  Aligned q, k, v, acc, max, sum, spare;
+  Aligned q, k, v, acc, max, sum, zero;
   std::vector<float> bias;
 };
 
@@ -60,8 +60,8 @@ struct Bias {
 
 inline int columns(int dim) { return (dim + kPanel - 1) / kPanel; }
 
-/// S[6][16] = Q strip [dim][6] times K panel [dim][16].
-inline void score(const float* q, const float* k, int dim, float* s) {
+/// S[6][16] = Q strip [dim][6] times K panel [dim][16]. Not inlined, nor is `mix`: GCC would spill among the caller's values.
+__attribute__((noinline)) inline void score(const float* q, const float* k, int dim, float* s) {
   __m256 c[kRows][2];
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; r++) c[r][0] = c[r][1] = _mm256_setzero_ps();
@@ -83,7 +83,7 @@ inline void score(const float* q, const float* k, int dim, float* s) {
 }
 
 /// acc[6][16 columns] = fade * acc + P[6][keys] V[keys][16 columns].
-inline void mix(const float* p, const float* v, int keys, const float* fade, float* const* acc, int column) {
+__attribute__((noinline)) inline void mix(const float* p, const float* v, int keys, const float* fade, float* const* acc, int column) {
   __m256 c[kRows][2];
 #pragma GCC unroll 6
   for (int r = 0; r < kRows; r++) {
@@ -108,36 +108,82 @@ inline void mix(const float* p, const float* v, int keys, const float* fade, flo
   }
 }
 
-/// One row's scores become weights; returns the factor by which what was summed before fades.
-inline float absorb(float* s, int valid, int panels, const float* bias, float& max, float& sum) {
+/// What a strip of rows knows of its keys before it absorbs a block.
+struct Strip {
+  int valid[kRows];           // keys that each row sees, from the first of the block
+  const float* bias[kRows];   // or null
+  float *max[kRows], *sum[kRows], *acc[kRows];
+  alignas(32) float fade[8];  // by how much everything summed before shrinks
+};
+
+/// A strip's scores [6][panels * 16] become weights, relative to each row's new maximum.
+__attribute__((noinline)) inline void absorb(float* scores, int panels, Strip& t) {
   const int width = panels * kPanel;
-  if (valid <= 0) {
-    for (int i = 0; i < width; i += 8) _mm256_store_ps(s + i, _mm256_setzero_ps());
-    return 1.0f;
-  }
-  for (int i = valid; i < width; i++) s[i] = kLowest;
-  __m256 top = _mm256_set1_ps(max);
-  if (bias) {
-    for (int i = 0; i < width; i += 8) {
-      const __m256 x = _mm256_add_ps(_mm256_load_ps(s + i), _mm256_loadu_ps(bias + i));
-      _mm256_store_ps(s + i, x);
-      top = _mm256_max_ps(top, x);
+  alignas(32) float before[8] = {}, after[8] = {};
+  for (int r = 0; r < kRows; r++) {
+    float* const s = scores + r * kKeys;
+    for (int i = std::max(0, t.valid[r]); i < width; i++) s[i] = kLowest;
+    __m256 top = _mm256_set1_ps(before[r] = *t.max[r]);
+    if (const float* const bias = t.bias[r]) {
+      for (int i = 0; i < width; i += 8) {
+        const __m256 x = _mm256_add_ps(_mm256_load_ps(s + i), _mm256_loadu_ps(bias + i));
+        _mm256_store_ps(s + i, x);
+        top = _mm256_max_ps(top, x);
+      }
+    } else {
+      for (int i = 0; i < width; i += 8) top = _mm256_max_ps(top, _mm256_load_ps(s + i));
     }
-  } else {
-    for (int i = 0; i < width; i += 8) top = _mm256_max_ps(top, _mm256_load_ps(s + i));
+    *t.max[r] = after[r] = max8(top);
   }
-  const float next = max8(top);
-  const __m256 shift = _mm256_set1_ps(next);
-  __m256 total = _mm256_setzero_ps();
-  for (int i = 0; i < width; i += 8) {
-    const __m256 p = exp2v(_mm256_sub_ps(_mm256_load_ps(s + i), shift));
-    _mm256_store_ps(s + i, p);
-    total = _mm256_add_ps(total, p);
+  _mm256_store_ps(t.fade, exp2v(_mm256_sub_ps(_mm256_load_ps(before), _mm256_load_ps(after))));
+  for (int r = 0; r < kRows; r++) {
+    float* const s = scores + r * kKeys;
+    if (t.valid[r] <= 0) {
+      // Where no key was ever seen the maximum is kLowest itself, and 2^0 would count.
+      for (int i = 0; i < width; i += 8) _mm256_store_ps(s + i, _mm256_setzero_ps());
+      continue;
+    }
+    const __m256 shift = _mm256_set1_ps(after[r]);
+    __m256 total[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    for (int i = 0; i < width; i += 16) {
+      const __m256 p0 = exp2v(_mm256_sub_ps(_mm256_load_ps(s + i), shift));
+      const __m256 p1 = exp2v(_mm256_sub_ps(_mm256_load_ps(s + i + 8), shift));
+      _mm256_store_ps(s + i, p0);
+      _mm256_store_ps(s + i + 8, p1);
+      total[0] = _mm256_add_ps(total[0], p0);
+      total[1] = _mm256_add_ps(total[1], p1);
+    }
+    *t.sum[r] = *t.sum[r] * t.fade[r] + sum8(_mm256_add_ps(total[0], total[1]));
   }
-  const float fade = std::exp2(max - next);
-  sum = sum * fade + sum8(total);
-  max = next;
-  return fade;
+}
+
+/// to[i][j] = rows[j][i] for 8 rows and `dim` columns, `to` with a pitch of 16.
+inline void transpose(const float* const* rows, int dim, float* to) {
+  int i = 0;
+  for (; i + 8 <= dim; i += 8) {
+    __m256 a[8], b[8];
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++) a[j] = _mm256_loadu_ps(rows[j] + i);
+#pragma GCC unroll 4
+    for (int j = 0; j < 8; j += 2) {
+      b[j] = _mm256_unpacklo_ps(a[j], a[j + 1]);
+      b[j + 1] = _mm256_unpackhi_ps(a[j], a[j + 1]);
+    }
+#pragma GCC unroll 2
+    for (int j = 0; j < 8; j += 4) {
+      a[j] = _mm256_shuffle_ps(b[j], b[j + 2], 0x44);
+      a[j + 1] = _mm256_shuffle_ps(b[j], b[j + 2], 0xee);
+      a[j + 2] = _mm256_shuffle_ps(b[j + 1], b[j + 3], 0x44);
+      a[j + 3] = _mm256_shuffle_ps(b[j + 1], b[j + 3], 0xee);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+      _mm256_store_ps(to + (i + j) * kPanel, _mm256_permute2f128_ps(a[j], a[j + 4], 0x20));
+      _mm256_store_ps(to + (i + j + 4) * kPanel, _mm256_permute2f128_ps(a[j], a[j + 4], 0x31));
+    }
+  }
+  for (; i < dim; i++)
+    for (int j = 0; j < 8; j++) to[i * kPanel + j] = rows[j][i];
 }
 
 /// Rows [rowFrom, rowTo) of a progression meet its keys [keyFrom, keyTo); `diagonal`: a row sees keys up to its own slot.
@@ -153,33 +199,33 @@ inline void pass(const Problem& P, int head, const Progression& line, std::int64
   float* const k = S.k.need(blocks * kKeys * dim);
   float* const v = S.v.need(blocks * kKeys * wide);
 
-  for (std::int64_t s = 0; s < strips; s++)
-    for (int r = 0; r < kRows; r++) {
-      const std::int64_t slot = rowFrom + s * kRows + r;
-      float* to = q + s * dim * kRows + r;
-      if (slot < rowTo) {
-        const float* from = P.q.data() + line.token(slot) * pitch + head * dim;
-        for (int i = 0; i < dim; i++) to[i * kRows] = from[i] * scale;
-      } else {
-        for (int i = 0; i < dim; i++) to[i * kRows] = 0.0f;
-      }
+  // Rows and keys past the end read zeros.
+  auto row = [&](const std::vector<float>& from, std::int64_t slot, std::int64_t end) {
+    return slot < end ? from.data() + line.token(slot) * pitch + head * dim : S.zero.get();
+  };
+  for (std::int64_t s = 0; s < strips; s++) {
+    const float* from[kRows];
+    for (int r = 0; r < kRows; r++) from[r] = row(P.q, rowFrom + s * kRows + r, rowTo);
+    float* const to = q + s * dim * kRows;
+    for (int i = 0; i < dim; i++) {
+#pragma GCC unroll 6
+      for (int r = 0; r < kRows; r++) to[i * kRows + r] = from[r][i] * scale;
     }
-  for (std::int64_t j = 0; j < blocks * kKeys; j++) {
-    float* toK = k + j / kPanel * kPanel * dim + j % kPanel;
-    float* toV = v + j / kKeys * kKeys * wide + j % kKeys * kPanel;
-    if (j < keys) {
-      const std::int64_t at = line.token(keyFrom + j) * pitch + head * dim;
-      const float *fromK = P.k.data() + at, *fromV = P.v.data() + at;
-      for (int i = 0; i < dim; i++) toK[i * kPanel] = fromK[i];
-      for (int i = 0; i < wide; i++) toV[i / kPanel * kKeys * kPanel + i % kPanel] = i < dim ? fromV[i] : 0.0f;
-    } else {
-      for (int i = 0; i < dim; i++) toK[i * kPanel] = 0.0f;
-      for (int i = 0; i < wide; i++) toV[i / kPanel * kKeys * kPanel + i % kPanel] = 0.0f;
-    }
+  }
+  for (std::int64_t j = 0; j < blocks * kKeys; j += 8) {
+    const float* from[8];
+    for (int n = 0; n < 8; n++) from[n] = row(P.k, keyFrom + j + n, keyTo);
+    transpose(from, dim, k + j / kPanel * kPanel * dim + j % kPanel);
+    for (int n = 0; n < 8; n++) from[n] = row(P.v, keyFrom + j + n, keyTo);
+    float* const to = v + j / kKeys * kKeys * wide + j % kKeys * kPanel;
+    for (int c = 0; c < cols; c++)
+      for (int n = 0; n < 8; n++)
+        for (int i = 0; i < kPanel; i++)
+          to[(c * kKeys + n) * kPanel + i] = c * kPanel + i < dim ? from[n][c * kPanel + i] : 0.0f;
   }
 
   alignas(64) float s[kRows * kKeys];
-  float* const spare = S.spare.need(wide);
+  Strip t;
   for (std::int64_t from = 0; from < strips; from += kStrips) {
     const std::int64_t to = std::min(strips, from + kStrips);
     for (std::int64_t b = 0; b < blocks; b++) {
@@ -193,22 +239,18 @@ inline void pass(const Problem& P, int head, const Progression& line, std::int64
         const int panels = int((here + kPanel - 1) / kPanel);
         for (int p = 0; p < panels; p++)
           score(q + strip * dim * kRows, k + (b * kKeys + p * kPanel) * dim, dim, s + p * kPanel);
-        float fade[kRows];
-        float* acc[kRows];
         for (int r = 0; r < kRows; r++) {
-          if (slot + r > last) {
-            fade[r] = 0.0f;
-            acc[r] = spare;
-            continue;
-          }
-          const std::int64_t token = line.token(slot + r);
-          const int valid = int(diagonal ? std::min(here, slot + r - key + 1) : here);
-          fade[r] = absorb(s + r * kKeys, valid, panels, bias.table ? bias.at(slot + r, key) : nullptr,
-                           S.max.get()[token], S.sum.get()[token]);
-          acc[r] = S.acc.get() + token * wide;
+          const bool real = slot + r <= last;
+          const std::int64_t token = real ? line.token(slot + r) : P.length;  // the state past the end is spare
+          t.valid[r] = !real ? 0 : int(diagonal ? std::min(here, slot + r - key + 1) : here);
+          t.bias[r] = real && bias.table ? bias.at(slot + r, key) : nullptr;
+          t.max[r] = S.max.get() + token;
+          t.sum[r] = S.sum.get() + token;
+          t.acc[r] = S.acc.get() + token * wide;
         }
+        absorb(s, panels, t);
         for (int c = 0; c < cols; c++)
-          mix(s, v + b * kKeys * wide + c * kKeys * kPanel, int(here), fade, acc, c * kPanel);
+          mix(s, v + b * kKeys * wide + c * kKeys * kPanel, int(here), t.fade, t.acc, c * kPanel);
       }
     }
   }
@@ -238,11 +280,10 @@ inline std::vector<int> parents(const Problem& P, int head) {
 inline void oneHead(Problem& P, int head, Scratch& S) {
   const std::int64_t N = P.length;
   const int wide = columns(P.dim) * kPanel;
-  std::fill_n(S.acc.need(N * wide), N * wide, 0.0f);
-  std::fill_n(S.max.need(N), N, kLowest);
-  std::fill_n(S.sum.need(N), N, 0.0f);
-  S.spare.need(wide);
-  std::fill_n(S.spare.get(), wide, 0.0f);
+  std::fill_n(S.acc.need((N + 1) * wide), (N + 1) * wide, 0.0f);
+  std::fill_n(S.max.need(N + 1), N + 1, kLowest);
+  std::fill_n(S.sum.need(N + 1), N + 1, 0.0f);
+  std::fill_n(S.zero.need(wide), wide, 0.0f);
   const std::vector<int> parent = parents(P, head);
 
   for (std::size_t b = 0; b < P.branches.size(); b++) {

@@ -34,8 +34,11 @@ inline void pack(Problem& P) {
   }
 }
 
-/// tile[6][16] += A[deep][6] B[deep][16]
-inline void kernel(const float* a, const float* b, std::int64_t deep, __m256 (&c)[kRows][2]) {
+/// tile[6][16] = A[deep][6] B[deep][16]. Not inlined: among the caller's many live values GCC would spill in the inner loop.
+__attribute__((noinline)) inline void kernel(const float* a, const float* b, std::int64_t deep, float* tile) {
+  __m256 c[kRows][2];
+#pragma GCC unroll 6
+  for (int r = 0; r < kRows; r++) c[r][0] = c[r][1] = _mm256_setzero_ps();
 #pragma GCC unroll 4
   for (std::int64_t k = 0; k < deep; k++) {
     const __m256 b0 = _mm256_load_ps(b + k * kPanel), b1 = _mm256_load_ps(b + k * kPanel + 8);
@@ -46,53 +49,48 @@ inline void kernel(const float* a, const float* b, std::int64_t deep, __m256 (&c
       c[r][1] = _mm256_fmadd_ps(x, b1, c[r][1]);
     }
   }
+#pragma GCC unroll 6
+  for (int r = 0; r < kRows; r++) {
+    _mm256_store_ps(tile + r * kPanel, c[r][0]);
+    _mm256_store_ps(tile + r * kPanel + 8, c[r][1]);
+  }
 }
 
 inline void rowBlock(Problem& P, std::int64_t from, std::int64_t to, Aligned& scratch) {
   const std::int64_t panels = (P.cols + kPanel - 1) / kPanel, strips = (to - from + kRows - 1) / kRows;
   float* const a = scratch.need(kBlock * kDepth);
+  alignas(64) float tile[kRows * kPanel];
   for (std::int64_t k0 = 0; k0 < P.depth; k0 += kDepth) {
     const std::int64_t deep = std::min<std::int64_t>(kDepth, P.depth - k0);
-    for (std::int64_t s = 0; s < strips; s++)
-      for (int r = 0; r < kRows; r++) {
-        const std::int64_t row = std::min(from + s * kRows + r, P.rows - 1);
-        const float* x = P.x.data() + row * P.depth + k0;
-        for (std::int64_t k = 0; k < deep; k++) a[(s * deep + k) * kRows + r] = x[k];
+    for (std::int64_t s = 0; s < strips; s++) {
+      const float* x[kRows];
+      for (int r = 0; r < kRows; r++) x[r] = P.x.data() + std::min(from + s * kRows + r, P.rows - 1) * P.depth + k0;
+      float* const strip = a + s * deep * kRows;
+      for (std::int64_t k = 0; k < deep; k++) {
+#pragma GCC unroll 6
+        for (int r = 0; r < kRows; r++) strip[k * kRows + r] = x[r][k];
       }
+    }
     for (std::int64_t p = 0; p < panels; p++) {
       const float* const panel = P.panels.get() + k0 * panels * kPanel + p * deep * kPanel;
       for (std::int64_t s = 0; s < strips; s++) {
-        __m256 c[kRows][2];
-        alignas(32) float edge[kPanel];
-        const std::int64_t col = p * kPanel;
-        const bool whole = col + kPanel <= P.cols && from + s * kRows + kRows <= to;
-#pragma GCC unroll 6
-        for (int r = 0; r < kRows; r++) c[r][0] = c[r][1] = _mm256_setzero_ps();
+        const std::int64_t col = p * kPanel, row = from + s * kRows;
+        const std::int64_t high = std::min<std::int64_t>(kRows, to - row), wide = std::min<std::int64_t>(kPanel, P.cols - col);
+        float* const out = P.out.data() + row * P.cols + col;
         // What this tile will add to, and its share of the next panel: neither is in L2 when W is large.
-        for (int r = 0; r < kRows; r++)
-          _mm_prefetch(P.out.data() + std::min(from + s * kRows + r, to - 1) * P.cols + col, _MM_HINT_T0);
+        for (std::int64_t r = 0; r < high; r++) _mm_prefetch(out + r * P.cols, _MM_HINT_T0);
         for (std::int64_t i = deep * s / strips; i < deep * (s + 1) / strips; i++)
           _mm_prefetch(panel + (deep + i) * kPanel, _MM_HINT_T1);
-        kernel(a + s * deep * kRows, panel, deep, c);
-        if (whole) {
-          const float* start = P.bias.data() + col;
-#pragma GCC unroll 6
-          for (int r = 0; r < kRows; r++) {
-            float* out = P.out.data() + (from + s * kRows + r) * P.cols + col;
-            const float* add = k0 == 0 ? start : out;
-            _mm256_storeu_ps(out, _mm256_add_ps(c[r][0], _mm256_loadu_ps(add)));
-            _mm256_storeu_ps(out + 8, _mm256_add_ps(c[r][1], _mm256_loadu_ps(add + 8)));
-          }
-        } else {
-          // Unrolled, so that c is only ever indexed by constants and stays in registers.
-#pragma GCC unroll 6
-          for (int r = 0; r < kRows; r++) {
-            if (from + s * kRows + r >= to) continue;
-            _mm256_store_ps(edge, c[r][0]);
-            _mm256_store_ps(edge + 8, c[r][1]);
-            float* out = P.out.data() + (from + s * kRows + r) * P.cols;
-            for (std::int64_t j = col; j < std::min(col + kPanel, P.cols); j++)
-              out[j] = edge[j - col] + (k0 == 0 ? P.bias[j] : out[j]);
+        kernel(a + s * deep * kRows, panel, deep, tile);
+        for (std::int64_t r = 0; r < high; r++) {
+          float* const to = out + r * P.cols;
+          const float* const add = k0 == 0 ? P.bias.data() + col : to;
+          const float* const sum = tile + r * kPanel;
+          if (wide == kPanel) {
+            _mm256_storeu_ps(to, _mm256_add_ps(_mm256_load_ps(sum), _mm256_loadu_ps(add)));
+            _mm256_storeu_ps(to + 8, _mm256_add_ps(_mm256_load_ps(sum + 8), _mm256_loadu_ps(add + 8)));
+          } else {
+            for (std::int64_t j = 0; j < wide; j++) to[j] = sum[j] + add[j];
           }
         }
       }

@@ -16,6 +16,10 @@ const GELU_G = [
   0.20737256109714508, -0.27786388993263245, 0.1418769508600235, -0.026626234874129295,
 ] as const;
 
+/** Σ cᵢ xⁱ by Horner's chain; splitting it (Estrin) measured the same. */
+const series = (x: Value, c: readonly number[]): Value =>
+  c.slice(0, -1).reduceRight<Value>((sum, k) => madd(sum, x, f32(k)), f32(c.at(-1) ?? 0));
+
 /**
  * gelu(x) = x·Φ(x) = max(x, 0) − |x|·Φ(−|x|), exact-erf form, without cancellation on either side. In f32 the largest
  * error over [−10, 10] is 2.4e-7 (half a unit in the last place of the result from 2 on), 8e-8 on the negative side;
@@ -25,12 +29,9 @@ const GELU_G = [
 function gelu(x: Value): Value {
   const t = min(abs(x), f32(GELU_END));
   const u = div(f32(1), madd(t, f32(GELU_P), f32(1)));
-  const scaled = [...GELU_G]
-    .reverse()
-    .reduce<Value | undefined>((sum, g) => (sum === undefined ? f32(g) : madd(sum, u, f32(g))), undefined);
-  if (scaled === undefined) throw new Error("heddle: internal: gelu has no polynomial");
+  const scaled = mul(series(u, GELU_G), u);
   const bell = exp2(mul(mul(t, t), f32(-0.5 * Math.LOG2E)));
-  return sub(max(x, f32(0)), mul(mul(t, mul(scaled, u)), bell));
+  return sub(max(x, f32(0)), mul(mul(t, scaled), bell));
 }
 
 /** x / (1 + e^(−x)); held below −87, where it is −1e-36, so that no exponent leaves the range of f32. */

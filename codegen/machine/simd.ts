@@ -4,10 +4,11 @@
  */
 import type { Machine } from "../distribute.ts";
 import { map, reduce } from "./simd/compute.ts";
+import { copy } from "./simd/copy.ts";
 import type { SimdSite } from "./simd/layout.ts";
 import { simdSite } from "./simd/layout.ts";
 import { mma } from "./simd/mma.ts";
-import { copy, fill, write } from "./simd/move.ts";
+import { fill, write } from "./simd/write.ts";
 
 export const simd: Machine<SimdSite> = {
   name: "simd",

@@ -216,6 +216,8 @@ export type Code = {
   drop(): void;
   /** Adds code that was built apart. It must leave nothing. */
   append(code: Code): void;
+  /** Calls a function that gives nothing. */
+  call(index: number, takes: readonly ValType[]): void;
   /** Takes a condition. */
   when(then: Code, otherwise?: Code): void;
   /** Runs `body` again while it leaves a condition that is not 0. */
@@ -317,6 +319,10 @@ export function codeOf(locals: Locals): Code {
     append(more) {
       leaves("append", more, []);
       put(more.bytes);
+    },
+    call(index, takes) {
+      for (let i = takes.length - 1; i >= 0; i--) pop("call", takes[i]);
+      put([0x10, ...leb(index)]);
     },
     when(then, otherwise) {
       pop("if", "i32");

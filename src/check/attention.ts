@@ -8,14 +8,14 @@ import { evaluate } from "./expression.ts";
 import type { Report } from "./expression.ts";
 import { integerOf, missing, once, shown, wordOf } from "./fields.ts";
 import type { Constants } from "./fields.ts";
-import { byRule, byTable, inBlocks, inTurn } from "./offsets.ts";
+import { byRule, byTable, checkRule, inBlocks, inTurn } from "./offsets.ts";
 import type { Offsets } from "./offsets.ts";
 
 const mostHeads = 65536;
 const mostHeadDim = 1024;
 /** Offsets of one attention, and of a whole program. */
 const largestTable = 2 ** 20;
-export const largestProgram = 2 ** 22;
+export const largestProgram = 2 ** 21;
 
 /** What one program may still spend: entries of offset tables, and steps of the search for uncovered tokens. */
 export type Budget = { entries: number; readonly search: { left: number } };
@@ -30,7 +30,7 @@ const scaleOf = (
   const scope = new Map(constants).set("head_dim", headDim);
   const value = evaluate(field.value, scope, report);
   if (value === null || value > 0) return value;
-  const [what, expected] = ["scale", "a number above 0"];
+  const [what, expected] = ["`scale`", "a number above 0"];
   const hint = "The default is 1 / sqrt(head_dim).";
   report(diagnostic("out-of-range", field.value.span, { what, expected, value: shown(value) }, { hint }));
   return null;
@@ -52,14 +52,14 @@ export const checkAttention = (
     const field = get(name);
     return field === null
       ? absent(name, hint)
-      : integerOf(field.value, constants, { what: name, least: 1, most }, report);
+      : integerOf(field.value, constants, { what: `\`${name}\``, least: 1, most }, report);
   };
 
   const heads = size("heads", mostHeads, "Write e.g. `heads 12`.");
   const headDim = size("head_dim", mostHeadDim, "Write e.g. `head_dim 64`.");
 
   const kvField = get("kv_heads");
-  const bounds = { what: "kv_heads", least: 1, most: mostHeads };
+  const bounds = { what: "`kv_heads`", least: 1, most: mostHeads };
   const kvHeads = kvField === null ? heads : integerOf(kvField.value, constants, bounds, report);
   const shared = heads === null || kvHeads === null || heads % kvHeads === 0;
   if (!shared && kvField !== null) {
@@ -100,7 +100,10 @@ export const checkAttention = (
     const hint = "Keep one of them.";
     report(diagnostic("conflicting-fields", table.span, { field: "`offsets`", other: "`offset`" }, { hint }));
   }
-  if (heads === null || placed === null || placed.length === 0) return null;
+  if (heads === null || placed === null || placed.length === 0) {
+    if (rule !== null) checkRule(rule.value, constants, report);
+    return null;
+  }
 
   const entries = heads * placed.length;
   if (entries > largestTable || entries > budget.entries) {

@@ -33,7 +33,15 @@ const functions = new Map<
 /** Names with a meaning of their own, which no `let` and no loop may take. */
 export const reserved: ReadonlySet<string> = new Set([
   ...functions.keys(),
-  ...["all", "true", "false", "head", "heads", "head_dim", "dim", "dilation", "branch"],
+  "all",
+  "true",
+  "false",
+  "head",
+  "heads",
+  "head_dim",
+  "dim",
+  "dilation",
+  "branch",
 ]);
 
 type Fault = {

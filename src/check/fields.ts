@@ -84,7 +84,14 @@ export const integerAt = (value: number, span: Span, bounds: Bounds, report: Rep
     return null;
   }
   if (value > largestInteger && value > most) {
-    report(diagnostic("number-too-large", span, { what, value: shown(value) }, { expected }));
+    report(
+      diagnostic(
+        "number-too-large",
+        span,
+        { what, value: shown(value) },
+        { expected: `at most ${largestInteger}` },
+      ),
+    );
     return null;
   }
   if (value < least || value > most) {

@@ -125,7 +125,7 @@ export const checkModel = (
     const field = get(name);
     return field === null
       ? absent(name, hint)
-      : integerOf(field.value, constants, { what: name, least: 1, most }, report);
+      : integerOf(field.value, constants, { what: `\`${name}\``, least: 1, most }, report);
   };
 
   const kindField = get("kind");
@@ -133,13 +133,13 @@ export const checkModel = (
   const kind = wordOf(kindField, ["decoder", "encoder"], null, report);
   const input = wordOf(get("input"), ["tokens", "features"], "tokens", report);
   const vocabField = get("vocab");
-  const vocabBounds = { what: "vocab", least: 1, most: largestInteger };
+  const vocabBounds = { what: "`vocab`", least: 1, most: largestInteger };
   const vocab = vocabField === null ? 0 : integerOf(vocabField.value, constants, vocabBounds, report);
   const dim = size("dim", mostWidth, "Write e.g. `dim 768`.");
   const layers = size("layers", mostLayers, "Write e.g. `layers 12`.");
 
   const ffnField = get("ffn");
-  const ffnBounds = { what: "The width of ffn", least: 1, most: mostWidth };
+  const ffnBounds = { what: "The width of `ffn`", least: 1, most: mostWidth };
   const ffnDim =
     ffnField === null
       ? absent("ffn", "Write e.g. `ffn 3072 gelu`.")
@@ -158,10 +158,10 @@ export const checkModel = (
   const embedNorm = wordOf(get("embed_norm"), ["true", "false"], "false", report);
   const positions = positionsOf(item, constants, report);
   const epsField = get("eps");
-  const eps = epsField === null ? 1e-5 : positiveOf(epsField.value, constants, "eps", report, 1);
+  const eps = epsField === null ? 1e-5 : positiveOf(epsField.value, constants, "`eps`", report, 1);
   const scaleField = get("embed_scale");
   const withDim = new Map(constants).set("dim", dim);
-  const embedScale = scaleField === null ? 1 : positiveOf(scaleField.value, withDim, "embed_scale", report);
+  const embedScale = scaleField === null ? 1 : positiveOf(scaleField.value, withDim, "`embed_scale`", report);
 
   const known = {
     encoder: kind === null ? null : kind === "encoder",

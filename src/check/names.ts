@@ -93,11 +93,11 @@ const ordered = (
 
 /** The value of every `let`; null where it was reported. */
 export const constantsOf = (all: readonly Ast.Let[], report: Report): ReadonlyMap<string, number | null> => {
-  const good = all.filter((l) => validName(l.name, report) && notReserved(l.name, report));
-  const lets = unique(good, report);
+  const good = new Set(all.filter((l) => validName(l.name, report) && notReserved(l.name, report)));
+  const lets = unique([...good], report);
   // A let with an unusable name still counts as declared, so that its uses are not reported too.
   const values = new Map<string, number | null>(
-    all.filter((l) => !good.includes(l)).map((l) => [l.name.text, null]),
+    all.filter((l) => !good.has(l)).map((l) => [l.name.text, null]),
   );
   for (const item of ordered(lets, values, report)) {
     if (!values.has(item.name.text)) values.set(item.name.text, evaluate(item.value, values, report));

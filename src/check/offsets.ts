@@ -22,7 +22,7 @@ const legal = (
   report: Report,
 ): number | null => {
   const { head, branch, dilation, span } = at;
-  const expected = dilation === 1 ? "0" : `an integer from 0 to ${dilation - 1}`;
+  const expected = dilation === 1 ? "row 0, the only one" : `an integer from 0 to ${dilation - 1}`;
   const offset = shown(value);
   if (!Number.isInteger(value)) {
     const hint = "Integer division is floor(a / b).";
@@ -37,6 +37,12 @@ const legal = (
   return value;
 };
 
+const variables = ["head", "heads", "dilation", "branch"];
+
+/** What can be said of a rule before heads and branches are known: that its names and functions exist. */
+export const checkRule = (rule: Ast.Expr, constants: Constants, report: Report): void =>
+  void compile(rule, { constants, variables }, report);
+
 /** Evaluates `offset` for every head of every branch; the first bad place is reported, the others are like it. */
 export const byRule = (
   rule: Ast.Expr,
@@ -45,7 +51,6 @@ export const byRule = (
   constants: Constants,
   report: Report,
 ): Offsets | null => {
-  const variables = ["head", "heads", "dilation", "branch"];
   const formula = compile(rule, { constants, variables }, report);
   if (formula === null) return null;
   const table: number[][] = [];
@@ -65,6 +70,8 @@ export const byRule = (
   }
   return table;
 };
+
+const counted = (n: number, one: string, many: string): string => `${n} ${n === 1 ? one : many}`;
 
 /** Checks offsets that are written out. */
 export const byTable = (
@@ -88,10 +95,14 @@ export const byTable = (
     return null;
   };
   if (rows.length !== branches.length) {
-    return shape(`${rows.length} lists`, `${branches.length} branches`);
+    return shape(counted(rows.length, "list", "lists"), counted(branches.length, "branch", "branches"));
   }
   const odd = rows.findIndex((row) => row.length !== heads);
-  if (odd >= 0) return shape(`${rows[odd]?.length ?? 0} numbers for branch ${odd}`, `${heads} heads`);
+  if (odd >= 0)
+    return shape(
+      `${counted(rows[odd]?.length ?? 0, "number", "numbers")} for branch ${odd}`,
+      counted(heads, "head", "heads"),
+    );
   let sound = true;
   const table = rows.map((row, branch) =>
     row.map((e, head) => {

@@ -17,11 +17,11 @@ const tile = (
   report: Report,
 ): number | "absent" | null => {
   if (field === null) return "absent";
-  const value = integerOf(field.value, constants, { what, least: 1, most: mostTile }, report);
+  const value = integerOf(field.value, constants, { what: `\`${what}\``, least: 1, most: mostTile }, report);
   if (value === null || value % of === 0) return value;
   const near = Math.max(of, Math.round(value / of) * of);
-  const args = { what, of, value: shown(value) };
-  report(diagnostic("not-multiple", field.value.span, args, { hint: `Write ${what} ${near}.` }));
+  const args = { what: `\`${what}\``, of, value: shown(value) };
+  report(diagnostic("not-multiple", field.value.span, args, { hint: `Write \`${what} ${near}\`.` }));
   return null;
 };
 

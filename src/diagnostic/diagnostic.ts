@@ -39,3 +39,20 @@ export const diagnostic = <C extends Code>(
 });
 
 export const isError = (d: Diagnostic): boolean => d.severity === "error";
+
+/** In the order of the text; problems at one place, and those of built programs, stay in the order they were found. */
+export const inOrder = (diagnostics: readonly Diagnostic[]): readonly Diagnostic[] => {
+  const at = (d: Diagnostic) => ("path" in d.span ? 0 : d.span.start);
+  return [...diagnostics].sort((a, b) => at(a) - at(b));
+};
+
+/** A file of rubbish has a problem per byte; nobody reads past these. */
+const mostProblems = 1000;
+
+/** The first thousand diagnostics, and one that says how many more there are. */
+export const limited = (diagnostics: readonly Diagnostic[]): readonly Diagnostic[] => {
+  const next = diagnostics[mostProblems];
+  if (next === undefined) return diagnostics;
+  const args = { most: mostProblems, left: diagnostics.length - mostProblems };
+  return [...diagnostics.slice(0, mostProblems), diagnostic("too-many-problems", next.span, args)];
+};

@@ -8,7 +8,7 @@ const widest = 120;
 
 const wide =
   /[\u1100-\u115f\u2e80-\u303e\u3041-\u33ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe4f\uff00-\uff60\uffe0-\uffe6\u{1f300}-\u{1f64f}\u{1f680}-\u{1f6ff}\u{1f900}-\u{1f9ff}\u{20000}-\u{3fffd}]/u;
-const thin = /[\p{Mn}\p{Me}\u200b-\u200d\ufe00-\ufe0f]/u;
+const thin = /\p{Mn}|\p{Me}|[\u200b-\u200d]/u;
 /** Control characters never reach the terminal: they could move the cursor or recolour it. Bidi marks neither. */
 const unprintable = /[\p{Cc}\p{Cs}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/u;
 

@@ -32,7 +32,8 @@ const wrap = (text: string) => `(${text} | 0)`;
 const atomic = (text: string) => /^-?[\w$.]+$/.test(text);
 
 /** Number literals that JavaScript reads back exactly, −0 and the infinities included. */
-const literal = (x: number): string => (Object.is(x, -0) || x < 0 ? `(${Object.is(x, -0) ? "-0" : x})` : String(x));
+const literal = (x: number): string =>
+  Object.is(x, -0) || x < 0 ? `(${Object.is(x, -0) ? "-0" : x})` : String(x);
 
 type Lanewise = (script: Script, ...args: string[]) => string;
 type Row = Lanewise | { readonly f32?: Lanewise; readonly i32?: Lanewise; readonly bool?: Lanewise };
@@ -174,7 +175,11 @@ export function translator(s: Script, counts: ReadonlyMap<Expr, number>): (e: Ex
   const fresh = (e: Expr): Value => {
     switch (e.e) {
       case "const":
-        return [e.type === "bool" ? String(e.value !== 0) : literal(e.type === "f32" ? Math.fround(e.value) : e.value | 0)];
+        return [
+          e.type === "bool"
+            ? String(e.value !== 0)
+            : literal(e.type === "f32" ? Math.fround(e.value) : e.value | 0),
+        ];
       case "ref":
         return s.lookup(e.name);
       case "builtin":

@@ -94,5 +94,6 @@ export function toF16(x: number): number {
 export function nearest(x: number): number {
   if (Math.abs(x) >= 8388608) return x;
   const r = x + 6755399441055744 - 6755399441055744;
-  return r === 0 ? x * 0 : r;
+  if (r !== 0) return r;
+  return x < 0 || Object.is(x, -0) ? -0 : 0;
 }

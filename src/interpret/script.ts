@@ -10,6 +10,7 @@
 import { isVector, scalarOf } from "../expr.ts";
 import type { Expr, Kernel, Stmt, Type } from "../kernel.ts";
 import { place } from "../show/place.ts";
+import { arraysOf } from "./arrays.ts";
 import { defined, notNaN, translator, uses } from "./expression.ts";
 import type { Script, Value } from "./expression.ts";
 import type { FailureKind, Site } from "./failure.ts";
@@ -30,43 +31,6 @@ const hasBarrier = (s: Stmt): boolean =>
   (s.s === "for" && s.body.some(hasBarrier)) ||
   (s.s === "if" && (s.then.some(hasBarrier) || (s.else ?? []).some(hasBarrier)));
 
-function loadedFrom(stmts: readonly Stmt[]): ReadonlySet<string> {
-  const names = new Set<string>();
-  const seen = new Set<Expr>();
-  const expr = (e: Expr) => {
-    if (seen.has(e)) return;
-    seen.add(e);
-    if (e.e === "load") {
-      names.add(e.from);
-      expr(e.index);
-    } else if (e.e === "op") e.args.forEach(expr);
-  };
-  const walk = (s: Stmt) => {
-    if (s.s === "for") [s.from, s.to].forEach(expr);
-    if (s.s === "if") expr(s.cond);
-    if (s.s === "store") expr(s.index);
-    if ("value" in s) expr(s.value);
-    if (s.s === "for") s.body.forEach(walk);
-    if (s.s === "if") [...s.then, ...(s.else ?? [])].forEach(walk);
-  };
-  stmts.forEach(walk);
-  return names;
-}
-
-/** How an array is reached: its JavaScript name, and which logs are kept of it. */
-type Memory = {
-  readonly js: string;
-  readonly length: string;
-  readonly kind: "buffer" | "table" | "shared";
-  readonly type: "f32" | "i32";
-  readonly narrow: "toF16" | "toBf16" | undefined;
-  readonly writable: boolean;
-  readonly lanes: string | undefined;
-  readonly groups: string | undefined;
-  /** Set where an unwritten element is not recognisable by being NaN. */
-  readonly stamps: string | undefined;
-};
-
 type Local = { readonly type: Type; readonly value: Value };
 
 export function script(kernel: Kernel, checkGroups: boolean): Compiled {
@@ -83,7 +47,7 @@ export function script(kernel: Kernel, checkGroups: boolean): Compiled {
   const constants: string[] = [];
   const mutable = new Map<string, Type>();
   const names = new Map<string, Local>();
-  const memory = new Map<string, Memory>();
+  const safe = new Set<string>();
 
   const fresh = (hint: string) => `${hint.replace(/[^A-Za-z0-9]/g, "_")}_${counter++}`;
   const declare = (hint: string) => {
@@ -100,7 +64,6 @@ export function script(kernel: Kernel, checkGroups: boolean): Compiled {
     return js;
   };
 
-  // --- arrays ---------------------------------------------------------------------------------------------------
   const head: string[] = [];
   const local = (hint: string, value: string) => {
     const js = fresh(hint);
@@ -108,123 +71,28 @@ export function script(kernel: Kernel, checkGroups: boolean): Compiled {
     head.push(`const ${js} = ${value};`);
     return js;
   };
-  const key = (name: string) => `[${JSON.stringify(name)}]`;
-  const loaded = loadedFrom(kernel.body);
-  for (const b of kernel.buffers) {
-    const js = local(b.name, `env.buffers${key(b.name)}`);
-    const written = b.access !== "read";
-    const groups = written && (checkGroups || (b.access === "write" && loaded.has(b.name)));
-    memory.set(b.name, {
-      js,
-      length: local(`${b.name}_length`, `${js}.length`),
-      kind: "buffer",
-      type: b.dtype === "i32" ? "i32" : "f32",
-      narrow: b.dtype === "f16" ? "toF16" : b.dtype === "bf16" ? "toBf16" : undefined,
-      writable: written,
-      lanes: written && W > 1 ? local(`${b.name}_lanes`, `env.laneLog${key(b.name)}`) : undefined,
-      groups: groups ? local(`${b.name}_groups`, `env.groupLog${key(b.name)}`) : undefined,
-      stamps: undefined,
-    });
-  }
-  const unwritten = new Set(kernel.buffers.filter((b) => b.access === "write").map((b) => b.name));
-  for (const t of kernel.tables)
-    memory.set(t.name, {
-      js: local(t.name, `env.tables${key(t.name)}`),
-      length: String(t.values.length),
-      kind: "table",
-      type: t.type,
-      narrow: undefined,
-      writable: false,
-      lanes: undefined,
-      groups: undefined,
-      stamps: undefined,
-    });
-  for (const s of kernel.shared) {
-    const js = local(s.name, `env.shared${key(s.name)}`);
-    memory.set(s.name, {
-      js,
-      length: String(s.length),
-      kind: "shared",
-      type: s.type,
-      narrow: undefined,
-      writable: true,
-      lanes: W > 1 ? local(`${s.name}_lanes`, `env.laneLog${key(s.name)}`) : undefined,
-      groups: undefined,
-      stamps: s.type === "i32" ? local(`${s.name}_stamps`, `env.stamps${key(s.name)}`) : undefined,
-    });
-    // A NaN is never stored, so in f32 it marks what nobody wrote.
-    if (s.type === "f32") head.push(`${js}.fill(NaN);`);
-  }
-  const arrayOf = (name: string): Memory => {
-    const m = memory.get(name);
-    if (m === undefined) throw new Error(`heddle: internal: kernel '${kernel.name}' knows no array '${name}' (${path})`);
-    return m;
-  };
-  const inside = (name: string, m: Memory, index: string, count: 1 | 4, verb: string) => {
-    const what = count === 1 ? "{0}" : "{0} … {0} + 3";
-    line(
-      `if (${index} < 0 || ${index} ${count === 1 ? "" : "+ 3 "}>= ${m.length}) ${fail("bounds", `${verb} '${name}' at ${what}, which has {1} elements`, index, m.length)}`,
-    );
-  };
-  const elements = (index: string, count: 1 | 4) =>
-    count === 1 ? [index] : [index, `${index} + 1`, `${index} + 2`, `${index} + 3`];
-  const meet = (name: string, m: Memory, index: string, count: 1 | 4, verb: "Reads" | "Writes") => {
-    const text = verb === "Reads" ? `reads '${name}' at {0}, written` : `writes '${name}' at {0}, touched`;
-    for (const i of elements(index, count)) {
-      if (m.lanes !== undefined)
-        line(`if (lane${verb}(${m.lanes}, ${i}, l, epoch)) ${fail("race", `${text} by another lane since the last barrier`, i)}`);
-      if (m.groups !== undefined && checkGroups)
-        line(`if (group${verb}(${m.groups}, ${i}, g)) ${fail("race", `${text} by another group of this launch`, i)}`);
-    }
-  };
-
-  const read: Script["read"] = (from, index, count) => {
-    const m = arrayOf(from);
-    inside(from, m, index, count, "reads");
-    meet(from, m, index, count, "Reads");
-    const at = elements(index, count);
-    const none = (unknown: string) =>
-      line(`if (${unknown}) ${fail("uninitialised", `reads '${from}' at ${count === 1 ? "{0}" : "{0} … {0} + 3"}, which nobody wrote`, index)}`);
-    if (unwritten.has(from)) none(at.map((i) => `${m.groups}.writer[${i}] === -1`).join(" || "));
-    if (m.stamps !== undefined) none(at.map((i) => `${m.stamps}[${i}] !== serial`).join(" || "));
-    if (m.kind !== "shared" || m.type !== "f32") return at.map((i) => `${m.js}[${i}]`);
-    const values = at.map((i) => bind(`${m.js}[${i}]`, from));
-    none(values.map((v) => `${v} !== ${v}`).join(" || "));
-    values.forEach((v) => S.safe.add(v));
-    return values;
-  };
-
-  const write = (to: string, m: Memory, index: string, given: Value) => {
-    const count = given.length === 1 ? 1 : 4;
-    // All lanes are computed before the first is overwritten.
-    const values = given.map((v) => (count === 1 || /^\w+$/.test(v) ? v : bind(v, "t")));
-    inside(to, m, index, count, "writes");
-    meet(to, m, index, count, "Writes");
-    elements(index, count).forEach((i, k) => {
-      if (m.stamps !== undefined) line(`${m.stamps}[${i}] = serial;`);
-      if (m.groups !== undefined && !checkGroups) line(`${m.groups}.writer[${i}] = g;`);
-      line(`${m.js}[${i}] = ${m.narrow === undefined ? values[k] : `${m.narrow}(${values[k]})`};`);
-    });
-  };
-
   // --- expressions ----------------------------------------------------------------------------------------------
+  const arrays = arraysOf(kernel, checkGroups, { line, bind, fail, local, head, safe });
   const S: Script = {
     line,
     bind,
     fail,
-    safe: new Set(),
+    safe,
     lookup: (name) => {
       const found = names.get(name);
-      if (found === undefined) throw new Error(`heddle: internal: kernel '${kernel.name}' uses '${name}' before its definition (${path})`);
+      if (found === undefined)
+        throw new Error(
+          `heddle: internal: kernel '${kernel.name}' uses '${name}' before its definition (${path})`,
+        );
       return found.value;
     },
     builtin: (name) => (name === "group" ? "g" : W === 1 ? "0" : "l"),
-    read,
+    read: arrays.read,
   };
   const translate = (...roots: Expr[]) => translator(S, uses(roots));
 
   for (const p of kernel.scalars)
-    names.set(p.name, { type: p.type, value: [local(p.name, `env.scalars${key(p.name)}`)] });
+    names.set(p.name, { type: p.type, value: [local(p.name, `env.scalars[${JSON.stringify(p.name)}]`)] });
 
   // --- statements -----------------------------------------------------------------------------------------------
   const lanesOf = (t: Type) => (isVector(t) ? [0, 1, 2, 3] : [0]);
@@ -289,7 +157,9 @@ export function script(kernel: Kernel, checkGroups: boolean): Compiled {
     line(`${name}(${free.join(", ")});`);
     changed.forEach((v, i) => {
       const kind = scalarOf(mutable.get(v)!);
-      line(`${v} = ${kind === "f32" ? `fround(out[${i}])` : kind === "i32" ? `out[${i}] | 0` : `out[${i}] !== 0`};`);
+      line(
+        `${v} = ${kind === "f32" ? `fround(out[${i}])` : kind === "i32" ? `out[${i}] | 0` : `out[${i}] !== 0`};`,
+      );
     });
   };
 
@@ -300,7 +170,7 @@ export function script(kernel: Kernel, checkGroups: boolean): Compiled {
         at(i);
         statement(s, false);
       });
-    for (let i = 0; i < stmts.length; ) {
+    for (let i = 0; i < stmts.length;) {
       at(i);
       const s = stmts[i]!;
       if (hasBarrier(s)) {
@@ -336,12 +206,11 @@ export function script(kernel: Kernel, checkGroups: boolean): Compiled {
       case "set":
         return assign(s.name, s.value, translate(s.value)(s.value));
       case "store": {
-        const m = arrayOf(s.to);
-        if (!m.writable) return line(fail("access", `stores to '${s.to}', which is only read`));
+        if (!arrays.writable(s.to)) return line(fail("access", `stores to '${s.to}', which is only read`));
         const value = translate(s.index, s.value);
         const index = value(s.index)[0]!;
         const i = /^\w+$/.test(index) ? index : bind(index, "i");
-        return write(s.to, m, i, defined(S, s.value, value(s.value)));
+        return arrays.write(s.to, i, defined(S, s.value, value(s.value)));
       }
       case "for": {
         const value = translate(s.from, s.to);
@@ -383,7 +252,9 @@ export function script(kernel: Kernel, checkGroups: boolean): Compiled {
         const mine = roots.map((e) => bind(value(e)[0]!, "mine"));
         line(`if (l === 0) { ${shared.map((u, i) => `${u} = ${mine[i]};`).join(" ")} }`);
         const differs = shared.map((u, i) => `${u} !== ${mine[i]}`).join(" || ");
-        line(`else if (${differs}) ${fail("uniform", `lanes disagree on ${what}, which has a barrier inside`)}`);
+        line(
+          `else if (${differs}) ${fail("uniform", `lanes disagree on ${what}, which has a barrier inside`)}`,
+        );
       });
       line([`for (let l = 0; l < ${W}; l++) {`, ...own, "}"].join("\n"));
       return shared;

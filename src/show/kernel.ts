@@ -50,7 +50,10 @@ export function showStmt(s: Stmt<Tile>): string[] {
     case "for": {
       const step = s.step === 1 ? "" : ` step ${s.step}`;
       const range = `${showExpr(s.from)} .. ${showExpr(s.to)}`;
-      return [`for ${s.name} in ${range}${step}${s.unroll === true ? " unroll" : ""}`, ...indent(showBlock(s.body))];
+      return [
+        `for ${s.name} in ${range}${step}${s.unroll === true ? " unroll" : ""}`,
+        ...indent(showBlock(s.body)),
+      ];
     }
     case "if":
       return [
@@ -106,6 +109,8 @@ function showTile(s: Tile): string {
     case "map":
       return `map ${s.tile} = ${showExpr(s.value)}`;
     case "reduce":
-      return s.op === "add" ? `reduce ${s.into} += rows of ${s.from}` : `reduce ${s.into} = max(${s.into}, rows of ${s.from})`;
+      return s.op === "add"
+        ? `reduce ${s.into} += rows of ${s.from}`
+        : `reduce ${s.into} = max(${s.into}, rows of ${s.from})`;
   }
 }

@@ -10,8 +10,13 @@ export function showPlan(p: Plan): string {
     ...indent([
       ...p.inputs.map((t, i) => `input ${i} '${t.name}': ${showShape(t.dtype, t.shape)}`),
       ...p.outputs.map((t, i) => `output ${i} '${t.name}': ${showShape(t.dtype, t.shape)}`),
-      ...p.weights.map((w, i) => `weight ${i} '${w.name}': ${showShape("f32", w.shape)}${w.layout === "rows" ? "" : " in panels"}`),
-      ...p.tables.map((t, i) => `table ${i} ${t.kind} head_dim ${t.headDim} base ${t.base} block ${t.block} sign ${t.sign}`),
+      ...p.weights.map(
+        (w, i) =>
+          `weight ${i} '${w.name}': ${showShape("f32", w.shape)}${w.layout === "rows" ? "" : " in panels"}`,
+      ),
+      ...p.tables.map(
+        (t, i) => `table ${i} ${t.kind} head_dim ${t.headDim} base ${t.base} block ${t.block} sign ${t.sign}`,
+      ),
       ...p.accepts.map((a) => `accepts '${a.name}': ${showShape("f32", a.shape)}`),
       ...p.kernels.map((k, i) => showPlanKernel(k, i)),
       ...p.variants.flatMap((v) => showVariant(p, v)),
@@ -34,10 +39,7 @@ const showRef = (r: BufferRef) => `${r.in} ${r.index}`;
 function showVariant(p: Plan, v: PlanVariant): string[] {
   return [
     `variant ${v.upTo === null ? "any N" : `N <= ${v.upTo}`} schedule ${v.schedule}`,
-    ...indent([
-      ...v.slots.map((s, i) => `slot ${i}: ${showSize(s)}`),
-      ...v.steps.map((s) => showStep(p, s)),
-    ]),
+    ...indent([...v.slots.map((s, i) => `slot ${i}: ${showSize(s)}`), ...v.steps.map((s) => showStep(p, s))]),
   ];
 }
 

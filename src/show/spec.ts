@@ -4,7 +4,9 @@ import type { AttentionShape, ModelShape, ScheduleHint, Spec } from "../spec.ts"
 const block = (head: string, lines: readonly string[]) => [head, ...lines.map((l) => `  ${l}`)].join("\n");
 
 export const showSpec = (s: Spec): string =>
-  [...s.attentions.map(showAttention), ...s.models.map(showModel), ...s.schedules.map(showHint)].join("\n\n") + "\n";
+  [...s.attentions.map(showAttention), ...s.models.map(showModel), ...s.schedules.map(showHint)].join(
+    "\n\n",
+  ) + "\n";
 
 export const showAttention = (a: AttentionShape): string =>
   block(`attention ${a.name}`, [

@@ -21,10 +21,21 @@ export function arraysOf(k: Kernel<Tile>): ReadonlyMap<string, Memory> {
   return new Map<string, Memory>([
     ...k.buffers.map((b): [string, Memory] => [
       b.name,
-      { kind: "buffer", type: b.dtype === "i32" ? "i32" : "f32", readable: b.access !== "write", writable: b.access !== "read" },
+      {
+        kind: "buffer",
+        type: b.dtype === "i32" ? "i32" : "f32",
+        readable: b.access !== "write",
+        writable: b.access !== "read",
+      },
     ]),
-    ...k.tables.map((t): [string, Memory] => [t.name, { kind: "table", type: t.type, readable: true, writable: false }]),
-    ...k.shared.map((s): [string, Memory] => [s.name, { kind: "shared", type: s.type, readable: true, writable: true }]),
+    ...k.tables.map((t): [string, Memory] => [
+      t.name,
+      { kind: "table", type: t.type, readable: true, writable: false },
+    ]),
+    ...k.shared.map((s): [string, Memory] => [
+      s.name,
+      { kind: "shared", type: s.type, readable: true, writable: true },
+    ]),
   ]);
 }
 
@@ -59,12 +70,14 @@ export function problemsOf(e: Expr<Element>, scope: Scope, as?: Type): string[] 
           x.args.map((a) => a.type),
           x.imm,
         );
-        if (typeof type === "object") say(`'${x.op}' ${type.wrong} (got ${x.args.map((a) => a.type).join(", ")})`);
+        if (typeof type === "object")
+          say(`'${x.op}' ${type.wrong} (got ${x.args.map((a) => a.type).join(", ")})`);
         else if (type !== x.type) say(`'${x.op}' gives ${type}, said to be ${x.type}`);
         return x.args.forEach(visit);
       }
       default: {
-        const wrong = scope.element === undefined ? `'${x.e}' stands outside map and write` : scope.element(x);
+        const wrong =
+          scope.element === undefined ? `'${x.e}' stands outside map and write` : scope.element(x);
         if (wrong !== undefined) say(wrong);
       }
     }
@@ -76,7 +89,8 @@ export function problemsOf(e: Expr<Element>, scope: Scope, as?: Type): string[] 
 
 function constant(type: Type, value: number, say: (text: string) => void): void {
   if (isVector(type)) say(`a constant of ${type}`);
-  if (type === "f32" && !(Number.isFinite(value) && Math.fround(value) === value)) say(`${value} is no finite f32`);
+  // Infinities are values (the lse of a row without keys is −∞); NaN is none.
+  if (type === "f32" && Math.fround(value) !== value) say(`${value} is no f32`);
   if (type === "i32" && (value | 0) !== value) say(`${value} is no i32`);
   if (type === "bool" && value !== 0 && value !== 1) say(`${value} is no bool`);
 }

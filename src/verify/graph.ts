@@ -28,7 +28,8 @@ export function verifyGraph(g: Graph): string[] {
     missing.forEach((a) => problems.push(`${where}: '${a}' is not defined yet`));
     define(n.out, where);
     if (n.op === "attention") define(n.lse, where);
-    if (missing.length === 0) shapes(n, (id) => values.get(id)).forEach((p) => problems.push(`${where}: ${p}`));
+    if (missing.length === 0)
+      shapes(n, (id) => values.get(id)).forEach((p) => problems.push(`${where}: ${p}`));
   });
   for (const v of g.values) if (!defined.has(v.id)) problems.push(`'${v.id}' has a shape and no definition`);
   for (const o of g.outputs)
@@ -36,14 +37,20 @@ export function verifyGraph(g: Graph): string[] {
   for (const h of g.hidden) if (!defined.has(h)) problems.push(`hidden: '${h}' is not defined`);
 
   const names = new Set<string>();
-  for (const name of [...g.weights.map((w) => w.name), ...g.aliases.map((a) => a.alias), ...g.ignored.map((i) => i.name)]) {
+  for (const name of [
+    ...g.weights.map((w) => w.name),
+    ...g.aliases.map((a) => a.alias),
+    ...g.ignored.map((i) => i.name),
+  ]) {
     if (names.has(name)) problems.push(`checkpoint name '${name}' is taken twice`);
     names.add(name);
   }
   for (const w of g.weights)
-    if (!w.shape.every((d) => typeof d === "number" && Number.isInteger(d) && d > 0)) problems.push(`weight '${w.name}' is ${show(w)}`);
+    if (!w.shape.every((d) => typeof d === "number" && Number.isInteger(d) && d > 0))
+      problems.push(`weight '${w.name}' is ${show(w)}`);
   for (const a of g.aliases)
-    if (!g.weights.some((w) => w.name === a.of)) problems.push(`alias '${a.alias}' of an unknown weight '${a.of}'`);
+    if (!g.weights.some((w) => w.name === a.of))
+      problems.push(`alias '${a.alias}' of an unknown weight '${a.of}'`);
   return problems;
 }
 
@@ -80,8 +87,12 @@ function shapes(n: Node, valueOf: (id: string) => Value | undefined): string[] {
   const want = (id: string, dtype: "f32" | "i32", shape: readonly (Dim | undefined)[]) => {
     const v = valueOf(id);
     if (v === undefined) return;
-    const fits = v.dtype === dtype && v.shape.length === shape.length && shape.every((d, i) => d === undefined || d === v.shape[i]);
-    if (!fits) problems.push(`'${id}' is ${show(v)}, not ${dtype}[${shape.map((d) => d ?? "any").join(", ")}]`);
+    const fits =
+      v.dtype === dtype &&
+      v.shape.length === shape.length &&
+      shape.every((d, i) => d === undefined || d === v.shape[i]);
+    if (!fits)
+      problems.push(`'${id}' is ${show(v)}, not ${dtype}[${shape.map((d) => d ?? "any").join(", ")}]`);
   };
   const shapeOf = (id: string): readonly Dim[] => valueOf(id)?.shape ?? [];
   const like = (id: string, other: string) => want(id, "f32", shapeOf(other));
@@ -121,7 +132,8 @@ function shapes(n: Node, valueOf: (id: string) => Value | undefined): string[] {
       like(n.out, n.x);
       break;
     case "xpos":
-      if (last(n.x) !== n.heads * n.headDim) problems.push(`'${n.x}' is not ${n.heads} heads of ${n.headDim}`);
+      if (last(n.x) !== n.heads * n.headDim)
+        problems.push(`'${n.x}' is not ${n.heads} heads of ${n.headDim}`);
       if (n.headDim % 2 !== 0) problems.push(`pairs in a head of ${n.headDim}`);
       like(n.out, n.x);
       break;

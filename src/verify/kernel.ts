@@ -31,8 +31,10 @@ function declarations(k: Kernel<Tile>, tiles: readonly TileDecl[], limits: Limit
     if (!t.values.every(right)) problems.push(`table '${t.name}' holds what is no finite ${t.type}`);
   }
   const whole = (n: number) => Number.isInteger(n) && n > 0;
-  for (const s of k.shared) if (!whole(s.length)) problems.push(`shared '${s.name}' has ${s.length} elements`);
-  for (const t of tiles) if (!whole(t.rows) || !whole(t.cols)) problems.push(`tile '${t.name}' is ${t.rows} × ${t.cols}`);
+  for (const s of k.shared)
+    if (!whole(s.length)) problems.push(`shared '${s.name}' has ${s.length} elements`);
+  for (const t of tiles)
+    if (!whole(t.rows) || !whole(t.cols)) problems.push(`tile '${t.name}' is ${t.rows} × ${t.cols}`);
   if (!whole(k.workgroup)) problems.push(`a workgroup of ${k.workgroup} lanes`);
   const bytes = k.shared.reduce((sum, s) => sum + 4 * s.length, 0);
   if (limits.sharedBytes !== undefined && bytes > limits.sharedBytes)
@@ -79,7 +81,8 @@ function statements(k: Kernel<Tile>, tiles: readonly TileDecl[]): string[] {
           const to = arrays.get(s.to);
           if (to === undefined) say(`there is no array '${s.to}'`);
           else if (!to.writable) say(`'${s.to}' is only read`);
-          else if (to.type !== scalarOf(s.value.type)) say(`'${s.to}' holds ${to.type}, ${s.value.type} is stored`);
+          else if (to.type !== scalarOf(s.value.type))
+            say(`'${s.to}' holds ${to.type}, ${s.value.type} is stored`);
           return;
         }
         case "for":

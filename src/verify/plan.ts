@@ -12,7 +12,8 @@ export function verifyPlan(p: Plan): string[] {
   for (const k of p.kernels) {
     if (entries.has(k.entry)) problems.push(`two kernels are exported as '${k.entry}'`);
     entries.add(k.entry);
-    if (!(Number.isInteger(k.workgroup) && k.workgroup > 0)) problems.push(`kernel ${k.entry} has ${k.workgroup} lanes`);
+    if (!(Number.isInteger(k.workgroup) && k.workgroup > 0))
+      problems.push(`kernel ${k.entry} has ${k.workgroup} lanes`);
     if (!(Number.isInteger(k.sharedBytes) && k.sharedBytes >= 0))
       problems.push(`kernel ${k.entry} has ${k.sharedBytes} bytes of shared memory`);
   }
@@ -22,7 +23,9 @@ export function verifyPlan(p: Plan): string[] {
     const lastOne = i === p.variants.length - 1;
     if (v.upTo === null ? !lastOne : v.upTo <= below)
       problems.push(`variant ${i}: no length is left for it or for those behind it`);
-    const lengths = [...LENGTHS, below + 1, ...(v.upTo === null ? [] : [v.upTo])].filter((N) => N > below && (v.upTo === null || N <= v.upTo));
+    const lengths = [...LENGTHS, below + 1, ...(v.upTo === null ? [] : [v.upTo])].filter(
+      (N) => N > below && (v.upTo === null || N <= v.upTo),
+    );
     variant(p, v, lengths).forEach((text) => problems.push(`variant ${i}: ${text}`));
     below = v.upTo ?? Infinity;
   });
@@ -70,8 +73,10 @@ function argumentsOf(p: Plan, v: PlanVariant, s: Step): string[] {
     if (rooms[r.in][r.index] === undefined) problems.push(`'${b.name}': there is no ${r.in} ${r.index}`);
     if (b.access !== "read" && r.in !== "slot" && r.in !== "output")
       problems.push(`'${b.name}' is written, but bound to ${r.in} ${r.index}`);
-    const dtype = r.in === "input" ? p.inputs[r.index]?.dtype : r.in === "output" ? p.outputs[r.index]?.dtype : undefined;
-    if (dtype !== undefined && dtype !== b.dtype) problems.push(`'${b.name}' is ${b.dtype} and ${r.in} ${r.index} ${dtype}`);
+    const dtype =
+      r.in === "input" ? p.inputs[r.index]?.dtype : r.in === "output" ? p.outputs[r.index]?.dtype : undefined;
+    if (dtype !== undefined && dtype !== b.dtype)
+      problems.push(`'${b.name}' is ${b.dtype} and ${r.in} ${r.index} ${dtype}`);
     const other = s.buffers.findIndex((q, i) => i !== j && q.in === r.in && q.index === r.index);
     if (b.access !== "read" && other >= 0)
       problems.push(`'${b.name}' is written and shares ${r.in} ${r.index} with '${k.buffers[other]?.name}'`);
@@ -84,7 +89,8 @@ function formula(size: Size, lengths: readonly number[]): string[] {
   for (const N of lengths)
     for (const B of BATCHES) {
       const value = sizeOf(size, { N, B });
-      if (!(Number.isSafeInteger(value) && value >= 0)) return [`${showSize(size)} is ${value} at N = ${N}, B = ${B}`];
+      if (!(Number.isSafeInteger(value) && value >= 0))
+        return [`${showSize(size)} is ${value} at N = ${N}, B = ${B}`];
     }
   return [];
 }

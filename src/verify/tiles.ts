@@ -35,12 +35,14 @@ export function tileProblems(
     if (r.gather !== undefined) {
       integer(r.gather.base);
       const indices = scope.arrays.get(r.gather.buffer);
-      if (indices === undefined || indices.type !== "i32") say(`'${r.gather.buffer}' is no array of i32 to gather by`);
+      if (indices === undefined || indices.type !== "i32")
+        say(`'${r.gather.buffer}' is no array of i32 to gather by`);
     }
     if (!(Number.isInteger(r.cols) && r.cols > 0)) say(`rows of ${r.cols} columns`);
     if (tile === undefined) return;
     if (r.cols > tile.cols) say(`rows of ${r.cols} columns and a tile of ${tile.cols}`);
-    if (r.count.e === "const" && r.count.value > tile.rows) say(`${r.count.value} rows and a tile of ${tile.rows}`);
+    if (r.count.e === "const" && r.count.value > tile.rows)
+      say(`${r.count.value} rows and a tile of ${tile.rows}`);
   };
 
   /** An expression over the elements of `over`. */
@@ -51,8 +53,12 @@ export function tileProblems(
       if (t === undefined) return `there is no tile '${x.tile}'`;
       if (!filled.has(x.tile)) return `tile '${x.tile}' is read before anything fills it`;
       if (x.pick !== undefined && t.cols % 2 !== 0) return `'${x.tile}' picks pairs from ${t.cols} columns`;
-      const fits = over === undefined || ((t.rows === over.rows || t.rows === 1) && (t.cols === over.cols || t.cols === 1));
-      return fits ? undefined : `'${x.tile}' of ${t.rows} × ${t.cols} does not broadcast to ${over.rows} × ${over.cols}`;
+      const fits =
+        over === undefined ||
+        ((t.rows === over.rows || t.rows === 1) && (t.cols === over.cols || t.cols === 1));
+      return fits
+        ? undefined
+        : `'${x.tile}' of ${t.rows} × ${t.cols} does not broadcast to ${over.rows} × ${over.cols}`;
     };
     problems.push(...problemsOf(e, { ...scope, element }, "f32"));
   };
@@ -105,10 +111,12 @@ export function tileProblems(
     }
     integer(m.b.base, m.b.row, m.b.col);
     const buffer = scope.arrays.get(m.b.buffer);
-    if (buffer === undefined || buffer.kind !== "buffer" || buffer.type !== "f32") say(`there is no f32 buffer '${m.b.buffer}'`);
+    if (buffer === undefined || buffer.kind !== "buffer" || buffer.type !== "f32")
+      say(`there is no f32 buffer '${m.b.buffer}'`);
     if (!(Number.isInteger(m.b.depth) && m.b.depth > 0)) say(`panels of depth ${m.b.depth}`);
     if (m.transposed === true) say("panels have no transposed form");
-    if (m.b.col.e === "const" && m.b.col.value % 8 !== 0) say(`panel column ${m.b.col.value} is no multiple of 8`);
+    if (m.b.col.e === "const" && m.b.col.value % 8 !== 0)
+      say(`panel column ${m.b.col.value} is no multiple of 8`);
     if (m.b.row.e === "const" && a !== undefined && m.b.row.value + a.cols > m.b.depth)
       say(`rows ${m.b.row.value} … ${m.b.row.value + a.cols - 1} of panels of depth ${m.b.depth}`);
   }

@@ -9,7 +9,10 @@ import { place } from "../show/place.ts";
 /** The barriers that not every lane may reach, by place and reason. */
 export function divergentBarriers(k: Kernel): string[] {
   if (k.workgroup === 1) return [];
-  const steady = new Set([...k.tables.map((t) => t.name), ...k.buffers.filter((b) => b.access === "read").map((b) => b.name)]);
+  const steady = new Set([
+    ...k.tables.map((t) => t.name),
+    ...k.buffers.filter((b) => b.access === "read").map((b) => b.name),
+  ]);
   const differs = new Set<string>();
   const varies = (e: Expr): boolean => {
     const known = new Map<Expr, boolean>();
@@ -44,7 +47,7 @@ export function divergentBarriers(k: Kernel): string[] {
         problems.push(`${here}: a barrier in control flow that may differ between lanes, by ${apart}`);
     });
   // A loop may set late what it reads early: repeat until nothing new differs.
-  for (let size = -1; size < differs.size; ) {
+  for (let size = -1; size < differs.size;) {
     size = differs.size;
     walk("", k.body, undefined, false);
   }

@@ -3,8 +3,16 @@ import type { Buffer, Expr, Kernel, Op, Scalar, Stmt } from "../../src/kernel.ts
 import { f32, i32, op } from "../../src/expr.ts";
 import { interpret } from "../../src/interpret.ts";
 
-export const read = (name: string, dtype: Buffer["dtype"] = "f32"): Buffer => ({ name, dtype, access: "read" });
-export const write = (name: string, dtype: Buffer["dtype"] = "f32"): Buffer => ({ name, dtype, access: "write" });
+export const read = (name: string, dtype: Buffer["dtype"] = "f32"): Buffer => ({
+  name,
+  dtype,
+  access: "read",
+});
+export const write = (name: string, dtype: Buffer["dtype"] = "f32"): Buffer => ({
+  name,
+  dtype,
+  access: "write",
+});
 export const both = (name: string): Buffer => ({ name, dtype: "f32", access: "readwrite" });
 
 export const kernel = (body: readonly Stmt[], rest: Partial<Kernel> = {}): Kernel => ({
@@ -18,7 +26,13 @@ export const kernel = (body: readonly Stmt[], rest: Partial<Kernel> = {}): Kerne
   body,
 });
 
-export const loop = (name: string, from: number, to: number | Expr, body: readonly Stmt[], step = 1): Stmt => ({
+export const loop = (
+  name: string,
+  from: number,
+  to: number | Expr,
+  body: readonly Stmt[],
+  step = 1,
+): Stmt => ({
   s: "for",
   name,
   from: i32(from),
@@ -47,4 +61,7 @@ export function evaluate(
 }
 export const number = (type: Scalar, x: number): Expr => (type === "i32" ? i32(x) : f32(x));
 export const apply = (name: Op, type: "f32" | "i32", ...args: number[]): Expr =>
-  op(name, args.map((x) => number(type, x)));
+  op(
+    name,
+    args.map((x) => number(type, x)),
+  );

@@ -49,7 +49,11 @@ function sample(from: number, to: number, count: number): Float32Array {
 }
 
 describe("exp2 by polynomial", () => {
-  for (const [title, ops] of [["wasm", wasm], ["bare", bare], ["fused", [...wasm, "madd"]]] as const)
+  for (const [title, ops] of [
+    ["wasm", wasm],
+    ["bare", bare],
+    ["fused", [...wasm, "madd"]],
+  ] as const)
     for (const vector of [true, false])
       test(`${title}, ${vector ? "vectors" : "scalars"}`, () => {
         const k = legalize(mapping("exp2", vector), new Set<Op>(ops as readonly Op[]));
@@ -67,7 +71,9 @@ describe("exp2 by polynomial", () => {
         expect([...run(k, exact)]).toEqual([...exact].map((e) => 2 ** e));
         const low = Float32Array.from([-127, -150, -1e4, -1e30, -3e30, -Infinity, -126.6, -1e9]);
         expect([...run(k, low)]).toEqual(Array.from(low, () => 0));
-        expect([...run(k, Float32Array.from([128, 1e9, 3e38, Infinity]))]).toEqual(Array.from({ length: 4 }, () => Infinity));
+        expect([...run(k, Float32Array.from([128, 1e9, 3e38, Infinity]))]).toEqual(
+          Array.from({ length: 4 }, () => Infinity),
+        );
       });
 
   test("costs 13 vector operations", () => {
@@ -105,11 +111,15 @@ test("log2 by polynomial", () => {
 });
 
 test("every spelling agrees with the operation, in scalars and vectors", () => {
-  const values = Float32Array.from([0.25, -0.25, 0.5, -0.5, 1.5, -1.5, 2.5, -2.5, 3, -3, 0, 8388609, -8388609, 1e30, -1e30, 4194304.5]);
+  const values = Float32Array.from([
+    0.25, -0.25, 0.5, -0.5, 1.5, -1.5, 2.5, -2.5, 3, -3, 0, 8388609, -8388609, 1e30, -1e30, 4194304.5,
+  ]);
   for (const name of ["round", "floor", "abs", "neg"] as const)
     for (const vector of [true, false]) {
       const k = mapping(name, vector);
-      expect([...run(legalize(k, new Set(bare)), values)].map((v) => v + 0)).toEqual([...run(k, values)].map((v) => v + 0));
+      expect([...run(legalize(k, new Set(bare)), values)].map((v) => v + 0)).toEqual(
+        [...run(k, values)].map((v) => v + 0),
+      );
     }
   const b = x.load("a", x.op("and", [x.add(x.ref("i"), x.i32(4)), x.i32(7)]), "f32x4");
   const v = x.load("a", x.ref("i"), "f32x4");
@@ -136,7 +146,9 @@ test("in the bounds of a loop and the condition of an if, values are bound befor
   const k = kernel(
     [
       x.var_("c", x.i32(0)),
-      loop("i", 0, n, [when(x.lt(x.exp2(x.float(x.ref("i"))), x.f32(20)), [x.set("c", x.add(x.ref("c"), x.i32(1)))])]),
+      loop("i", 0, n, [
+        when(x.lt(x.exp2(x.float(x.ref("i"))), x.f32(20)), [x.set("c", x.add(x.ref("c"), x.i32(1)))]),
+      ]),
       x.store("o", x.i32(0), x.float(x.ref("c"))),
     ],
     { buffers: [write("o")] },

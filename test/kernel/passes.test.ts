@@ -38,7 +38,8 @@ describe("passes keep every bit of random kernels", () => {
     unroll,
     "unroll, simplify": (k) => simplify(unroll(k)),
     "simplify, unroll, simplify": (k) => simplify(unroll(simplify(k))),
-    legalize: (k) => legalize(k, lacking("madd", "abs", "neg", "floor", "sum", "most", "rem", "ne", "gt", "ge", "not")),
+    legalize: (k) =>
+      legalize(k, lacking("madd", "abs", "neg", "floor", "sum", "most", "rem", "ne", "gt", "ge", "not")),
   };
   for (const [name, pass] of Object.entries(passes))
     test(name, () => {
@@ -86,6 +87,16 @@ describe("simplify", () => {
   ];
   for (const [e, want] of cases) test(showExpr(e), () => expect(showExpr(simplifyExpr(e))).toBe(want));
 
+  test("a fold makes no infinity, NaN or -0, which have no literal everywhere", () => {
+    for (const e of [
+      x.neg(x.f32(0)),
+      o("mul", x.f32(3e38), x.f32(3e38)),
+      o("div", x.f32(0), x.f32(0)),
+      o("unbits", n(0x7fc00000)),
+    ])
+      expect(simplifyExpr(e)).toEqual(e);
+  });
+
   test("what is decided is opened, what is unused goes", () => {
     const k = kernel(
       [
@@ -93,10 +104,15 @@ describe("simplify", () => {
         x.let_("dead", x.load("a", n(3))),
         x.var_("gone", n(2)),
         x.set("gone", n(3)),
-        when(x.eq(x.ref("one"), n(1)), [x.let_("t", x.load("a", x.ref("one"))), x.store("o", n(0), x.ref("t", "f32"))], [
-          x.store("o", n(9), x.f32(9)),
+        when(
+          x.eq(x.ref("one"), n(1)),
+          [x.let_("t", x.load("a", x.ref("one"))), x.store("o", n(0), x.ref("t", "f32"))],
+          [x.store("o", n(9), x.f32(9))],
+        ),
+        when(x.lt(x.group, n(7)), [
+          x.let_("t", x.load("a", x.ref("one"))),
+          x.store("o", n(1), x.ref("t", "f32")),
         ]),
-        when(x.lt(x.group, n(7)), [x.let_("t", x.load("a", x.ref("one"))), x.store("o", n(1), x.ref("t", "f32"))]),
         loop("never", 5, 5, [x.store("o", n(9), x.f32(9))]),
         loop("once", 2, 3, [x.store("o", x.ref("once"), x.f32(9))]),
         loop("empty", 0, x.group, [x.let_("unused", x.ref("empty"))]),
@@ -127,11 +143,17 @@ describe("simplify", () => {
 
 describe("unroll", () => {
   test("counters become constants, names stay apart", () => {
-    const body: Stmt[] = [x.let_("t", x.mul(x.ref("i"), x.ref("j"))), x.store("o", x.add(x.mul(x.ref("i"), x.i32(3)), x.ref("j")), x.float(x.ref("t")))];
+    const body: Stmt[] = [
+      x.let_("t", x.mul(x.ref("i"), x.ref("j"))),
+      x.store("o", x.add(x.mul(x.ref("i"), x.i32(3)), x.ref("j")), x.float(x.ref("t"))),
+    ];
     const inner: Stmt = { s: "for", name: "j", from: x.i32(0), to: x.i32(3), step: 1, unroll: true, body };
-    const k = kernel([{ s: "for", name: "i", from: x.i32(0), to: x.i32(2), step: 1, unroll: true, body: [inner] }], {
-      buffers: [write("o")],
-    });
+    const k = kernel(
+      [{ s: "for", name: "i", from: x.i32(0), to: x.i32(2), step: 1, unroll: true, body: [inner] }],
+      {
+        buffers: [write("o")],
+      },
+    );
     const u = unroll(k);
     expect(u.body.length).toBe(12);
     expect(new Set(u.body.flatMap((s) => (s.s === "let" ? s.name : []))).size).toBe(6);

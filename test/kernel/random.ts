@@ -33,10 +33,27 @@ export const randomKernel: fc.Arbitrary<Kernel> = fc.gen().map((g) => {
     const two = (name: Op) => x.op(name, [sub(type), sub(type)]);
     const vector = x.isVector(type);
     const bool: Type = vector ? "boolx4" : "bool";
-    if (upTo(8) === 0) return x.op("select", [sub(vector && upTo(2) === 0 ? "bool" : bool), sub(type), sub(type)]);
+    if (upTo(8) === 0)
+      return x.op("select", [sub(vector && upTo(2) === 0 ? "bool" : bool), sub(type), sub(type)]);
     switch (x.scalarOf(type)) {
       case "i32": {
-        const name = pick(["add", "sub", "mul", "add", "min", "max", "and", "or", "xor", "neg", "div", "rem", "shl", "shr", "iota"] as const);
+        const name = pick([
+          "add",
+          "sub",
+          "mul",
+          "add",
+          "min",
+          "max",
+          "and",
+          "or",
+          "xor",
+          "neg",
+          "div",
+          "rem",
+          "shl",
+          "shr",
+          "iota",
+        ] as const);
         const lit = (n: number) => (vector ? x.splat(x.i32(n)) : x.i32(n));
         if (name === "neg") return x.op("neg", [sub(type)]);
         if (name === "iota") return vector ? x.op("iota", [sub("i32")]) : two("add");
@@ -46,7 +63,24 @@ export const randomKernel: fc.Arbitrary<Kernel> = fc.gen().map((g) => {
         return two(name);
       }
       case "f32": {
-        const name = pick(["add", "sub", "mul", "mul", "div", "min", "max", "neg", "abs", "floor", "round", "madd", "float", "load", "fold", "shuffle"] as const);
+        const name = pick([
+          "add",
+          "sub",
+          "mul",
+          "mul",
+          "div",
+          "min",
+          "max",
+          "neg",
+          "abs",
+          "floor",
+          "round",
+          "madd",
+          "float",
+          "load",
+          "fold",
+          "shuffle",
+        ] as const);
         switch (name) {
           case "neg": case "abs": case "floor": case "round":
             return x.op(name, [sub(type)]);
@@ -97,8 +131,16 @@ export const randomKernel: fc.Arbitrary<Kernel> = fc.gen().map((g) => {
       } else if (kind === "store") {
         const vector = upTo(2) === 1;
         const to = pick(["f", "i"] as const);
-        if (to === "i") out.push(x.store("i", x.op("and", [expr("i32", names, 2), x.i32(OUT - 1)]), expr("i32", names, 3)));
-        else out.push(x.store("f", x.op("and", [expr("i32", names, 2), x.i32(OUT - 4)]), expr(vector ? "f32x4" : "f32", names, 3)));
+        if (to === "i")
+          out.push(x.store("i", x.op("and", [expr("i32", names, 2), x.i32(OUT - 1)]), expr("i32", names, 3)));
+        else
+          out.push(
+            x.store(
+              "f",
+              x.op("and", [expr("i32", names, 2), x.i32(OUT - 4)]),
+              expr(vector ? "f32x4" : "f32", names, 3),
+            ),
+          );
       } else if (depth > 0 && kind === "for") {
         const name = fresh(names);
         const unroll = upTo(2) === 1;
@@ -109,7 +151,9 @@ export const randomKernel: fc.Arbitrary<Kernel> = fc.gen().map((g) => {
       } else if (depth > 0) {
         const then = block(names, depth - 1, 3);
         const cond = expr("bool", names, 2);
-        out.push(upTo(2) === 0 ? { s: "if", cond, then } : { s: "if", cond, then, else: block(names, depth - 1, 3) });
+        out.push(
+          upTo(2) === 0 ? { s: "if", cond, then } : { s: "if", cond, then, else: block(names, depth - 1, 3) },
+        );
       }
     }
     return out;
@@ -123,7 +167,8 @@ export const randomKernel: fc.Arbitrary<Kernel> = fc.gen().map((g) => {
   // Everything in sight at the end is seen.
   const last: Stmt[] = [];
   const seen: Name[] = [];
-  for (const s of body) if (s.s === "let" || s.s === "var") seen.push({ name: s.name, type: s.value.type, mutable: false });
+  for (const s of body)
+    if (s.s === "let" || s.s === "var") seen.push({ name: s.name, type: s.value.type, mutable: false });
   seen.forEach((n, i) => {
     if (n.type === "i32") last.push(x.store("i", x.i32(i % OUT), x.ref(n.name)));
     if (n.type === "f32") last.push(x.store("f", x.i32(i % OUT), x.ref(n.name, "f32")));

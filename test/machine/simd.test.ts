@@ -195,7 +195,7 @@ describe("mma", () => {
           agree(kernel, { x: m * k, y: n * k, o: m * n }, { count });
         },
       ),
-      { numRuns: 150 },
+      { numRuns: 100 },
     );
   });
 
@@ -408,7 +408,7 @@ describe("map and write values", () => {
           agree(program(rows, cols, v, target), sizes(rows, cols), { count: 5 });
         },
       ),
-      { numRuns: 300 },
+      { numRuns: 100 },
     );
   });
 
@@ -427,7 +427,7 @@ describe("map and write values", () => {
         const [rows, cols] = target === "c" ? [n, 5] : [3, n];
         agree(program(rows, cols, narrow(v, target), target), sizes(rows, cols), { count: 5 });
       }),
-      { numRuns: 200 },
+      { numRuns: 100 },
     );
   });
 
@@ -441,7 +441,7 @@ describe("map and write values", () => {
         ]);
         agree(kernel, sizes(rows, cols), { count });
       }),
-      { numRuns: 200 },
+      { numRuns: 100 },
     );
   });
 
@@ -500,7 +500,7 @@ describe("reduce", () => {
           agree(kernel, { x: Math.max(rows, 3) * cols + rows * 3, o: rows }, { tolerance: 1e-4 });
         },
       ),
-      { numRuns: 200 },
+      { numRuns: 100 },
     );
   });
 });

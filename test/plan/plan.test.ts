@@ -169,7 +169,7 @@ describe("makePlan", () => {
       ["embed_tokens.weight", "panels"],
     ]);
     expect(plan.accepts).toEqual([
-      { name: "output_projection.weight", shape: [9, 4] },
+      { name: "output_projection.weight", shape: [9, 4], sameAs: "embed_tokens.weight" },
       { name: "xpos.scale", shape: [2] },
     ]);
   });

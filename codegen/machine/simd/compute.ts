@@ -3,7 +3,7 @@ import type { Expr, Stmt, Tile } from "../../../src/kernel.ts";
 import { add, i32, let_, load, max, op, ref, set, store, var_ } from "../../../src/expr.ts";
 import type { Column, SimdSite } from "./layout.ts";
 import { clearPadding, columnAt, columnIndex, columnOffset, fail, lineBase, sum } from "./layout.ts";
-import { loop, vectors } from "./move.ts";
+import { loop, vectors } from "./lines.ts";
 import { lifter } from "./vector.ts";
 
 type Map_ = Extract<Tile, { readonly s: "map" }>;
@@ -141,13 +141,14 @@ export function reduce(tile: Reduce, site: SimdSite): readonly Stmt[] {
         out.push(var_(name, cell(columnAt(4 * k), 4)));
         return ref(name, "f32x4");
       });
-      // The first round is in the accumulators; the others go round by round.
+      // The first round is in the accumulators; the others go round by round, in a loop where there are many: loads of
+      // a straight line all come before its arithmetic in V8, and sixteen of them would spill.
       const absorb = (c: Column, k: number): Stmt => {
         const acc = accs[k % chains];
         if (acc === undefined || acc.e !== "ref") return fail("an accumulator is missing");
         return set(acc.name, join(acc, cell(c, 4)));
       };
-      const rounds = full <= 16 ? 1 : Math.floor(full / chains);
+      const rounds = full <= 2 * chains ? 1 : Math.floor(full / chains);
       if (rounds > 1)
         out.push(
           ...loop(site, "c", i32(4 * chains), i32(rounds * 4 * chains), 4 * chains, (c) =>

@@ -3,14 +3,13 @@
  * What does not change along the axis is computed once per line, what does not change at all once before the loops;
  * nodes that an expression uses several times are bound by `let`, since an expression prints as a tree.
  */
-import type { Element, Expr, Stmt } from "../../../src/kernel.ts";
+import type { Expr, Stmt } from "../../../src/kernel.ts";
 import { add, i32, isVector, let_, load, op, ref, splat, vectorOf } from "../../../src/expr.ts";
 import type { Column, Place, SimdSite } from "./layout.ts";
 import { anyColumnOffset, columnAt, columnIndex, columnOffset, fail, lineBase, sum } from "./layout.ts";
+import type { Axis, Node } from "./survey.ts";
+import { shareParts, slope, survey } from "./survey.ts";
 
-/** The direction in which a vector's four lanes lie. */
-export type Axis = "col" | "row";
-type Node = Expr<Element>;
 /** When a value is known: before all loops, once per line, or only at a position of the axis. */
 type Level = 0 | 1 | 2;
 type Lifted = { readonly expr: Expr; readonly level: Level };
@@ -33,75 +32,6 @@ const PICK = { flip: [1, 0, 3, 2], even: [0, 0, 2, 2], odd: [1, 1, 3, 3] } as co
 type Pick = keyof typeof PICK;
 const picked = (j: number, pick: Pick): number =>
   pick === "flip" ? j ^ 1 : pick === "even" ? j & ~1 : j | 1;
-
-/** The same expression with equal parts made one object, so that sharing can be seen. */
-function shareParts(root: Node): Node {
-  const ids = new Map<Node, number>();
-  const parts = new Map<string, Node>();
-  const done = new Map<Node, Node>();
-  const keep = (key: string, node: Node): Node => {
-    const known = parts.get(key);
-    if (known !== undefined) return known;
-    parts.set(key, node);
-    ids.set(node, ids.size);
-    return node;
-  };
-  const visit = (node: Node): Node => {
-    const known = done.get(node);
-    if (known !== undefined) return known;
-    let result: Node;
-    if (node.e === "op") {
-      const args = node.args.map(visit);
-      const key = `${node.op}:${node.type}:${args.map((a) => ids.get(a)).join()}:${node.imm?.join() ?? ""}`;
-      result = keep(key, { ...node, args });
-    } else if (node.e === "load") {
-      const index = visit(node.index);
-      result = keep(`load:${node.type}:${node.from}:${ids.get(index)}`, { ...node, index });
-    } else result = keep(JSON.stringify(node), node);
-    done.set(node, result);
-    return result;
-  };
-  return visit(root);
-}
-
-/** Nodes of the value from which the axis can be reached, and how often each node is used. */
-function survey(site: SimdSite, root: Node, axis: Axis) {
-  const uses = new Map<Node, number>();
-  const varies = new Map<Node, boolean>();
-  const visit = (node: Node): boolean => {
-    uses.set(node, (uses.get(node) ?? 0) + 1);
-    const known = varies.get(node);
-    if (known !== undefined) return known;
-    let result = false;
-    if (node.e === "op") for (const a of node.args) result = visit(a) || result;
-    else if (node.e === "load") result = visit(node.index);
-    else if (node.e === "at") {
-      const p = site.place(node.tile);
-      result = axis === "col" ? p.cols > 1 : p.rows > 1;
-    } else result = node.e === axis;
-    varies.set(node, result);
-    return result;
-  };
-  visit(root);
-  return { uses: (n: Node) => uses.get(n) ?? 0, varies: (n: Node) => varies.get(n) ?? false };
-}
-
-/** How much an index grows per step of the axis, if that is a constant. */
-function slope(node: Node, axis: Axis): number | undefined {
-  if (node.e === axis) return 1;
-  if (node.e === "at" || node.e === "load") return undefined;
-  if (node.e !== "op") return 0;
-  const [a, b] = node.args.map((x) => slope(x, axis));
-  const zero = node.args.every((x) => slope(x, axis) === 0);
-  if (zero) return 0;
-  if (a === undefined || b === undefined) return undefined;
-  const [x, y] = node.args;
-  if (node.op === "add") return a + b;
-  if (node.op === "sub") return a - b;
-  if (node.op === "mul" && x?.e === "const") return x.value * b;
-  if (node.op === "mul" && y?.e === "const") return a * y.value;
-  return undefined;
-}
 
 /** Four scalars as a vector. */
 function gather(lanes: readonly Expr[]): Expr {

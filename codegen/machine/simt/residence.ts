@@ -82,8 +82,7 @@ export function residences(kernel: TileKernel, grid: Grid): ReadonlyMap<string, 
     for (const t of kernel.tiles) {
       if (!held.has(t.name)) continue;
       const s = styleOf(t.name);
-      const floats =
-        rowsPer(grid, t.rows) * colsPer(grid, t.cols, s) * (s === "quads" && t.cols > 1 ? 4 : 1);
+      const floats = rowsPer(grid, t.rows) * colsPer(grid, t.cols, s) * (s === "quads" && t.cols > 1 ? 4 : 1);
       if (floats > (isAcc(t.name) ? MOST.acc : MOST.other)) {
         held.delete(t.name);
         changed = true;

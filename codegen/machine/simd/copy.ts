@@ -1,97 +1,11 @@
-/** Spellings of `copy`, `write` and `fill` for one thread with vectors of four. */
-import type { Expr, Rows, Stmt, Tile } from "../../../src/kernel.ts";
-import {
-  add,
-  at,
-  f32,
-  i32,
-  let_,
-  load,
-  max,
-  min,
-  mul,
-  op,
-  ref,
-  set,
-  splat,
-  store,
-} from "../../../src/expr.ts";
+/** Spelling of `copy` for one thread with vectors of four. */
+import type { Expr, Stmt, Tile } from "../../../src/kernel.ts";
+import { add, f32, i32, let_, load, mul, op, ref, set, splat, store } from "../../../src/expr.ts";
 import type { Column, Place, SimdSite } from "./layout.ts";
-import { PANEL, ceilTo, columnAt, columnOffset, clearPadding, lineBase, sum } from "./layout.ts";
-import { lifter } from "./vector.ts";
-
-/** A loop over a fresh variable. */
-export function loop(
-  site: SimdSite,
-  hint: string,
-  from: Expr,
-  to: Expr,
-  step: number,
-  body: (i: Expr) => readonly Stmt[],
-): readonly Stmt[] {
-  if (from.e === "const" && to.e === "const" && from.value >= to.value) return [];
-  const name = site.fresh(hint);
-  return [{ s: "for", name, from, to, step, body: body(ref(name)) }];
-}
-
-/**
- * Statements for `count` vectors of four columns from column 0: written out where they are few, else in a loop of
- * `unroll` vectors (an even number, since panels hold two).
- */
-export function vectors(
-  site: SimdSite,
-  count: number,
-  unroll: number,
-  body: (c: Column) => readonly Stmt[],
-): readonly Stmt[] {
-  const flat = (base: Expr, from: number, n: number) =>
-    Array.from({ length: n }, (_, v) => body({ base, plus: from + 4 * v })).flat();
-  if (count <= unroll * 2) return flat(i32(0), 0, count);
-  const looped = Math.floor(count / unroll) * unroll;
-  return [
-    ...loop(site, "c", i32(0), i32(looped * 4), unroll * 4, (c) => flat(c, 0, unroll)),
-    ...flat(i32(0), looped * 4, count - looped),
-  ];
-}
-
-/** Rows that exist, 0 … the rows of the tile; `whole` when that is known to be all of them. */
-function countOf(
-  site: SimdSite,
-  count: Expr,
-  limit: number,
-): { readonly pre: readonly Stmt[]; readonly n: Expr } {
-  if (count.e === "const") return { pre: [], n: i32(Math.max(0, Math.min(count.value, limit))) };
-  const name = site.fresh("n");
-  return { pre: [let_(name, max(i32(0), min(count, i32(limit))))], n: ref(name) };
-}
-
-/** The buffer index at which row i starts, as statements to stand before the loops and the index itself. */
-function source(
-  site: SimdSite,
-  rows: Rows,
-): { readonly pre: readonly Stmt[]; readonly start: (i: Expr) => Expr } {
-  const pre: Stmt[] = [];
-  const bind = (e: Expr, hint: string): Expr => {
-    if (e.e === "const" || e.e === "ref") return e;
-    const name = site.fresh(hint);
-    pre.push(let_(name, e));
-    return ref(name);
-  };
-  const base = bind(rows.base, "base");
-  const stride = bind(rows.stride, "stride");
-  const { gather } = rows;
-  if (gather === undefined) return { pre, start: (i) => sum(base, mul(i, stride)) };
-  const list = bind(gather.base, "list");
-  return { pre, start: (i) => sum(base, mul(load(gather.buffer, sum(list, i), "i32"), stride)) };
-}
-
-const floor4 = (e: Expr): Expr => (e.e === "const" ? i32(e.value & ~3) : op("and", [e, i32(~3)]));
-const isUnitColumn = (rows: Rows): boolean =>
-  rows.cols === 1 && rows.gather === undefined && rows.stride.e === "const" && rows.stride.value === 1;
+import { PANEL, ceilTo, columnAt, columnOffset, lineBase, sum } from "./layout.ts";
+import { countOf, floor4, isUnitColumn, loop, source, vectors } from "./lines.ts";
 
 type Copy = Extract<Tile, { readonly s: "copy" }>;
-type Write = Extract<Tile, { readonly s: "write" }>;
-type Fill = Extract<Tile, { readonly s: "fill" }>;
 
 export function copy(tile: Copy, site: SimdSite): readonly Stmt[] {
   const p = site.place(tile.tile);
@@ -263,56 +177,5 @@ function copyTurned(
         ),
       ];
     }),
-  ];
-}
-
-export function write(tile: Write, site: SimdSite): readonly Stmt[] {
-  const p = site.place(tile.tile);
-  const { rows } = tile;
-  const { pre, n } = countOf(site, rows.count, p.rows);
-  const to = source(site, rows);
-  const value = tile.value ?? at(tile.tile);
-  if (isUnitColumn(rows)) {
-    const { before, perLine, value: lift } = lifter(site, value, "row", i32(0));
-    const whole = floor4(n);
-    const first = to.start(i32(0));
-    const part = (lanes: 1 | 4) => (i: Expr) => {
-      const out: Stmt[] = [];
-      const x = lift({ base: i, plus: 0 }, lanes, out);
-      return [...out, store(rows.buffer, sum(first, i), x)];
-    };
-    const body = [...loop(site, "i", i32(0), whole, 4, part(4)), ...loop(site, "i", whole, n, 1, part(1))];
-    return [...pre, ...to.pre, ...before, ...perLine, ...body];
-  }
-  const line = site.fresh("i");
-  const dst = site.fresh("dst");
-  const lifted = lifter(site, value, "col", ref(line));
-  const part = (lanes: 1 | 4) => (c: Column) => {
-    const out: Stmt[] = [];
-    const x = lifted.value(c, lanes, out);
-    return [...out, store(rows.buffer, sum(ref(dst), c.base, i32(c.plus)), x)];
-  };
-  const full = Math.floor(rows.cols / 4);
-  const tail = Array.from({ length: rows.cols % 4 }, (_, j) => columnAt(full * 4 + j));
-  const columns = [...vectors(site, full, 4, part(4)), ...tail.flatMap(part(1))];
-  const each: Stmt = {
-    s: "for",
-    name: line,
-    from: i32(0),
-    to: n,
-    step: 1,
-    body: [let_(dst, to.start(ref(line))), ...lifted.perLine, ...columns],
-  };
-  return [...pre, ...to.pre, ...lifted.before, each];
-}
-
-export function fill(tile: Fill, site: SimdSite): readonly Stmt[] {
-  const p = site.place(tile.tile);
-  const name = site.fresh("fill");
-  const count = ceilTo(p.height * p.ld, 4) / 4;
-  return [
-    let_(name, splat(tile.value)),
-    ...vectors(site, count, 8, (c) => [store(p.name, sum(c.base, i32(c.plus)), ref(name, "f32x4"))]),
-    ...(p.kind === "rows" ? [] : clearPadding(p, site.fresh)),
   ];
 }

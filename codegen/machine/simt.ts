@@ -1,0 +1,128 @@
+/**
+ * The machine of many lanes with shared memory: WGSL, and CUDA in f32. A group of lanes works on one set of tiles;
+ * accumulators and the vectors that scale them live in registers, operands of products in shared memory, and barriers
+ * stand only where one lane meets what another has written.
+ *
+ * A target that emits these kernels must let a barrier order buffers as well as shared memory (WGSL: `storageBarrier`
+ * beside `workgroupBarrier`) where the kernel reads a buffer it writes.
+ */
+import type { Kernel, Stmt, Tile, TileKernel } from "../../src/kernel.ts";
+import { synchronise, type Phase } from "./simt/barriers.ts";
+import { map, reduce } from "./simt/compute.ts";
+import { gridFor } from "./simt/grid.ts";
+import { mma, shadow } from "./simt/mma.ts";
+import { copy, fill, write } from "./simt/move.ts";
+import { siteFor, type Site } from "./simt/site.ts";
+
+export type SimtOptions = {
+  /** Lanes of a group: a power of two. */
+  readonly lanes: number;
+  /** Bytes of shared memory a group may use. WebGPU guarantees 16384. */
+  readonly sharedBytes: number;
+};
+
+type Spell = { readonly [K in Tile["s"]]: (tile: Extract<Tile, { s: K }>, site: Site) => readonly Phase[] };
+const spellings: Spell = { copy, write, fill, mma, map, reduce };
+// The table's type ties each row to its statement; TypeScript cannot follow that through an index by `tile.s`.
+const spell = (tile: Tile, site: Site): readonly Phase[] =>
+  (spellings[tile.s] as (tile: Tile, site: Site) => readonly Phase[])(tile, site);
+
+/** Bytes of shared memory that a tile kernel takes on this machine. */
+export function simtSharedBytes(kernel: TileKernel, lanes: number): number {
+  const { shared } = siteFor(kernel, gridFor(kernel, lanes));
+  return [...kernel.shared, ...shared].reduce((sum, s) => sum + 4 * s.length, 0);
+}
+
+/**
+ * Distributes a tile kernel over the lanes of a group.
+ * @throws when its tiles do not fit in shared memory; `simtSharedBytes` tells beforehand.
+ */
+export const simt =
+  ({ lanes, sharedBytes }: SimtOptions) =>
+  (kernel: TileKernel): Kernel => {
+    if (lanes < 1 || !Number.isInteger(Math.log2(lanes)))
+      throw new Error(`heddle: internal: simt: ${lanes} lanes are not a power of two`);
+    const site = siteFor(kernel, gridFor(kernel, lanes));
+    const shared = [...kernel.shared, ...site.shared];
+    const bytes = shared.reduce((sum, s) => sum + 4 * s.length, 0);
+    if (bytes > sharedBytes)
+      throw new Error(
+        `heddle: internal: simt: the tiles of '${kernel.name}' need ${bytes} bytes of shared memory, a group has ${sharedBytes}`,
+      );
+    const body = synchronise(phases(kernel.body, site));
+    const { name, buffers, scalars, tables } = kernel;
+    return { name, buffers, scalars, tables, shared, workgroup: lanes, body: [...site.begin, ...body] };
+  };
+
+/** Spells the tile statements of a block, and stores accumulators for the products that read them. */
+function phases(body: readonly Stmt<Tile>[], site: Site): readonly Stmt<Phase>[] {
+  const { first, after } = stores(body, site);
+  const out: Stmt<Phase>[] = [...first];
+  body.forEach((s, at) => {
+    switch (s.s) {
+      case "for":
+        out.push({ ...s, body: phases(s.body, site) });
+        break;
+      case "if": {
+        const { cond, then } = s;
+        const taken: Stmt<Phase> = { s: "if", cond, then: phases(then, site) };
+        out.push(s.else === undefined ? taken : { ...taken, else: phases(s.else, site) });
+        break;
+      }
+      case "store":
+        throw new Error("heddle: internal: simt: a store outside tiles would be done by every lane");
+      case "let":
+      case "var":
+      case "set":
+      case "barrier":
+      case "comment":
+        out.push(s);
+        break;
+      default:
+        out.push(...spell(s, site));
+    }
+    out.push(...(after.get(at) ?? []));
+  });
+  return out;
+}
+
+/**
+ * Where accumulators are stored for the products of a block: as early as they are final, so that the store shares the
+ * barrier of whatever stands between.
+ */
+function stores(body: readonly Stmt<Tile>[], site: Site) {
+  const first: Phase[] = [];
+  const after = new Map<number, Phase[]>();
+  const done = new Set<string>();
+  body.forEach((s, at) => {
+    if (s.s !== "mma") return;
+    const p = site.place(s.a);
+    if (p.at !== "registers") return;
+    let last = at - 1;
+    while (last >= 0 && !changes(body[last], s.a)) last--;
+    if (done.has(`${s.a} ${last}`)) return;
+    done.add(`${s.a} ${last}`);
+    if (last < 0) first.push(...shadow(p, site));
+    else after.set(last, [...(after.get(last) ?? []), ...shadow(p, site)]);
+  });
+  return { first, after };
+}
+
+function changes(s: Stmt<Tile> | undefined, tile: string): boolean {
+  switch (s?.s) {
+    case "for":
+      return s.body.some((x) => changes(x, tile));
+    case "if":
+      return s.then.some((x) => changes(x, tile)) || (s.else ?? []).some((x) => changes(x, tile));
+    case "copy":
+    case "fill":
+    case "map":
+      return s.tile === tile;
+    case "mma":
+      return s.acc === tile;
+    case "reduce":
+      return s.into === tile;
+    default:
+      return false;
+  }
+}

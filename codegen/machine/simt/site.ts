@@ -1,0 +1,220 @@
+/** What the spellings of one kernel share: places of tiles, lane coordinates, memory that lanes share. */
+import { add, and, f32, i32, laneId, let_, lt, min, mul, op, ref, splat, var_ } from "../../../src/expr.ts";
+import type { Expr, Shared, Stmt, Tile, TileKernel } from "../../../src/kernel.ts";
+import { tilesIn } from "../../distribute.ts";
+import { ANY, type Access } from "./barriers.ts";
+import { ceil4, colsPer, rowsPer, type Grid, type Style } from "./grid.ts";
+import { residences } from "./residence.ts";
+
+/** rows × ld elements of a shared array; columns cols … ceil4(cols) are zeros where a product may read them. */
+export type SharedPlace = {
+  readonly at: "shared";
+  readonly rows: number;
+  readonly cols: number;
+  readonly array: string;
+  readonly ld: number;
+};
+export type RegisterPlace = {
+  readonly at: "registers";
+  readonly rows: number;
+  readonly cols: number;
+  readonly style: Style;
+  /** Variables by row and column (or quad) of a lane's block. */
+  readonly vars: readonly (readonly string[])[];
+  /** The copy that products read it from as their left operand. */
+  readonly shadow: SharedPlace | null;
+};
+export type Place = SharedPlace | RegisterPlace;
+
+export type Site = {
+  readonly grid: Grid;
+  readonly fresh: (hint: string) => string;
+  readonly place: (tile: string) => Place;
+  /** Coordinates of the lane in the grid. */
+  readonly y: Expr;
+  readonly x: Expr;
+  /** Row i of the lane's block in a tile of `rows` rows, no further than the last. */
+  readonly row: (rows: number, i: number) => Expr;
+  /** First column of the lane's column or quad j, no further than the last. */
+  readonly col: (cols: number, style: Style, j: number) => Expr;
+  /** Whether row i (column j) lies inside the tile; null where it always does. */
+  readonly rowInside: (rows: number, i: number) => Expr | null;
+  readonly colInside: (cols: number, style: Style, j: number) => Expr | null;
+  /** Memory for the partial results of a reduction; neighbouring reductions get different ones. */
+  readonly scratch: () => string;
+  /** Names whose values change while a group runs. */
+  readonly varying: ReadonlySet<string>;
+  /** An access to a buffer, or none where nobody writes it. */
+  readonly touch: (buffer: string, verb: Access["verb"], by?: string) => readonly Access[];
+  readonly shared: readonly Shared[];
+  /** Statements at the start of a group. Complete once all is spelled. */
+  readonly begin: readonly Stmt[];
+};
+
+export const variable = (name: string | undefined, type: "f32" | "f32x4"): Expr => {
+  if (name === undefined) throw new Error("heddle: internal: simt: a tile has no such register");
+  return ref(name, type);
+};
+export const typeOf = (p: RegisterPlace): "f32" | "f32x4" =>
+  p.style === "quads" && p.cols > 1 ? "f32x4" : "f32";
+
+/** Names that are assigned, or declared inside a loop. */
+function varyingIn(kernel: TileKernel): ReadonlySet<string> {
+  const names = new Set<string>();
+  const walk = (body: readonly Stmt<Tile>[], looped: boolean): void => {
+    for (const s of body) {
+      if (s.s === "for" || s.s === "var" || (s.s === "let" && looped)) names.add(s.name);
+      if (s.s === "for") walk(s.body, true);
+      if (s.s === "if") [s.then, s.else ?? []].forEach((b) => walk(b, looped));
+    }
+  };
+  walk(kernel.body, false);
+  return names;
+}
+
+/** Makes names that the kernel does not use. */
+function namesFor(kernel: TileKernel): (hint: string) => string {
+  const taken = new Set<string>();
+  const walk = (body: readonly Stmt<Tile>[]): void => {
+    for (const s of body) {
+      if (s.s === "let" || s.s === "var" || s.s === "for") taken.add(s.name);
+      if (s.s === "for") walk(s.body);
+      if (s.s === "if") [s.then, s.else ?? []].forEach(walk);
+    }
+  };
+  walk(kernel.body);
+  for (const part of [kernel.buffers, kernel.scalars, kernel.tables, kernel.shared])
+    for (const { name } of part) taken.add(name);
+  const next = new Map<string, number>();
+  return (hint) => {
+    let count = next.get(hint) ?? 0;
+    let name = count === 0 ? hint : `${hint}_${count}`;
+    while (taken.has(name)) name = `${hint}_${++count}`;
+    next.set(hint, count + 1);
+    taken.add(name);
+    return name;
+  };
+}
+
+export function siteFor(kernel: TileKernel, grid: Grid): Site {
+  const fresh = namesFor(kernel);
+  const homes = residences(kernel, grid);
+  const statements = tilesIn(kernel.body);
+  const lefts = new Set(statements.flatMap((s) => (s.s === "mma" ? [s.a] : [])));
+  const turned = new Set(
+    statements.flatMap((s) =>
+      s.s === "mma" && s.transposed === true && typeof s.b === "string" ? [s.b] : [],
+    ),
+  );
+  const shared: Shared[] = [];
+  const array = (hint: string, length: number): string => {
+    const name = fresh(hint);
+    shared.push({ name, type: "f32", length });
+    return name;
+  };
+  const [yName, xName] = [fresh("lane_y"), fresh("lane_x")];
+  const begin: Stmt[] = [
+    let_(yName, op("div", [laneId, i32(grid.across)])),
+    let_(xName, op("rem", [laneId, i32(grid.across)])),
+  ];
+  const [y, x] = [ref(yName), ref(xName)];
+
+  const sharedPlace = (name: string, rows: number, cols: number, walked: boolean): SharedPlace => {
+    // Rows that lanes walk side by side start in different banks.
+    const ld = cols === 1 ? 1 : ceil4(cols) + (walked && rows > 1 ? 4 : 0);
+    return { at: "shared", rows, cols, ld, array: array(name, rows * ld) };
+  };
+  const places = new Map<string, Place>();
+  for (const { name, rows, cols } of kernel.tiles) {
+    const home = homes.get(name);
+    if (home?.at !== "registers") {
+      places.set(name, sharedPlace(name, rows, cols, lefts.has(name) || turned.has(name)));
+      continue;
+    }
+    const { style } = home;
+    const quads = style === "quads" && cols > 1;
+    const vars = Array.from({ length: rowsPer(grid, rows) }, () =>
+      Array.from({ length: colsPer(grid, cols, style) }, () => {
+        const register = fresh(name);
+        begin.push(var_(register, quads ? splat(f32(0)) : f32(0)));
+        return register;
+      }),
+    );
+    const shadow = lefts.has(name) ? sharedPlace(name, rows, cols, true) : null;
+    places.set(name, { at: "registers", rows, cols, style, vars, shadow });
+  }
+
+  const known = new Map<string, Expr>();
+  const named = (hint: string, key: string, value: () => Expr): Expr => {
+    const before = known.get(key);
+    if (before !== undefined) return before;
+    const name = fresh(hint);
+    begin.push(let_(name, value()));
+    const made = ref(name);
+    known.set(key, made);
+    return made;
+  };
+  const units = (cols: number, style: Style) => (style === "quads" ? cols / 4 : cols);
+  const rowAt = (i: number) => add(y, i32(grid.down * i));
+  const colAt = (j: number) => add(x, i32(grid.across * j));
+
+  const reductions = statements.flatMap((s) => (s.s === "reduce" ? [s] : []));
+  const tallest = Math.max(0, ...kernel.tiles.map((t) => t.rows));
+  const scratches =
+    grid.across === 1 ? [] : reductions.slice(0, 2).map(() => array("partials", tallest * grid.across));
+  let turn = 0;
+
+  const written = new Set(kernel.buffers.flatMap((b) => (b.access === "read" ? [] : [b.name])));
+  return {
+    grid,
+    fresh,
+    y,
+    x,
+    shared,
+    begin,
+    place: (tile) => {
+      const found = places.get(tile);
+      if (found === undefined)
+        throw new Error(`heddle: internal: simt: no tile '${tile}' in '${kernel.name}'`);
+      return found;
+    },
+    row: (rows, i) => {
+      if (rows === 1) return i32(0);
+      const whole = grid.down * (i + 1) <= rows;
+      return named("row", `row ${whole ? "" : rows} ${i}`, () =>
+        whole ? rowAt(i) : min(rowAt(i), i32(rows - 1)),
+      );
+    },
+    col: (cols, style, j) => {
+      if (cols === 1) return i32(0);
+      const width = style === "quads" ? 4 : 1;
+      const whole = grid.across * (j + 1) <= units(cols, style);
+      return named("col", `col ${style} ${whole ? "" : cols} ${j}`, () =>
+        mul(whole ? colAt(j) : min(colAt(j), i32(units(cols, style) - 1)), i32(width)),
+      );
+    },
+    rowInside: (rows, i) => {
+      if (rows === 1) return grid.down === 1 ? null : lt(y, i32(1));
+      return grid.down * (i + 1) <= rows ? null : lt(rowAt(i), i32(rows));
+    },
+    colInside: (cols, style, j) => {
+      if (cols === 1) return grid.across === 1 ? null : lt(x, i32(1));
+      const all = units(cols, style);
+      return grid.across * (j + 1) <= all ? null : lt(colAt(j), i32(all));
+    },
+    scratch: () => {
+      const name = scratches[turn++ % Math.max(1, scratches.length)];
+      if (name === undefined) throw new Error("heddle: internal: simt: a reduction has no scratch memory");
+      return name;
+    },
+    varying: varyingIn(kernel),
+    touch: (buffer, verb, by = ANY) => (written.has(buffer) ? [{ array: buffer, verb, by }] : []),
+  };
+}
+
+/** Statements under conditions that may be absent. */
+export function when(conditions: readonly (Expr | null)[], body: readonly Stmt[]): readonly Stmt[] {
+  const cond = conditions.reduce((a, b) => (a === null ? b : b === null ? a : and(a, b)), null);
+  // oxlint-disable-next-line unicorn/no-thenable
+  return cond === null ? body : [{ s: "if", cond, then: body }];
+}

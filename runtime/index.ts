@@ -1,0 +1,26 @@
+/** What generated modules import, and what a web page ships: running Plans, without the compiler and without Node. */
+export { attention, model } from "./model.ts";
+export type {
+  Attention,
+  AttentionInputs,
+  AttentionResult,
+  AttentionSession,
+  BitsOptions,
+  CreateOptions,
+  ForwardOptions,
+  ForwardResult,
+  Model,
+  ModelSession,
+} from "./model.ts";
+export type { AttentionDefinition, ModelDefinition, ModelInput, ModelOutput } from "./definition.ts";
+export type { Bits } from "./bits.ts";
+export type { DeviceOptions } from "./device.ts";
+export type { InputError } from "./input-error.ts";
+export { memoryOf } from "./memory.ts";
+export type { Memory } from "./memory.ts";
+export type { Plan, Program, WasmModules } from "./plan.ts";
+export { memorySource, readHeader, readTensor, writeSafetensors } from "./safetensors.ts";
+export type { ByteSource, SafetensorsError, SafetensorsHeader, TensorEntry } from "./safetensors.ts";
+export { checkWeights } from "./weights.ts";
+export type { WeightProblem, WeightsError } from "./weights.ts";
+export { wasmModules } from "./modules.ts";

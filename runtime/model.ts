@@ -1,0 +1,263 @@
+/** Running attentions and models: what the objects of a generated module do. Shapes are row-major, batch first. */
+import { bitsOver } from "./bits.ts";
+import type { Bits } from "./bits.ts";
+import type { AttentionDefinition, ModelDefinition, ModelInput, ModelOutput } from "./definition.ts";
+import { openDevice } from "./device.ts";
+import type { DeviceOptions, Loaded } from "./device.ts";
+import { inputError } from "./input-error.ts";
+import { memoryOf } from "./memory.ts";
+import type { Memory } from "./memory.ts";
+import type { Program } from "./plan.ts";
+import type { ByteSource } from "./safetensors.ts";
+import { loadWeights } from "./weights.ts";
+
+/** Tensors are Float32Array; `batch` defaults to 1, `length` to what the arrays hold. */
+export type AttentionInputs = {
+  /** [batch, length, heads, headDim] */
+  readonly q: Float32Array;
+  /** [batch, length, kvHeads, headDim] */
+  readonly k: Float32Array;
+  readonly v: Float32Array;
+  readonly batch?: number;
+  readonly length?: number;
+};
+export type AttentionResult = {
+  /** [batch, length, heads, headDim] */
+  readonly out: Float32Array;
+  /** [batch, heads, length]: natural log of the sum over all keys of all branches, −∞ where no branch covers a row. */
+  readonly lse: Float32Array;
+};
+
+export type AttentionSession = {
+  /** What computes: `wasm`, its SIMD and its threads. */
+  readonly device: string;
+  /** Rejects with an InputError where the arrays do not fit. */
+  readonly run: (inputs: AttentionInputs) => Promise<AttentionResult>;
+  readonly memory: (at: { readonly length: number; readonly batch?: number }) => Memory;
+  /** Gives memory and threads back; runs that wait are rejected. */
+  readonly dispose: () => void;
+};
+
+export type Attention<
+  H extends number = number,
+  D extends number = number,
+  K extends number = number,
+> = AttentionDefinition<H, D, K> & {
+  readonly create: (options?: DeviceOptions) => Promise<AttentionSession>;
+};
+
+/** An attention that can be run, from what a generated module holds. */
+export function attention<const H extends number, const D extends number, const K extends number>(
+  definition: AttentionDefinition<H, D, K>,
+): Attention<H, D, K> {
+  const { name, heads, headDim, kvHeads, program } = definition;
+  return {
+    ...definition,
+    create: async (options = {}) => {
+      const loaded = await openDevice(program, options);
+      const turn = oneAtATime(`attention '${name}'`);
+      return {
+        device: loaded.device,
+        run: ({ q, k, v, batch = 1, length }) =>
+          turn.take(async () => {
+            const B = whole(batch, "batch", 1);
+            const N = whole(length ?? q.length / (B * heads * headDim), "length", 1);
+            fits("q", q, [B, N, heads, headDim]);
+            fits("k", k, [B, N, kvHeads, headDim]);
+            fits("v", v, [B, N, kvHeads, headDim]);
+            const [out, lse] = await loaded.run({ N, B }, [q, k, v]);
+            return { out: produced(out), lse: produced(lse) };
+          }),
+        memory: ({ length, batch = 1 }) => memoryOf(program.plan, { N: length, B: batch }),
+        dispose: () => {
+          turn.close();
+          loaded.dispose();
+        },
+      };
+    },
+  };
+}
+
+export type CreateOptions = DeviceOptions & {
+  /** A safetensors checkpoint with torchscale's names: `fileSource(path)`, `memorySource(bytes)` or any bytes by range. */
+  readonly weights: ByteSource;
+  /** Called after each tensor. */
+  readonly progress?: (done: number, of: number) => void;
+};
+/** `length` defaults to what the array holds for `batch` sequences (1 unless given). */
+export type ForwardOptions = { readonly batch?: number; readonly length?: number };
+/** `logits` [batch, length, vocab] or `out` [batch, length, dim]. */
+export type ForwardResult<O extends ModelOutput> = { readonly [K in O]: Float32Array } & {
+  /** [layers + 1, batch, length, dim], of a program compiled with hidden values. */
+  readonly hidden?: Float32Array;
+};
+export type BitsOptions = {
+  /** Tokens a window reads; the whole sequence unless given. */
+  readonly window?: number;
+  readonly progress?: (done: number, of: number) => void;
+};
+
+export type ModelSession<I extends ModelInput = ModelInput, O extends ModelOutput = ModelOutput> = {
+  readonly device: string;
+  /** Tokens [batch, length], or features [batch, length, dim]. Rejects with an InputError where they do not fit. */
+  readonly forward: (
+    input: I extends "tokens" ? ArrayLike<number> : Float32Array,
+    options?: ForwardOptions,
+  ) => Promise<ForwardResult<O>>;
+  /** Bits that each token of one sequence costs, given those before it in its window. For models from tokens to logits. */
+  readonly bits: (tokens: ArrayLike<number>, options?: BitsOptions) => Promise<Bits>;
+  readonly memory: (at: { readonly length: number; readonly batch?: number }) => Memory;
+  readonly dispose: () => void;
+};
+
+export type Model<
+  I extends ModelInput = ModelInput,
+  O extends ModelOutput = ModelOutput,
+  V extends number = number,
+  E extends number = number,
+> = ModelDefinition<I, O, V, E> & {
+  /** Rejects with a WeightsError that lists every tensor that is missing, extra or misshapen. */
+  readonly create: (options: CreateOptions) => Promise<ModelSession<I, O>>;
+};
+
+/** A model that can be run, from what a generated module holds. */
+export function model<
+  const I extends ModelInput,
+  const O extends ModelOutput,
+  const V extends number,
+  const E extends number,
+>(definition: ModelDefinition<I, O, V, E>): Model<I, O, V, E> {
+  return { ...definition, create: (options) => createModel(definition, options) };
+}
+
+async function createModel<I extends ModelInput, O extends ModelOutput>(
+  definition: ModelDefinition<I, O>,
+  options: CreateOptions,
+): Promise<ModelSession<I, O>> {
+  const { name, program, vocab, dim, output } = definition;
+  const { plan } = program;
+  const loaded = await openWith(program, options);
+  const turn = oneAtATime(`model '${name}'`);
+  const at = plan.outputs.findIndex((o) => o.name === output);
+
+  const run = async (input: ArrayLike<number>, B: number, N: number): Promise<ForwardResult<O>> => {
+    positionsFit(definition, N);
+    const given = definition.input === "tokens" ? tokensOf(input, N, vocab) : Float32Array.from(input);
+    const outputs = await loaded.run({ N, B }, [given]);
+    const result = { [output]: produced(outputs[at]) } as { readonly [K in O]: Float32Array };
+    if (definition.hidden === undefined) return result;
+    const layer = B * N * dim;
+    const hidden = new Float32Array(definition.hidden.length * layer);
+    definition.hidden.forEach((place, i) => {
+      const values = place.in === "output" ? produced(outputs[place.index]) : given;
+      hidden.set(values, i * layer);
+    });
+    return { ...result, hidden };
+  };
+
+  return {
+    device: loaded.device,
+    forward: (input, { batch = 1, length } = {}) =>
+      turn.take(() => {
+        const B = whole(batch, "batch", 1);
+        const wide = definition.input === "tokens" ? 1 : dim;
+        const N = whole(length ?? input.length / (B * wide), "length", 1);
+        fits(definition.input, input, definition.input === "tokens" ? [B, N] : [B, N, dim]);
+        return run(input, B, N);
+      }),
+    bits: (tokens, { window, progress } = {}) =>
+      turn.take(async () => {
+        if (definition.input !== "tokens" || output !== "logits")
+          throw inputError(`model '${name}' goes from ${definition.input} to ${output}: it predicts no tokens`);
+        if (tokens.length < 2)
+          throw inputError(`there is nothing to predict in ${tokens.length} tokens; it takes two or more`);
+        const W = whole(window ?? tokens.length - 1, "window", 1);
+        positionsFit(definition, Math.min(W, tokens.length - 1));
+        const all = tokensOf(tokens, tokens.length, vocab);
+        const logitsOf = async (part: Int32Array) => {
+          const { logits } = (await run(part, 1, part.length)) as ForwardResult<"logits">;
+          return logits;
+        };
+        return bitsOver(all, vocab, W, logitsOf, progress);
+      }),
+    memory: ({ length, batch = 1 }) => memoryOf(plan, { N: length, B: batch }),
+    dispose: () => {
+      turn.close();
+      loaded.dispose();
+    },
+  };
+}
+
+/** The device with the checkpoint in it; nothing stays behind when the checkpoint does not fit. */
+async function openWith(program: Program, options: CreateOptions): Promise<Loaded> {
+  const loaded = await openDevice(program, options);
+  try {
+    let done = 0;
+    await loadWeights(program.plan, options.weights, async (index, data) => {
+      await loaded.setWeight(index, data);
+      options.progress?.(++done, program.plan.weights.length);
+    });
+    return loaded;
+  } catch (error) {
+    loaded.dispose();
+    throw error;
+  }
+}
+
+/** Learned positions are read from row 2 on (fairseq), so N tokens need N + 2 rows. */
+function positionsFit({ name, positions }: ModelDefinition, N: number): void {
+  if (positions !== null && N + 2 > positions)
+    throw inputError(
+      `${N} tokens are too many for model '${name}': its ${positions} learned positions serve ${positions - 2}`,
+    );
+}
+
+/** Checks that every token is in the vocabulary. `N`: tokens per sequence, for the message. */
+function tokensOf(tokens: ArrayLike<number>, N: number, vocab: number): Int32Array {
+  const result = new Int32Array(tokens.length);
+  for (let i = 0; i < tokens.length; i++) {
+    const token = tokens[i] ?? NaN;
+    if (!Number.isInteger(token) || token < 0 || token >= vocab) {
+      const row = tokens.length > N ? ` of sequence ${Math.floor(i / N)}` : "";
+      throw inputError(`the token at position ${i % N}${row} is ${token}; the vocabulary is 0 … ${vocab - 1}`);
+    }
+    result[i] = token;
+  }
+  return result;
+}
+
+function whole(value: number, name: string, least: number): number {
+  if (!Number.isSafeInteger(value) || value < least)
+    throw inputError(`the ${name} must be a whole number from ${least} on, found ${value}`);
+  return value;
+}
+
+function fits(name: string, data: ArrayLike<number>, shape: readonly number[]): void {
+  const wanted = shape.reduce((product, d) => product * d, 1);
+  if (data.length !== wanted)
+    throw inputError(`${name} has ${data.length} elements; [${shape.join(", ")}] needs ${wanted}`);
+}
+
+function produced(output: Float32Array | undefined): Float32Array {
+  if (output === undefined) throw new Error("heddle: internal: the device gave no output");
+  return output;
+}
+
+/** Runs share one arena, so they wait for each other. */
+function oneAtATime(what: string) {
+  let last: Promise<unknown> = Promise.resolve();
+  let closed = false;
+  return {
+    take: <T>(work: () => Promise<T>): Promise<T> => {
+      const next = last.then(() => {
+        if (closed) throw inputError(`${what} has been disposed`);
+        return work();
+      });
+      last = next.catch(() => undefined);
+      return next;
+    },
+    close: () => {
+      closed = true;
+    },
+  };
+}

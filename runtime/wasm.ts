@@ -1,0 +1,326 @@
+/** The WebAssembly device: one module and one memory for each program, threads where the host allows them. */
+import { checkExtent, checkTensors, weightElements } from "./device.ts";
+import type { Device, Executable, Extent, HostArray, Tensors } from "./device.ts";
+import { sizeOf, variantFor } from "./plan.ts";
+import type { Plan, Program, TensorSpec, WasmModules } from "./plan.ts";
+import { xposTable } from "./tables.ts";
+import { engine, processors } from "./wasm/engine.ts";
+import type { KernelFunction, WasmMemory } from "./wasm/engine.ts";
+import { addressOf, fixedLayout, inUnits, MOST_BYTES, movingLayout, PAGE } from "./wasm/layout.ts";
+import type { Fixed, Moving } from "./wasm/layout.ts";
+import { gather, poolOf, single } from "./worker.ts";
+import type { Launch, Pool, Team } from "./worker.ts";
+
+export type WasmOptions = {
+  /** Threads, this one included. Default: as many as the host has processors, at most 16. */
+  readonly threads?: number;
+  /** Relaxed SIMD where the host has it (default), or never: results then are the same bits on every host. */
+  readonly relaxed?: boolean;
+  /** For tests: outputs and values between steps begin as NaN, so that what a kernel forgets is seen. */
+  readonly poison?: boolean;
+};
+
+/** Relaxed SIMD: () → v128, f32x4.relaxed_madd of three zeros. */
+const RELAXED_PROBE = [
+  0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 5, 1, 0x60, 0, 1, 0x7b, 3, 2, 1, 0, 10, 18, 1, 16, 0, 0x41, 0, 0xfd, 19, 0x41,
+  0, 0xfd, 19, 0x41, 0, 0xfd, 19, 0xfd, 0x85, 2, 0x0b,
+]; // prettier-ignore
+
+const MOST_THREADS = 16;
+const say = (why: string) => new Error(`heddle: ${why}`);
+
+/** @throws Error where the host has no WebAssembly. */
+export function wasmDevice(options: WasmOptions = {}): Device {
+  const { threads: asked, poison = false } = options;
+  if (asked !== undefined && !(Number.isInteger(asked) && asked >= 1))
+    throw say(`threads must be a positive integer, found ${asked}`);
+  const relaxed = (options.relaxed ?? true) && engine().validate(new Uint8Array(RELAXED_PROBE));
+  const wanted = asked ?? Math.min(processors(), MOST_THREADS);
+  const alone = wanted === 1 ? undefined : whyAlone();
+  const threads = alone === undefined ? wanted : 1;
+  const pool = poolOf();
+  const open = new Set<Executable>();
+  const variant = relaxed ? "relaxed SIMD" : "SIMD128";
+  const detailOf = (count: number, why: string | undefined) =>
+    `WebAssembly ${variant}, ${count} thread${count === 1 ? "" : "s"}${why === undefined ? "" : ` (${why})`}`;
+
+  return {
+    name: "wasm",
+    detail: detailOf(threads, alone),
+    async compile(program) {
+      const executable = await load(program, { relaxed, threads, alone, poison, pool, detailOf });
+      const kept: Executable = {
+        ...executable,
+        dispose: () => {
+          open.delete(kept);
+          return executable.dispose();
+        },
+      };
+      open.add(kept);
+      return kept;
+    },
+    async dispose() {
+      await Promise.all([...open].map((executable) => executable.dispose()));
+      pool.dispose();
+    },
+  };
+}
+
+/** The reason why this host cannot share memory between threads, if there is one. */
+function whyAlone(): string | undefined {
+  if (typeof SharedArrayBuffer === "undefined")
+    return "no SharedArrayBuffer: the page is not cross-origin isolated";
+  return undefined;
+}
+
+type LoadOptions = {
+  readonly relaxed: boolean;
+  readonly threads: number;
+  readonly alone: string | undefined;
+  readonly poison: boolean;
+  readonly pool: Pool;
+  readonly detailOf: (threads: number, why: string | undefined) => string;
+};
+
+/** The module's bytes for shared or own memory. */
+function bytesOf(modules: WasmModules, relaxed: boolean, shared: boolean): Uint8Array {
+  const which = relaxed ? "relaxed" : "base";
+  const bytes = modules[which].slice();
+  const flag = modules.memoryFlag[which];
+  if (bytes[flag] !== 0x01) throw say(`internal: byte ${flag} of the module is not its memory flag`);
+  if (shared) bytes[flag] = 0x03;
+  return bytes;
+}
+
+async function load(program: Program, options: LoadOptions): Promise<Executable> {
+  const { plan, wasm } = program;
+  if (wasm === undefined) throw say(`'${plan.name}' was not compiled for WebAssembly`);
+  const { relaxed, pool } = options;
+  const entries = plan.kernels.map((k) => k.entry);
+
+  const start = async (threads: number) => {
+    const shared = threads > 1;
+    const fixed = fixedLayout(plan, wasm, threads);
+    if (fixed.end > MOST_BYTES) throw tooLarge(plan, fixed.end, "weights");
+    const memory = newMemory(plan, fixed.end, shared);
+    const module = await engine().compile(bytesOf(wasm, relaxed, shared));
+    const { exports } = new (engine().Instance)(module, { env: { memory } });
+    const kernels = entries.map((entry): KernelFunction => {
+      const kernel = exports[entry];
+      if (typeof kernel !== "function") throw say(`internal: the module has no kernel '${entry}'`);
+      return kernel as KernelFunction;
+    });
+    const { scratchStride } = fixed;
+    const team = shared
+      ? await gather(pool, threads - 1, { module, memory, entries, kernels, scratchStride })
+      : single(kernels);
+    return { memory, fixed, team };
+  };
+
+  let why = options.alone;
+  let started: Awaited<ReturnType<typeof start>> | undefined;
+  if (options.threads > 1)
+    try {
+      started = await start(options.threads);
+    } catch (error) {
+      const text = error instanceof Error ? error.message : String(error);
+      if (text.startsWith("heddle: ")) throw error;
+      why = `threads did not start: ${text}`;
+    }
+  started ??= await start(1);
+  const { memory, fixed, team } = started;
+  return executableOf(plan, memory, fixed, team, options.poison, options.detailOf(team.workers + 1, why));
+}
+
+const tooLarge = (plan: Plan, bytes: number, what: string) =>
+  say(
+    `'${plan.name}' needs ${inUnits(bytes)} for ${what}; a WebAssembly memory has at most ${inUnits(MOST_BYTES)}`,
+  );
+
+function newMemory(plan: Plan, bytes: number, shared: boolean): WasmMemory {
+  const initial = Math.ceil(bytes / PAGE);
+  try {
+    return new (engine().Memory)({ initial, maximum: MOST_BYTES / PAGE, ...(shared ? { shared } : {}) });
+  } catch (error) {
+    if (shared) throw new Error("no shared memory of 4 GiB can be reserved", { cause: error });
+    throw say(`the host refuses ${inUnits(initial * PAGE)} of memory for '${plan.name}'`);
+  }
+}
+
+/** A plan at one N and B, ready to run: nothing below is allocated again while these stay the same. */
+type Prepared = {
+  readonly at: Extent;
+  readonly moving: Moving;
+  readonly launches: readonly Launch[];
+  readonly inputs: readonly HostArray[];
+  readonly outputs: readonly HostArray[];
+  /** What `poison` overwrites. */
+  readonly poisoned: Int32Array;
+};
+
+/** Chunks of a grid for each thread: enough for an even end and for early use of optimised code. */
+const CHUNKS = 16;
+/** The bits of a quiet NaN. */
+const NAN_BITS = 0x7fc00000;
+
+function executableOf(
+  plan: Plan,
+  memory: WasmMemory,
+  fixed: Fixed,
+  team: Team,
+  poison: boolean,
+  detail: string,
+): Executable {
+  const threads = team.workers + 1;
+  const missing = new Set(plan.weights.keys());
+  let prepared: Prepared | undefined;
+  let tableRows = 0;
+  let disposed = false;
+  let last: Promise<unknown> = Promise.resolve();
+  /** One task after another: they share one memory. */
+  const inTurn = <T>(task: () => Promise<T>): Promise<T> => {
+    const next = last.then(() => {
+      if (disposed) throw say(`'${plan.name}' was disposed`);
+      return task();
+    });
+    last = next.catch(() => undefined);
+    return next;
+  };
+
+  const viewOf = (dtype: TensorSpec["dtype"], address: number, elements: number): HostArray =>
+    dtype === "i32"
+      ? new Int32Array(memory.buffer, address, elements)
+      : new Float32Array(memory.buffer, address, elements);
+
+  const reserve = (bytes: number, at: Extent) => {
+    const what = `N=${at.N}, B=${at.B}`;
+    if (bytes > MOST_BYTES) throw tooLarge(plan, bytes, what);
+    const pages = Math.ceil((bytes - memory.buffer.byteLength) / PAGE);
+    if (pages <= 0) return;
+    try {
+      memory.grow(pages);
+    } catch {
+      throw say(`the host refuses ${inUnits(bytes)} of memory for '${plan.name}' at ${what}`);
+    }
+  };
+
+  const prepare = (at: Extent): Prepared => {
+    if (prepared !== undefined && prepared.at.N === at.N && prepared.at.B === at.B) return prepared;
+    checkExtent(at);
+    const variant = variantFor(plan, at.N);
+    // Rows of a table are the same at every length, so a longer one serves shorter runs.
+    const rows = Math.max(tableRows, at.N);
+    const moving = movingLayout(plan, variant, fixed, rows, at);
+    reserve(moving.end, at);
+    if (rows > tableRows)
+      plan.tables.forEach((table, i) => {
+        const values = xposTable(table, rows);
+        new Float32Array(memory.buffer, moving.tables[i], values.length).set(values);
+      });
+    tableRows = rows;
+
+    const launches = variant.steps.flatMap((step): readonly Launch[] => {
+      const kernel = plan.kernels[step.kernel];
+      if (kernel === undefined) throw say(`internal: the plan has no kernel ${step.kernel}`);
+      const grid = sizeOf(step.grid, at);
+      if (grid === 0) return [];
+      const args = [
+        0,
+        0,
+        fixed.scratch,
+        ...step.buffers.map((ref) => addressOf(ref, fixed, moving)),
+        ...step.scalars.map((size) => sizeOf(size, at)),
+      ];
+      const chunk = Math.ceil(grid / (CHUNKS * threads));
+      return [{ kernel: step.kernel, title: step.title, grid, chunk, args }];
+    });
+    const views = (tensors: readonly TensorSpec[], addresses: readonly number[]) =>
+      tensors.map((t, i) =>
+        viewOf(t.dtype, addresses[i] ?? 0, t.shape.reduce<number>((n, size) => n * sizeOf(size, at), 1)),
+      ); // prettier-ignore
+    const from = moving.end - moving.bytes.outputs - moving.bytes.arena;
+    prepared = {
+      at: { N: at.N, B: at.B },
+      moving,
+      launches,
+      inputs: views(plan.inputs, moving.inputs),
+      outputs: views(plan.outputs, moving.outputs),
+      poisoned: new Int32Array(memory.buffer, from, (moving.end - from) / 4),
+    };
+    return prepared;
+  };
+
+  const forward = async (inputs: Tensors, at: Extent): Promise<Prepared> => {
+    for (const index of missing)
+      throw say(`'${plan.name}' has no weights yet: '${plan.weights[index]?.name ?? index}' was not set`);
+    const ready = prepare(at);
+    plan.inputs.forEach((t, i) => {
+      const given = inputs[t.name];
+      if (given !== undefined) ready.inputs[i]?.set(given);
+    });
+    if (poison) {
+      ready.poisoned.fill(NAN_BITS);
+      new Int32Array(memory.buffer, fixed.scratch, fixed.bytes.scratch / 4).fill(NAN_BITS);
+    }
+    for (const launch of ready.launches) {
+      const rest = team.run(launch);
+      if (rest !== undefined) await rest;
+    }
+    return ready;
+  };
+  const fresh = (t: TensorSpec, view: HostArray | undefined): HostArray => {
+    const made = t.dtype === "i32" ? new Int32Array(view?.length ?? 0) : new Float32Array(view?.length ?? 0);
+    if (view !== undefined) made.set(view);
+    return made;
+  };
+  const checked = (inputs: Tensors, at: Extent) => {
+    checkExtent(at);
+    checkTensors("input", plan.inputs, inputs, at);
+  };
+
+  return {
+    plan,
+    detail,
+    setWeight: (index, data) =>
+      inTurn(async () => {
+        const weight = plan.weights[index];
+        const address = fixed.weights[index];
+        if (weight === undefined || address === undefined) throw say(`'${plan.name}' has no weight ${index}`);
+        const elements = weightElements(weight);
+        if (data.length !== elements)
+          throw say(
+            `weight '${weight.name}' takes ${elements} numbers (${weight.layout}), found ${data.length}`,
+          );
+        new Float32Array(memory.buffer, address, elements).set(data);
+        missing.delete(index);
+      }),
+    run: (inputs, at) =>
+      inTurn(async () => {
+        checked(inputs, at);
+        const { outputs } = await forward(inputs, at);
+        return Object.fromEntries(plan.outputs.map((t, i) => [t.name, fresh(t, outputs[i])]));
+      }),
+    runInto: (inputs, at, into) =>
+      inTurn(async () => {
+        checked(inputs, at);
+        checkTensors("output", plan.outputs, into, at);
+        const { outputs } = await forward(inputs, at);
+        plan.outputs.forEach((t, i) => {
+          const view = outputs[i];
+          if (view !== undefined) into[t.name]?.set(view);
+        });
+      }),
+    memory: () => ({
+      ...fixed.bytes,
+      ...(prepared?.moving.bytes ?? { tables: 0, inputs: 0, outputs: 0, arena: 0 }),
+      total: memory.buffer.byteLength,
+    }),
+    dispose: async () => {
+      await last;
+      if (disposed) return;
+      disposed = true;
+      prepared = undefined;
+      await team.dispose();
+    },
+  };
+}
