@@ -32,7 +32,10 @@ for (let c = 0; c < cases; c++) {
     nested
       ? { segment: base * 2 ** b, dilation: pick([1, 2, 4, 6, 12]) }
       : { segment: b === 4 ? Infinity : between(1, 300), dilation: between(1, 9) },
-  ).map(({ segment, dilation }, b) => ({ segment, dilation: b === 0 && nested ? 1 : Math.min(segment, dilation) }));
+  ).map(({ segment, dilation }, b) => ({
+    segment,
+    dilation: b === 0 && nested ? 1 : Math.min(segment, dilation),
+  }));
   const offsets = branches.map(({ dilation }) =>
     Array.from({ length: heads }, (_, h) => (nested ? h % dilation : between(0, dilation - 1))),
   );
@@ -73,12 +76,18 @@ for (let c = 0; c < cases; c++) {
     await native.ask(attentionLine("case", shape, N, fold, files));
     await native.ask(`run case ${between(1, 2)}`);
     await native.ask(`write case ${native.path("out")} ${native.path("lse")}`);
-    const d = Math.max(distance(native.get("out", out.length), out), distance(native.get("lse", lse.length), lse));
-    if (!(d < 2e-5)) throw new Error(`attention case ${c} fold ${fold}: ${d} at ${JSON.stringify({ N, ...shape })}`);
+    const d = Math.max(
+      distance(native.get("out", out.length), out),
+      distance(native.get("lse", lse.length), lse),
+    );
+    if (!(d < 2e-5))
+      throw new Error(`attention case ${c} fold ${fold}: ${d} at ${JSON.stringify({ N, ...shape })}`);
     worst = Math.max(worst, d);
   }
 }
-console.log(`attention: ${cases} random cases, with and without folding; worst difference ${worst.toExponential(1)} of scale`);
+console.log(
+  `attention: ${cases} random cases, with and without folding; worst difference ${worst.toExponential(1)} of scale`,
+);
 
 worst = 0;
 for (let c = 0; c < cases; c++) {
@@ -91,7 +100,9 @@ for (let c = 0; c < cases; c++) {
       for (let i = 0; i < K; i++) s += (x[m * K + i] ?? 0) * (w[n * K + i] ?? 0);
       want[m * C + n] = s;
     }
-  await native.ask(`linear case ${M} ${K} ${C} ${native.put("x", x)} ${native.put("w", w)} ${native.put("bias", bias)}`);
+  await native.ask(
+    `linear case ${M} ${K} ${C} ${native.put("x", x)} ${native.put("w", w)} ${native.put("bias", bias)}`,
+  );
   await native.ask(`run case ${between(1, 2)}`);
   await native.ask(`write case ${native.path("out")}`);
   const d = distance(native.get("out", want.length), want);

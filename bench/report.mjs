@@ -19,7 +19,10 @@ export function machine() {
   /** @type {Map<string, string>} */
   const fields = new Map();
   try {
-    for (const line of execFileSync("lscpu", { encoding: "utf8", env: { ...process.env, LC_ALL: "C" } }).split("\n")) {
+    for (const line of execFileSync("lscpu", {
+      encoding: "utf8",
+      env: { ...process.env, LC_ALL: "C" },
+    }).split("\n")) {
       const at = line.indexOf(":");
       if (at > 0) fields.set(line.slice(0, at).trim(), line.slice(at + 1).trim());
     }
@@ -30,10 +33,14 @@ export function machine() {
   const flags = new Set((fields.get("Flags") ?? "").split(" "));
   return {
     model,
-    family: ["CPU family", "Model"].flatMap((f) => (fields.has(f) ? [`${f.toLowerCase()} ${fields.get(f)}`] : [])).join(", "),
+    family: ["CPU family", "Model"]
+      .flatMap((f) => (fields.has(f) ? [`${f.toLowerCase()} ${fields.get(f)}`] : []))
+      .join(", "),
     cores: availableParallelism(),
     extensions: ["avx2", "fma", "avx512f"].filter((f) => flags.has(f)),
-    caches: ["L1d cache", "L2 cache", "L3 cache"].flatMap((f) => (fields.has(f) ? [`${f.slice(0, -6)} ${fields.get(f)}`] : [])),
+    caches: ["L1d cache", "L2 cache", "L3 cache"].flatMap((f) =>
+      fields.has(f) ? [`${f.slice(0, -6)} ${fields.get(f)}`] : [],
+    ),
     virtual: fields.has("Hypervisor vendor"),
     node: process.version,
     v8: process.versions.v8,
@@ -98,7 +105,12 @@ export function markdown({ date, machine: m, how, peaks, results }) {
 
   const find = (/** @type {Result} */ r, /** @type {string} */ name, /** @type {number} */ t) =>
     r.measured.find((x) => x.name === name && x.threads === t);
-  const over = (/** @type {Result} */ r, /** @type {number} */ t, /** @type {string} */ a, /** @type {string} */ b) => {
+  const over = (
+    /** @type {Result} */ r,
+    /** @type {number} */ t,
+    /** @type {string} */ a,
+    /** @type {string} */ b,
+  ) => {
     const [x, y] = [find(r, a, t), find(r, b, t)];
     return x === undefined || y === undefined ? "–" : ratio(x, y).toFixed(2);
   };
@@ -126,7 +138,16 @@ export function markdown({ date, machine: m, how, peaks, results }) {
       parts.push(
         `## Linear, ${threads}`,
         table(
-          ["work", "WASM", "WASM relaxed", "C++", "WASM ÷ its peak", "relaxed ÷ its peak", "C++ ÷ its peak", "WASM ÷ C++"],
+          [
+            "work",
+            "WASM",
+            "WASM relaxed",
+            "C++",
+            "WASM ÷ its peak",
+            "relaxed ÷ its peak",
+            "C++ ÷ its peak",
+            "WASM ÷ C++",
+          ],
           linear.map((r) => [
             r.title,
             rate(find(r, "wasm", t)),
@@ -150,7 +171,9 @@ export function markdown({ date, machine: m, how, peaks, results }) {
               const x = find(r, name, t);
               if (x === undefined) return [];
               const tokens = Number(/(\d+) tokens/.exec(r.title)?.[1] ?? NaN);
-              return [[r.title, name, short(median(x.ms)), ((tokens / median(x.ms)) * 1000).toFixed(0), rate(x)]];
+              return [
+                [r.title, name, short(median(x.ms)), ((tokens / median(x.ms)) * 1000).toFixed(0), rate(x)],
+              ];
             }),
           ),
         ),

@@ -12,7 +12,13 @@ const section = (id, body) => [id, ...leb(body.length), ...body];
 const f32 = (x) => [0x43, ...new Uint8Array(new Float32Array([x]).buffer)];
 
 const simd = (/** @type {number} */ op) => [0xfd, ...leb(op)];
-const [splat, extract, add, mul, madd] = [simd(0x13), [...simd(0x1f), 0], simd(0xe4), simd(0xe6), simd(0x105)];
+const [splat, extract, add, mul, madd] = [
+  simd(0x13),
+  [...simd(0x1f), 0],
+  simd(0xe4),
+  simd(0xe6),
+  simd(0x105),
+];
 const get = (/** @type {number} */ local) => [0x20, local];
 const set = (/** @type {number} */ local) => [0x21, local];
 
@@ -23,7 +29,11 @@ const set = (/** @type {number} */ local) => [0x21, local];
 export function peakModule(relaxed) {
   const chains = Array.from({ length: CHAINS }, (_, c) => c + 1);
   const [x, y] = [CHAINS + 1, CHAINS + 2];
-  const constant = (/** @type {number} */ value, /** @type {number} */ local) => [...f32(value), ...splat, ...set(local)];
+  const constant = (/** @type {number} */ value, /** @type {number} */ local) => [
+    ...f32(value),
+    ...splat,
+    ...set(local),
+  ];
   const step = (/** @type {number} */ c) => [
     ...get(c),
     ...get(x),
@@ -31,19 +41,38 @@ export function peakModule(relaxed) {
     ...set(c),
   ];
   const code = [
-    ...[1, CHAINS + 2, 0x7b],
+    1,
+    CHAINS + 2,
+    0x7b,
     ...chains.flatMap((c) => constant(0.5, c)),
     ...constant(0.9999, x),
     ...constant(1e-5, y),
-    ...[0x03, 0x40],
+    0x03,
+    0x40,
     ...chains.flatMap(step),
-    ...[...get(0), 0x41, 1, 0x6b, 0x22, 0, 0x0d, 0, 0x0b],
+    // The count down: i32.sub, local.tee, br_if, end.
+    ...get(0),
+    0x41,
+    1,
+    0x6b,
+    0x22,
+    0,
+    0x0d,
+    0,
+    0x0b,
     ...chains.flatMap((c, i) => [...get(c), ...(i > 0 ? add : [])]),
     ...extract,
     0x0b,
   ];
   return new Uint8Array([
-    ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
+    0x00,
+    0x61,
+    0x73,
+    0x6d,
+    1,
+    0,
+    0,
+    0,
     ...section(1, [1, 0x60, 1, 0x7f, 1, 0x7d]),
     ...section(3, [1, 0]),
     ...section(7, [1, 4, ...new TextEncoder().encode("peak"), 0, 0]),
@@ -64,15 +93,19 @@ export function startPeak(relaxed, threads) {
     { length: threads },
     () => new Worker(new URL(import.meta.url), { workerData: { heddlePeak: module } }),
   );
+  // A worker that fails rejects whatever run waits for it; a contender without its peak would measure nothing.
+  /** @type {((reason: Error) => void)[]} */
+  const rejections = [];
+  workers.forEach((w, i) => w.on("error", (error) => rejections[i]?.(error)));
   return {
     run: async () => {
       const start = performance.now();
       await Promise.all(
         workers.map(
-          (w) =>
+          (w, i) =>
             new Promise((resolve, reject) => {
+              rejections[i] = reject;
               w.once("message", resolve);
-              w.once("error", reject);
               w.postMessage(STEPS);
             }),
         ),

@@ -1,7 +1,94 @@
-// NOTE FROM THE LEAD TO THE WASM WORKER (delete this): I overwrote your runtime/device.ts and runtime/worker.ts by accident at
-// 02:50 thinking you were stuck. Sorry. Write your versions again here and in worker.ts. My draft of the step loop is in
-// runtime/wasm/steps.ts (all threads run the whole step list with shared counters, no messages per run): use or delete it.
-// codegen/wasm/{emit,module,table}.ts are my drafts because the attention work needed an emitter: they work (goldens' kernels at
-// 26 GFLOP/s on one core). Keep their outlining of loop nests into functions: V8 switches to a bad register allocator above 8192
-// virtual registers per function (5 GFLOP/s without it). emitModule returns scratch bytes per kernel, dataEnd, memoryFlag.
-// Improve them if you like, and write the instruction-table test and the emitter tests. Speed matters now: report by 03:15.
+/**
+ * What runs a Program. Every method that a device with its own memory could have to wait for is asynchronous, and numbers
+ * cross the border by copy, so that a GPU can stand behind the same interface as WebAssembly.
+ */
+import type { Plan, Program } from "./plan.ts";
+import type { Extent, HostArray, Tensors } from "./tensors.ts";
+import { wasmDevice } from "./wasm.ts";
+import type { WasmOptions } from "./wasm.ts";
+
+/** Bytes in use, by what they hold. `total` is what the device really took, so at least the sum of the others. */
+export type MemoryUse = {
+  readonly weights: number;
+  readonly tables: number;
+  readonly inputs: number;
+  readonly outputs: number;
+  /** Slots that the values between steps share. */
+  readonly arena: number;
+  /** Tiles of the threads. */
+  readonly scratch: number;
+  readonly total: number;
+};
+
+export type Device = {
+  /** "wasm"; "webgpu" and "cuda" to come. */
+  readonly name: string;
+  /** For a reader: variant, threads, and why fewer than asked for. */
+  readonly detail: string;
+  compile(program: Program): Promise<Executable>;
+  /** Ends every executable of this device. */
+  dispose(): Promise<void>;
+};
+
+export type Executable = {
+  readonly plan: Plan;
+  /** Like the device's, with what was found out when this program was loaded. */
+  readonly detail: string;
+  /**
+   * Copies `plan.weights[index]`, already in its layout, to the device. Fits `loadWeights` as its sink; a weight that was
+   * never set makes `run` fail.
+   */
+  setWeight(index: number, data: Float32Array): Promise<void>;
+  /**
+   * Runs at N and B with every input of the plan and gives every output in fresh arrays. Runs wait for each other.
+   * Rejects with an InputError where the arrays do not fit.
+   */
+  run(inputs: Tensors, at: Extent): Promise<{ readonly [name: string]: HostArray }>;
+  /** Like `run`, into the caller's arrays; outputs that are not named stay on the device. */
+  runInto(inputs: Tensors, at: Extent, outputs: Tensors): Promise<void>;
+  memory(): MemoryUse;
+  dispose(): Promise<void>;
+};
+
+export type DeviceOptions = WasmOptions;
+
+/** One program on a device of its own, with tensors by their position in the plan. */
+export type Loaded = {
+  /** For a reader. */
+  readonly device: string;
+  setWeight(index: number, data: Float32Array): Promise<void>;
+  run(at: Extent, inputs: readonly HostArray[]): Promise<readonly Float32Array[]>;
+  dispose(): void;
+};
+
+/** Opens the best device of this host that `program` was compiled for. */
+export async function openDevice(program: Program, options: DeviceOptions = {}): Promise<Loaded> {
+  const device = wasmDevice(options);
+  try {
+    const executable = await device.compile(program);
+    const { inputs, outputs } = program.plan;
+    return {
+      device: executable.detail,
+      setWeight: (index, data) => executable.setWeight(index, data),
+      run: async (at, given) => {
+        const named = Object.fromEntries(
+          inputs.flatMap(({ name }, i): readonly (readonly [string, HostArray])[] => {
+            const array = given[i];
+            return array === undefined ? [] : [[name, array]];
+          }),
+        );
+        const results = await executable.run(named, at);
+        return outputs.map(({ name }) => {
+          const result = results[name];
+          if (!(result instanceof Float32Array))
+            throw new Error(`heddle: internal: output '${name}' is not f32`);
+          return result;
+        });
+      },
+      dispose: () => void device.dispose(),
+    };
+  } catch (error) {
+    await device.dispose();
+    throw error;
+  }
+}

@@ -5,6 +5,7 @@ import type { AttentionDefinition, ModelDefinition, ModelInput, ModelOutput } fr
 import { openDevice } from "./device.ts";
 import type { DeviceOptions, Loaded } from "./device.ts";
 import { inputError } from "./input-error.ts";
+import { fits, positionsFit, tokensOf, whole } from "./inputs.ts";
 import { memoryOf } from "./memory.ts";
 import type { Memory } from "./memory.ts";
 import type { Program } from "./plan.ts";
@@ -87,10 +88,12 @@ export type CreateOptions = DeviceOptions & {
 /** `length` defaults to what the array holds for `batch` sequences (1 unless given). */
 export type ForwardOptions = { readonly batch?: number; readonly length?: number };
 /** `logits` [batch, length, vocab] or `out` [batch, length, dim]. */
-export type ForwardResult<O extends ModelOutput> = { readonly [K in O]: Float32Array } & {
-  /** [layers + 1, batch, length, dim], of a program compiled with hidden values. */
-  readonly hidden?: Float32Array;
-};
+export type ForwardResult<O extends ModelOutput> = O extends ModelOutput
+  ? { readonly [K in O]: Float32Array } & {
+      /** [layers + 1, batch, length, dim], of a program compiled with hidden values. */
+      readonly hidden?: Float32Array;
+    }
+  : never;
 export type BitsOptions = {
   /** Tokens a window reads; the whole sequence unless given. */
   readonly window?: number;
@@ -144,7 +147,8 @@ async function createModel<I extends ModelInput, O extends ModelOutput>(
     positionsFit(definition, N);
     const given = definition.input === "tokens" ? tokensOf(input, N, vocab) : Float32Array.from(input);
     const outputs = await loaded.run({ N, B }, [given]);
-    const result = { [output]: produced(outputs[at]) } as { readonly [K in O]: Float32Array };
+    // The name of the output is the type parameter, which a computed key cannot carry.
+    const result = { [output]: produced(outputs[at]) } as ForwardResult<O>;
     if (definition.hidden === undefined) return result;
     const layer = B * N * dim;
     const hidden = new Float32Array(definition.hidden.length * layer);
@@ -168,7 +172,9 @@ async function createModel<I extends ModelInput, O extends ModelOutput>(
     bits: (tokens, { window, progress } = {}) =>
       turn.take(async () => {
         if (definition.input !== "tokens" || output !== "logits")
-          throw inputError(`model '${name}' goes from ${definition.input} to ${output}: it predicts no tokens`);
+          throw inputError(
+            `model '${name}' goes from ${definition.input} to ${output}: it predicts no tokens`,
+          );
         if (tokens.length < 2)
           throw inputError(`there is nothing to predict in ${tokens.length} tokens; it takes two or more`);
         const W = whole(window ?? tokens.length - 1, "window", 1);
@@ -202,40 +208,6 @@ async function openWith(program: Program, options: CreateOptions): Promise<Loade
     loaded.dispose();
     throw error;
   }
-}
-
-/** Learned positions are read from row 2 on (fairseq), so N tokens need N + 2 rows. */
-function positionsFit({ name, positions }: ModelDefinition, N: number): void {
-  if (positions !== null && N + 2 > positions)
-    throw inputError(
-      `${N} tokens are too many for model '${name}': its ${positions} learned positions serve ${positions - 2}`,
-    );
-}
-
-/** Checks that every token is in the vocabulary. `N`: tokens per sequence, for the message. */
-function tokensOf(tokens: ArrayLike<number>, N: number, vocab: number): Int32Array {
-  const result = new Int32Array(tokens.length);
-  for (let i = 0; i < tokens.length; i++) {
-    const token = tokens[i] ?? NaN;
-    if (!Number.isInteger(token) || token < 0 || token >= vocab) {
-      const row = tokens.length > N ? ` of sequence ${Math.floor(i / N)}` : "";
-      throw inputError(`the token at position ${i % N}${row} is ${token}; the vocabulary is 0 … ${vocab - 1}`);
-    }
-    result[i] = token;
-  }
-  return result;
-}
-
-function whole(value: number, name: string, least: number): number {
-  if (!Number.isSafeInteger(value) || value < least)
-    throw inputError(`the ${name} must be a whole number from ${least} on, found ${value}`);
-  return value;
-}
-
-function fits(name: string, data: ArrayLike<number>, shape: readonly number[]): void {
-  const wanted = shape.reduce((product, d) => product * d, 1);
-  if (data.length !== wanted)
-    throw inputError(`${name} has ${data.length} elements; [${shape.join(", ")}] needs ${wanted}`);
 }
 
 function produced(output: Float32Array | undefined): Float32Array {

@@ -1,9 +1,11 @@
 /** The WebAssembly device: one module and one memory for each program, threads where the host allows them. */
-import { checkExtent, checkTensors, weightElements } from "./device.ts";
-import type { Device, Executable, Extent, HostArray, Tensors } from "./device.ts";
+import type { Device, Executable } from "./device.ts";
+import { weightLength } from "./memory.ts";
 import { sizeOf, variantFor } from "./plan.ts";
 import type { Plan, Program, TensorSpec, WasmModules } from "./plan.ts";
 import { xposTable } from "./tables.ts";
+import { checkExtent, checkTensors, elementsAt } from "./tensors.ts";
+import type { Extent, HostArray, Tensors } from "./tensors.ts";
 import { engine, processors } from "./wasm/engine.ts";
 import type { KernelFunction, WasmMemory } from "./wasm/engine.ts";
 import { addressOf, fixedLayout, inUnits, MOST_BYTES, movingLayout, PAGE } from "./wasm/layout.ts";
@@ -22,8 +24,8 @@ export type WasmOptions = {
 
 /** Relaxed SIMD: () → v128, f32x4.relaxed_madd of three zeros. */
 const RELAXED_PROBE = [
-  0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 5, 1, 0x60, 0, 1, 0x7b, 3, 2, 1, 0, 10, 18, 1, 16, 0, 0x41, 0, 0xfd, 19, 0x41,
-  0, 0xfd, 19, 0x41, 0, 0xfd, 19, 0xfd, 0x85, 2, 0x0b,
+  0, 0x61, 0x73, 0x6d, 1, 0, 0, 0, 1, 5, 1, 0x60, 0, 1, 0x7b, 3, 2, 1, 0, 10, 19, 1, 17, 0,
+  0x41, 0, 0xfd, 17, 0x41, 0, 0xfd, 17, 0x41, 0, 0xfd, 17, 0xfd, 0x85, 2, 0x0b,
 ]; // prettier-ignore
 
 const MOST_THREADS = 16;
@@ -235,9 +237,7 @@ function executableOf(
       return [{ kernel: step.kernel, title: step.title, grid, chunk, args }];
     });
     const views = (tensors: readonly TensorSpec[], addresses: readonly number[]) =>
-      tensors.map((t, i) =>
-        viewOf(t.dtype, addresses[i] ?? 0, t.shape.reduce<number>((n, size) => n * sizeOf(size, at), 1)),
-      ); // prettier-ignore
+      tensors.map((t, i) => viewOf(t.dtype, addresses[i] ?? 0, elementsAt(t.shape, at)));
     const from = moving.end - moving.bytes.outputs - moving.bytes.arena;
     prepared = {
       at: { N: at.N, B: at.B },
@@ -286,7 +286,7 @@ function executableOf(
         const weight = plan.weights[index];
         const address = fixed.weights[index];
         if (weight === undefined || address === undefined) throw say(`'${plan.name}' has no weight ${index}`);
-        const elements = weightElements(weight);
+        const elements = weightLength(weight);
         if (data.length !== elements)
           throw say(
             `weight '${weight.name}' takes ${elements} numbers (${weight.layout}), found ${data.length}`,

@@ -135,6 +135,7 @@ export function compileSpec(spec: Spec, options: CompileOptions): readonly Compi
     base: base.bytes,
     relaxed: relaxed.bytes,
     memoryFlag: { base: base.memoryFlag, relaxed: relaxed.memoryFlag },
+    dataEnd: Math.max(base.dataEnd, relaxed.dataEnd),
   };
   trace(
     5,

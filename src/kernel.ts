@@ -194,8 +194,8 @@ export type Tile =
   | { readonly s: "write"; readonly tile: string; readonly rows: Rows; readonly value?: Expr<Element> }
   | { readonly s: "fill"; readonly tile: string; readonly value: Expr }
   /**
-   * acc[i, j] += Σ_{k < depth} a[i, aFrom + k] · (transposed ? b[j, k] : b[k, j]). `depth` is a's columns unless given.
-   * `b` is a tile or weight panels (then `bRow` is the first k, `bCol` the first column, a multiple of 8).
+   * acc[i, j] += Σ_k a[i, k] · (transposed ? b[j, k] : b[k, j]), k over a's columns. `b` is a tile, or weight panels whose
+   * row `row` + k and columns from `col` on (a multiple of 8) are meant.
    */
   | {
       readonly s: "mma";

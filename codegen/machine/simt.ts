@@ -65,6 +65,7 @@ function phases(body: readonly Stmt<Tile>[], site: Site): readonly Stmt<Phase>[]
         break;
       case "if": {
         const { cond, then } = s;
+        // oxlint-disable-next-line unicorn/no-thenable
         const taken: Stmt<Phase> = { s: "if", cond, then: phases(then, site) };
         out.push(s.else === undefined ? taken : { ...taken, else: phases(s.else, site) });
         break;

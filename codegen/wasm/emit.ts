@@ -78,7 +78,7 @@ export function emitFunction(
   let scratch = 0;
   for (const s of kernel.shared) {
     pointers.set(s.name, { local: 2, offset: scratch });
-    scratch += Math.ceil(s.length / 4) * 16;
+    scratch += 4 * s.length;
   }
   for (const t of kernel.tables)
     pointers.set(t.name, { local: null, offset: placement.tables.get(t.name) ?? fail(`no place for table '${t.name}'`) });

@@ -13,8 +13,9 @@ export const direct: { readonly [O in Op]?: { readonly [S in Scalar]?: Form } } 
   // Dividends are never negative, so the unsigned forms serve; there is no integer division of vectors.
   div: { f32: { one: "f32.div", four: "f32x4.div" }, i32: { one: "i32.div_u" } },
   rem: { i32: { one: "i32.rem_u" } },
-  min: { f32: { one: "f32.min", four: "f32x4.min" }, i32: { four: "i32x4.min_s" } },
-  max: { f32: { one: "f32.max", four: "f32x4.max" }, i32: { four: "i32x4.max_s" } },
+  // Nothing is ever NaN, so the pseudo-minimum serves: one instruction on x64, where the IEEE one takes about five.
+  min: { f32: { one: "f32.min", four: "f32x4.pmin" }, i32: { four: "i32x4.min_s" } },
+  max: { f32: { one: "f32.max", four: "f32x4.pmax" }, i32: { four: "i32x4.max_s" } },
   neg: { f32: { one: "f32.neg", four: "f32x4.neg" }, i32: { four: "i32x4.neg" } },
   abs: { f32: { one: "f32.abs", four: "f32x4.abs" } },
   sqrt: { f32: { one: "f32.sqrt", four: "f32x4.sqrt" } },

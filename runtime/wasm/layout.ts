@@ -1,8 +1,9 @@
 /** Where everything of one program lies in its WebAssembly memory. */
-import { elementsAt, weightElements } from "../device.ts";
-import type { Extent } from "../device.ts";
+import { weightLength } from "../memory.ts";
 import { sizeOf } from "../plan.ts";
 import type { BufferRef, Plan, PlanVariant, WasmModules } from "../plan.ts";
+import { elementsAt } from "../tensors.ts";
+import type { Extent } from "../tensors.ts";
 
 export const PAGE = 65536;
 /** WebAssembly memories of 32-bit addresses end here. */
@@ -29,7 +30,7 @@ export function fixedLayout(plan: Plan, modules: WasmModules, threads: number): 
   let end = align(Math.max(LOWEST, modules.dataEnd));
   const weights = plan.weights.map((weight) => {
     const at = end;
-    end += align(4 * weightElements(weight));
+    end += align(4 * weightLength(weight));
     return at;
   });
   const scratch = end;

@@ -9,7 +9,8 @@ import type { Activation, Graph, Node, Value, Weight } from "../../src/graph.ts"
 import type { TileKernel } from "../../src/kernel.ts";
 import { runReference } from "../../src/reference.ts";
 import { compare } from "../../src/tolerance.ts";
-import { graphOf, noise, run } from "./run.ts";
+import type { Device } from "./run.ts";
+import { devices, graphOf, noise, run } from "./run.ts";
 
 const rows = (id: string, width: number): Value => ({ id, dtype: "f32", shape: ["B", "N", width] });
 const input = (id: string, width: number) => ({ ...rows(id, width), name: id });
@@ -45,9 +46,12 @@ function check(
     new Map(graph.weights.map((w) => [w.name, numbers(w.id)])),
     at,
   );
-  const actual = run(graph, launches, memory, at).get(graph.nodes[0]?.out ?? "");
-  const verdict = compare(actual ?? [], outputs["out"] ?? [], { dtype: "f32", terms: options.terms });
-  if (!verdict.ok) throw new Error(`${graph.nodes[0]?.op} N ${at.N} B ${at.B}: ${JSON.stringify(verdict)}`);
+  for (const [name, device] of Object.entries(devices)) {
+    const actual = run(graph, launches, memory, at, device).get(graph.nodes[0]?.out ?? "");
+    const verdict = compare(actual ?? [], outputs["out"] ?? [], { dtype: "f32", terms: options.terms });
+    if (!verdict.ok)
+      throw new Error(`${graph.nodes[0]?.op} on ${name}, N ${at.N} B ${at.B}: ${JSON.stringify(verdict)}`);
+  }
 }
 
 describe("linear", () => {
@@ -231,20 +235,22 @@ describe("operations by element", () => {
 });
 
 /** Runs an activation over given numbers. */
-function activated(activation: Activation, x: Float32Array): Float32Array | Int32Array {
+function activated(activation: Activation, x: Float32Array, device: Device): Float32Array | Int32Array {
   const width = 256;
   const node: NodeOf<"activate"> = { op: "activate", out: "y", x: "x", activation };
   const graph = graphOf(node, { inputs: [input("x", width)], weights: [], values: [rows("y", width)] });
   const at = { N: x.length / width, B: 1 };
-  return run(graph, lowerActivate(node, graph), new Map([["x", x]]), at).get("y") ?? new Float32Array();
+  return (
+    run(graph, lowerActivate(node, graph), new Map([["x", x]]), at, device).get("y") ?? new Float32Array()
+  );
 }
 
-describe("the numerics of activations", () => {
+describe.each(Object.entries(devices))("the numerics of activations on %s", (_, device) => {
   const grid = Float32Array.from({ length: 256 * 64 }, (_, i) => (i / (256 * 64)) * 20 - 10);
 
   it("gelu is within 3e-7 everywhere, and relatively exact in its tail", async () => {
     const { erf } = await import("../../src/reference.ts");
-    const actual = activated("gelu", grid);
+    const actual = activated("gelu", grid, device);
     let worst = 0;
     let relative = 0;
     grid.forEach((x, i) => {
@@ -267,7 +273,7 @@ describe("the numerics of activations", () => {
     ] as const;
     const x = new Float32Array(256);
     known.forEach(([at], i) => (x[i] = at));
-    const actual = activated("gelu", x);
+    const actual = activated("gelu", x, device);
     known.forEach(([, expected], i) =>
       expect(Math.abs((actual[i] ?? NaN) / expected - 1)).toBeLessThan(1e-5),
     );
@@ -278,7 +284,7 @@ describe("the numerics of activations", () => {
     const x = new Float32Array(256);
     x.set(ends);
     for (const activation of ["gelu", "relu", "swish"] as const) {
-      const actual = activated(activation, x);
+      const actual = activated(activation, x, device);
       ends.forEach((end, i) => {
         const expected =
           end <= -20 || (activation === "relu" && end < 0) ? 0 : Math.abs(end) < 1 ? end / 2 : end;
@@ -291,7 +297,7 @@ describe("the numerics of activations", () => {
   });
 
   it("swish is within 4e-7 of its scale", () => {
-    const actual = activated("swish", grid);
+    const actual = activated("swish", grid, device);
     let worst = 0;
     grid.forEach((x, i) => {
       const expected = x / (1 + Math.exp(-x));

@@ -1,13 +1,19 @@
-/** Runs lowered launches through a machine and the interpreter, bound as a device would bind them. */
+/** Runs lowered launches through the simd machine, on the interpreter and as WebAssembly, bound as a device would. */
 import { distribute } from "../../codegen/distribute.ts";
 import type { Launch } from "../../codegen/lower/launch.ts";
 import { simd } from "../../codegen/machine/simd.ts";
+import { legalize } from "../../codegen/legalize.ts";
+import { simplify } from "../../codegen/simplify.ts";
+import { unroll } from "../../codegen/unroll.ts";
+import { wasmOps } from "../../codegen/wasm/emit.ts";
+import { emitModule } from "../../codegen/wasm/module.ts";
 import { sizeOf } from "../../runtime/plan.ts";
 import type { PlanTable } from "../../runtime/plan.ts";
 import { interpret } from "../../src/interpret.ts";
 import type { Graph, Node, ValueId } from "../../src/graph.ts";
 import type { Kernel, TileKernel } from "../../src/kernel.ts";
 import { rotate } from "../../src/reference/xpos.ts";
+import { verified, verifiedTiles } from "../../src/verify.ts";
 
 /** A checkpoint matrix [outs, ins] as panels of 8 outputs. */
 export function panelsOf(weight: ArrayLike<number>, outs: number, ins: number): Float32Array {
@@ -26,10 +32,75 @@ export function xposTable({ headDim, base, block, sign }: PlanTable, N: number):
 
 const distributed = new WeakMap<TileKernel, Kernel>();
 const kernelOf = (tiles: TileKernel): Kernel => {
-  const known = distributed.get(tiles) ?? distribute(simd)(tiles);
+  const known = distributed.get(tiles) ?? verified(distribute(simd)(verifiedTiles(tiles)));
   distributed.set(tiles, known);
   return known;
 };
+
+type Arrays = { readonly [name: string]: Float32Array | Int32Array };
+/** Runs all groups of a kernel on given arrays. */
+export type Device = (
+  kernel: Kernel,
+  launch: {
+    readonly buffers: Arrays;
+    readonly scalars: { readonly [name: string]: number };
+    readonly groups: number;
+  },
+) => void;
+
+/** The sources are checked without the DOM library, which is where WebAssembly is typed. */
+type Module = { readonly module: unique symbol };
+type Memory = { readonly buffer: ArrayBuffer };
+const { WebAssembly } = globalThis as unknown as {
+  readonly WebAssembly: {
+    readonly Module: new (bytes: Uint8Array) => Module;
+    readonly Memory: new (d: { initial: number; maximum: number }) => Memory;
+    readonly Instance: new (
+      module: Module,
+      imports: { env: { memory: Memory } },
+    ) => { readonly exports: { readonly [name: string]: unknown } };
+  };
+};
+
+const modules = new WeakMap<Kernel, { readonly module: Module; readonly scratch: number }>();
+function moduleOf(kernel: Kernel) {
+  const known = modules.get(kernel);
+  if (known !== undefined) return known;
+  const legal = verified(legalize(unroll(simplify(kernel)), wasmOps));
+  const { bytes, scratch } = emitModule([legal], { relaxed: false });
+  const made = { module: new WebAssembly.Module(bytes), scratch: scratch.get(kernel.name) ?? 0 };
+  modules.set(kernel, made);
+  return made;
+}
+
+/** One thread of WebAssembly; every array is copied in and out. */
+export const wasm: Device = (kernel, { buffers, scalars, groups }) => {
+  const { module, scratch } = moduleOf(kernel);
+  let top = 1 << 16;
+  const place = (bytes: number): number => {
+    const at = top;
+    top += Math.ceil(bytes / 64) * 64;
+    return at;
+  };
+  const pointers = kernel.buffers.map((b) => place(buffers[b.name]?.byteLength ?? 0));
+  const stack = place(scratch);
+  const memory = new WebAssembly.Memory({ initial: Math.ceil(top / 65536), maximum: 65536 });
+  const view = (i: number, from: Float32Array | Int32Array) =>
+    from instanceof Int32Array
+      ? new Int32Array(memory.buffer, pointers[i], from.length)
+      : new Float32Array(memory.buffer, pointers[i], from.length);
+  // Scratch is full of NaN, so that reading what nobody wrote shows.
+  new Uint8Array(memory.buffer, stack).fill(255);
+  const arrays = kernel.buffers.map((b) => buffers[b.name] ?? new Float32Array());
+  arrays.forEach((a, i) => view(i, a).set(a));
+  const { exports } = new WebAssembly.Instance(module, { env: { memory } });
+  const entry = exports[kernel.name];
+  if (typeof entry !== "function") throw new Error(`no export ${kernel.name}`);
+  entry(0, groups, stack, ...pointers, ...kernel.scalars.map((s) => scalars[s.name]));
+  arrays.forEach((a, i) => kernel.buffers[i]?.access !== "read" && a.set(view(i, a)));
+};
+
+export const devices: { readonly [name: string]: Device } = { interpreter: interpret, wasm };
 
 /** Values by id, f32 or i32; those that launches write are allocated full of NaN. */
 export function run(
@@ -37,6 +108,7 @@ export function run(
   launches: readonly Launch<TileKernel>[],
   given: ReadonlyMap<ValueId, Float32Array | Int32Array>,
   at: { readonly N: number; readonly B: number },
+  device: Device = interpret,
 ): ReadonlyMap<ValueId, Float32Array | Int32Array> {
   const memory = new Map(given);
   const lengthOf = (id: ValueId): number => {
@@ -62,7 +134,7 @@ export function run(
     const values = Object.fromEntries(
       Object.entries(scalars).map(([name, size]) => [name, sizeOf(size, at)]),
     );
-    interpret(kernelOf(kernel), { buffers, scalars: values, groups: sizeOf(grid, at) });
+    device(kernelOf(kernel), { buffers, scalars: values, groups: sizeOf(grid, at) });
   }
   return memory;
 }

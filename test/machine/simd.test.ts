@@ -5,6 +5,7 @@ import { simd } from "../../codegen/machine/simd.ts";
 import * as x from "../../src/expr.ts";
 import { interpret } from "../../src/interpret.ts";
 import type { Buffer, Element, Expr, Rows, Stmt, Tile, TileDecl, TileKernel } from "../../src/kernel.ts";
+import { verified } from "../../src/verify.ts";
 import { direct } from "./direct.ts";
 
 const { i32, f32, at, row, col } = x;
@@ -99,7 +100,7 @@ function agree(
   const expected = memory();
   direct(kernel, expected, scalars, 1);
   const actual = memory();
-  interpret(distribute(simd)(kernel), { buffers: actual, scalars, groups: 1 });
+  interpret(verified(distribute(simd)(kernel)), { buffers: actual, scalars, groups: 1 });
   const tolerance = options.tolerance ?? 1e-5;
   for (let i = 0; i < sizes.o; i++) {
     const [a, e] = [actual.o[i] ?? NaN, expected.o[i] ?? NaN];

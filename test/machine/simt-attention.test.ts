@@ -134,6 +134,7 @@ describe("barriers", () => {
         if (s.s === "for") return [{ ...s, body: walk(s.body) }];
         if (s.s !== "if") return [s];
         const { cond } = s;
+        // oxlint-disable-next-line unicorn/no-thenable
         const taken: Stmt = { s: "if", cond, then: walk(s.then) };
         return [s.else === undefined ? taken : { ...taken, else: walk(s.else) }];
       });
@@ -158,6 +159,7 @@ describe("barriers", () => {
     const walk = (body: readonly Stmt[]): readonly Stmt[] =>
       body.map((s): Stmt => {
         if (s.s === "for") return s.name === "j0" ? { ...s, to: s.from } : { ...s, body: walk(s.body) };
+        // oxlint-disable-next-line unicorn/no-thenable
         return s.s === "if" ? { ...s, then: walk(s.then) } : s;
       });
     return { ...l, kernel: { ...l.kernel, body: walk(l.kernel.body) } };

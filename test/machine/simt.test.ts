@@ -68,13 +68,13 @@ function agree(
   kernel: TileKernel,
   lanes: number,
   count: number,
-  { tolerance = 1e-5, ids = [0], sizes = 600 } = {},
+  { tolerance = 1e-5, ids = [0], sizes = 600, before = NaN } = {},
 ): void {
   const memory = () => ({
     x: noise(sizes, 1),
     y: noise(sizes, 2),
     ids: Int32Array.from(ids),
-    o: new Float32Array(sizes).fill(NaN),
+    o: new Float32Array(sizes).fill(before),
     p: new Float32Array(sizes).fill(NaN),
   });
   const scalars = { count };
@@ -313,6 +313,36 @@ describe("tile statements on a grid of lanes", () => {
         );
         agree(kernel, many, 5);
       }
+  });
+
+  it("read a buffer and write it by other lanes", () => {
+    // `s` is read four columns at a time, the dot products of `t` are written column by column.
+    for (const many of [4, 32]) {
+      const plain = kernelOf(
+        [
+          tile("z", 6, 3),
+          tile("turned", 8, 3),
+          tile("t", 6, 8),
+          tile("s", 6, 8),
+          tile("e", 2, 6),
+          tile("w", 2, 8),
+        ],
+        [
+          copy("z", rowsAt("x", 3)),
+          copy("turned", rowsAt("y", 3)),
+          copy("e", rowsAt("y", 6)),
+          fill("t", 0),
+          fill("w", 1),
+          mma("t", "z", "turned", true),
+          copy("s", rowsAt("o", 8)),
+          write("t", rowsAt("o", 8)),
+          mma("w", "e", "s"),
+          write("w", rowsAt("p", 8)),
+        ],
+      );
+      const buffers = plain.buffers.map((b) => (b.name === "o" ? { ...b, access: "readwrite" as const } : b));
+      agree({ ...plain, buffers }, many, 8, { before: 0.25 });
+    }
   });
 
   it("refuse tiles that do not fit", () => {

@@ -67,6 +67,7 @@ function walk(
         const yes = walk(s.then, pending);
         const no = walk(s.else ?? [], pending);
         const { cond } = s;
+        // oxlint-disable-next-line unicorn/no-thenable
         const taken: Stmt = { s: "if", cond, then: yes.out };
         out.push(s.else === undefined ? taken : { ...taken, else: no.out });
         pending = join(yes.after, no.after);

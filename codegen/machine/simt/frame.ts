@@ -84,4 +84,5 @@ export function mappingOf(site: Site, rows: Rows): string {
   return fixed ? `${OWN} ${JSON.stringify([rows.base, rows.stride])}` : ANY;
 }
 
+/** Columns of a tile in shared memory, its zeros included. */
 export const width4 = (cols: number): number => (cols === 1 ? 1 : ceil4(cols));

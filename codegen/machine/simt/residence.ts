@@ -64,7 +64,7 @@ export function residences(kernel: TileKernel, grid: Grid): ReadonlyMap<string, 
       for (const { tile, picked } of referencesOf(value)) if (picked) held.delete(tile);
   }
 
-  /** What a statement asks of a tile in registers that its value reads; the second answer is the style it wants. */
+  /** Whether the lane that computes an element of `s` holds what it reads of a tile in registers. */
   const agrees = (s: Tile, name: string): boolean => {
     if (s.s !== "map" && s.s !== "write") return true;
     const target = decl(s.tile);
