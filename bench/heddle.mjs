@@ -8,7 +8,7 @@ import { peakModule } from "./wasm-peak.mjs";
 /**
  * A piece of work on one variant and a number of threads.
  * @typedef {object} Ready
- * @property {() => Promise<number>} run one run, its inputs copied in and its results copied out; wall time in ns
+ * @property {() => Promise<number>} run one run, its inputs copied in and its results copied out; its time in ns
  * @property {() => { readonly [name: string]: Float32Array }} outputs of the last run
  * @property {() => void} end
  */
@@ -25,8 +25,11 @@ async function built(path) {
   return import(url.href);
 }
 
-/** @param {string} text spec with the attentions to measure */
-export async function openHeddle(text) {
+/**
+ * @param {string} text spec with the attentions to measure
+ * @param {() => number} now the clock, in ns
+ */
+export async function openHeddle(text, now) {
   /** @type {typeof import("../src/compile.ts")} */
   const { compileSpec, readSpec } = await built("src/compile.js");
   /** @type {typeof import("../src/planner.ts")} */
@@ -74,9 +77,9 @@ export async function openHeddle(text) {
       const into = await executable.run(inputs, at);
       return {
         run: async () => {
-          const start = performance.now();
+          const start = now();
           await executable.runInto(inputs, at, into);
-          return (performance.now() - start) * 1e6;
+          return now() - start;
         },
         outputs: () => /** @type {{ readonly [name: string]: Float32Array }} */ (into),
         end: () => void executable.dispose(),

@@ -13,18 +13,19 @@ import { attentionFlops, baselineMeansTheSame, modelFlops } from "./work.mjs";
  * @property {import("./native.mjs").Native | null} native
  * @property {readonly number[]} threads
  * @property {{ rounds: number, warmNs: number }} pace
+ * @property {() => number} now the clock, in ns
  */
 
 /** Largest difference between two contenders' outputs, relative to the largest value. */
 const LIMIT = 2e-5;
 
-/** WebAssembly's own peaks on each number of threads. @param {Pick<Bench, "heddle" | "threads">} bench */
-export function wasmPeaks({ heddle, threads }) {
+/** WebAssembly's own peaks on each number of threads. @param {Pick<Bench, "heddle" | "threads" | "now">} bench */
+export function wasmPeaks({ heddle, threads, now }) {
   const started = threads.flatMap((t) =>
     (heddle.relaxed ? [false, true] : [false]).map((relaxed) => ({
       relaxed,
       t,
-      peak: startPeak(relaxed, t),
+      peak: startPeak(relaxed, t, now),
     })),
   );
   return {

@@ -72,7 +72,7 @@ function table(head, rows) {
  * @param {object} run
  * @param {string} run.date
  * @param {ReturnType<typeof machine>} run.machine
- * @param {{ rounds: number, threads: readonly number[], compiler: string | null, flags: readonly string[], missing: readonly string[], loadAfter: string }} run.how
+ * @param {{ rounds: number, threads: readonly number[], clock: import("./clock.mjs").Clock, compiler: string | null, flags: readonly string[], missing: readonly string[], loadAfter: string }} run.how
  * @param {readonly { name: string, unit: string, threads: number, values: readonly number[] }[]} run.peaks
  * @param {readonly Result[]} run.results
  */
@@ -82,7 +82,7 @@ export function markdown({ date, machine: m, how, peaks, results }) {
     [
       `${m.model}${m.family === "" ? "" : ` (${m.family})`}, ${m.cores} cores${m.virtual ? " of a virtual machine" : ""}; ${m.extensions.join(", ")}; ${m.caches.join(", ")}.`,
       `Node ${m.node.slice(1)} (V8 ${m.v8}). ${how.compiler === null ? "" : `C++: ${how.compiler}, \`${how.flags.join(" ")}\`, AVX2 intrinsics.`}`,
-      `Median of ${how.rounds} interleaved rounds, best in brackets; GFLOP/s unless said. Load average ${m.load} before, ${how.loadAfter} after: what else ran shows in the distance from median to best.`,
+      `Median of ${how.rounds} interleaved rounds, best in brackets; GFLOP/s unless said. ${how.clock === "cpu" ? "**Processor time**, not wall time, as other work kept this machine busy: what one thread achieves while it runs. " : ""}Load average ${m.load} before, ${how.loadAfter} after: what else ran shows in the distance from median to best.`,
       ...how.missing.map((line) => `Not in this run: ${line}.`),
     ].join("\n"),
   ];

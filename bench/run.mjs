@@ -1,11 +1,12 @@
 // heddle beside plain C++ and beside what the machine can do. Plain JavaScript with JSDoc types, as Node 20 runs no
 // TypeScript and the build does not include bench/; it imports the built dist/.
 //
-//   node bench/run.mjs [--quick] [--rounds R] [--only WORD] [--threads 1,2] [--json] [--no-save]
+//   node bench/run.mjs [--quick] [--rounds R] [--only WORD] [--threads 1,2] [--clock wall|cpu] [--json] [--no-save]
 import { mkdirSync, writeFileSync } from "node:fs";
 import { availableParallelism, loadavg } from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { clocks } from "./clock.mjs";
 import { openHeddle } from "./heddle.mjs";
 import { attentionJob, linearJob, measurePeaks, modelJob, wasmPeaks } from "./jobs.mjs";
 import { FLAGS, startNative } from "./native.mjs";
@@ -17,14 +18,20 @@ const { values: options } = parseArgs({
     quick: { type: "boolean", default: false },
     rounds: { type: "string", default: "7" },
     only: { type: "string", default: "" },
-    threads: { type: "string", default: "1,2" },
+    threads: { type: "string" },
+    clock: { type: "string", default: "wall" },
     json: { type: "boolean", default: false },
     "no-save": { type: "boolean", default: false },
   },
 });
 const rounds = options.quick ? 5 : Math.max(5, Number(options.rounds));
 if (!Number.isInteger(rounds)) throw new Error(`--rounds takes a whole number, not '${options.rounds}'`);
-const asked = options.threads.split(",").map(Number);
+const clock = options.clock;
+if (clock !== "wall" && clock !== "cpu") throw new Error(`--clock takes wall or cpu, not '${clock}'`);
+const now = clocks[clock];
+const asked = (options.threads ?? (clock === "cpu" ? "1" : "1,2")).split(",").map(Number);
+if (clock === "cpu" && asked.some((t) => t !== 1))
+  throw new Error("processor time says nothing about several threads");
 if (asked.some((t) => !Number.isInteger(t) || t < 1))
   throw new Error(`--threads takes counts such as 1,2, not '${options.threads}'`);
 const threads = asked.filter((t) => t <= availableParallelism());
@@ -45,10 +52,11 @@ if (threads.length < asked.length)
 const started = startNative();
 const native = typeof started === "string" ? null : started;
 if (typeof started === "string") lacks(`the C++ baseline and native peaks: ${started}`);
-const heddle = await openHeddle(text);
+const heddle = await openHeddle(text, now);
 heddle.missing.forEach(lacks);
 
-const bench = { heddle, native, threads, pace: { rounds, warmNs: options.quick ? 1e9 : 2e9 } };
+await native?.ask(`clock ${clock}`);
+const bench = { heddle, native, threads, now, pace: { rounds, warmNs: options.quick ? 1e9 : 2e9 } };
 const wasm = wasmPeaks(bench);
 /** @param {string} title */
 const wanted = (title) => {
@@ -81,14 +89,14 @@ native?.end();
 
 const date = new Date().toISOString().slice(0, 10);
 const loadAfter = (loadavg()[0] ?? 0).toFixed(1);
-const how = { rounds, threads, compiler: native?.compiler ?? null, flags: FLAGS, missing, loadAfter };
+const how = { rounds, threads, clock, compiler: native?.compiler ?? null, flags: FLAGS, missing, loadAfter };
 const run = { date, machine: before, how, peaks, results };
 const page = markdown(run);
 process.stdout.write(options.json ? `${JSON.stringify(run, null, 1)}\n` : page);
 if (!options["no-save"] && !options.quick && options.only === "") {
   const folder = fileURLToPath(new URL("results/", import.meta.url));
   mkdirSync(folder, { recursive: true });
-  writeFileSync(`${folder}${date}-${slug(before)}.md`, page);
+  writeFileSync(`${folder}${date}-${slug(before)}${clock === "cpu" ? "-processor-time" : ""}.md`, page);
 }
 if (results.some((r) => r.checks.some((c) => !(c.distance < c.limit)))) {
   say("outputs differ: see the last table");

@@ -246,7 +246,7 @@ export async function gather(pool: Pool, workers: number, input: TeamInput): Pro
           else if (++released === workers) onReleased?.();
         },
         dead: (why) => {
-          broken = `worker ${number} ended: ${why}`;
+          broken ??= `worker ${number} ended: ${why}`;
           settle(new Error(broken));
           onReleased?.();
         },

@@ -131,6 +131,10 @@ export function compileSpec(spec: Spec, options: CompileOptions): readonly Compi
   const kernels = passes.kernels();
   const [base, relaxed] = [false, true].map((flag) => emitModule(kernels, { relaxed: flag }));
   if (base === undefined || relaxed === undefined) throw new Error("heddle: internal: no module");
+  for (const { sharedBytes, entry } of drafts.flatMap((d) => d.plan.kernels))
+    for (const { scratch } of [base, relaxed])
+      if ((scratch.get(entry) ?? Infinity) > sharedBytes)
+        throw new Error(`heddle: internal: '${entry}' needs more scratch memory than its plan says`);
   const wasm: WasmModules = {
     base: base.bytes,
     relaxed: relaxed.bytes,
@@ -152,16 +156,29 @@ export function compileSpec(spec: Spec, options: CompileOptions): readonly Compi
 
 /** Schedules by length: the planner's, bent by what the caller or the spec asks for. */
 function rangesFor(attention: AttentionSpec, spec: Spec, options: CompileOptions): readonly LengthRange[] {
-  const hint = spec.schedules.find((s) => s.attention === attention.name && s.target === options.target);
-  const kind = options.schedule ?? hint?.kind;
-  const wish: Wish = {
+  const wish = wishFor(spec, attention, options.schedule);
+  return scheduling(() =>
+    options.length === undefined
+      ? rangesOf(attention, wasmTarget, wish)
+      : [{ upTo: null, schedule: choose(attention, options.length, wasmTarget, wish).chosen }],
+  );
+}
+
+/** What the spec asks for an attention on WebAssembly; a `kind` given here counts more. */
+export function wishFor(spec: Spec, { name }: AttentionSpec, given?: ScheduleKind): Wish {
+  const hint = spec.schedules.find((s) => s.attention === name && s.target === "wasm");
+  const kind = given ?? hint?.kind;
+  return {
     ...(kind === undefined ? {} : { kind }),
     ...(hint?.rows === undefined ? {} : { rows: hint.rows }),
     ...(hint?.keys === undefined ? {} : { keys: hint.keys }),
   };
+}
+
+/** The planner refuses a wish with a plain sentence; it becomes a ScheduleError, a fault of the wish and not of heddle. */
+export function scheduling<T>(plan: () => T): T {
   try {
-    if (options.length === undefined) return rangesOf(attention, wasmTarget, wish);
-    return [{ upTo: null, schedule: choose(attention, options.length, wasmTarget, wish).chosen }];
+    return plan();
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     if (message.startsWith("heddle: internal")) throw error;

@@ -5,6 +5,7 @@
 //   run ID THREADS                                                  → {"ns": …}
 //   write ID OUT [LSE]                                              raw f32 files
 //   drop ID
+//   clock wall|cpu                                                  what `run` and `peak` measure; cpu: the process's processor time
 //   peak NAME THREADS                                               fma128 fma256 fma512 mulAdd128 mulAdd256 exp copy
 //
 // Every line is answered by one line of JSON; {"error": …} where it cannot be done.
@@ -112,6 +113,11 @@ std::string answer(std::istream& in) {
     in >> id;
     attentions.erase(id);
     linears.erase(id);
+    return "{\"ok\":true}";
+  }
+  if (word == "clock") {
+    in >> id;
+    peaks::processorTime = id == "cpu";
     return "{\"ok\":true}";
   }
   if (word == "peak") {

@@ -20,6 +20,8 @@ export function wasmOps(op: Op, type: Type): boolean {
   if ((special as readonly Op[]).includes(op)) return true;
   const scalar = scalarOf(type);
   if (scalar === "i32" && !isVector(type) && (op === "min" || op === "max" || op === "neg")) return true;
+  if (type === "i32x4" && (op === "div" || op === "rem")) return true;
+  if (op === "splat") return !isVector(type);
   if (isVector(type) && (op === "shl" || op === "shr" || op === "bits" || op === "unbits")) return true;
   const form = direct[op]?.[scalar];
   return (isVector(type) ? form?.four : form?.one) !== undefined;
@@ -50,8 +52,15 @@ type Frame = {
  * Functions shared by the kernels of a module. V8 allocates registers badly in functions of more than 8192 virtual
  * registers, so loop nests become functions of their own; equal ones are written once.
  */
-export type Outlined = { readonly first: number; readonly functions: Emitted[]; readonly index: Map<string, number> };
+export type Outlined = {
+  readonly first: number;
+  readonly functions: Emitted[];
+  readonly index: Map<string, number>;
+};
 export const newOutlined = (first: number): Outlined => ({ first, functions: [], index: new Map() });
+
+/** Every pointer that a kernel is called with must be at least this: the constants of indices are folded up to here. */
+export const FOLDED = 65536;
 
 /** Loop nests up to this many statements are outlined; larger ones are walked for smaller ones inside. */
 const OUTLINE = 160;
@@ -67,7 +76,8 @@ export function emitFunction(
   const named: Frame["named"] = new Map();
   const pointers: Frame["pointers"] = new Map();
   for (const b of kernel.buffers) {
-    if (b.dtype !== "f32" && b.dtype !== "i32") fail(`'${kernel.name}' has a buffer of ${b.dtype}: widen it at load`);
+    if (b.dtype !== "f32" && b.dtype !== "i32")
+      fail(`'${kernel.name}' has a buffer of ${b.dtype}: widen it at load`);
     pointers.set(b.name, { local: params.length, offset: 0 });
     params.push("i32");
   }
@@ -81,7 +91,10 @@ export function emitFunction(
     scratch += 4 * s.length;
   }
   for (const t of kernel.tables)
-    pointers.set(t.name, { local: null, offset: placement.tables.get(t.name) ?? fail(`no place for table '${t.name}'`) });
+    pointers.set(t.name, {
+      local: null,
+      offset: placement.tables.get(t.name) ?? fail(`no place for table '${t.name}'`),
+    });
   const locals = localsOf(params);
   const group = locals.fresh("i32");
   const body = emitBody(kernel.body, { named, pointers, locals, group }, outlined, options);
@@ -104,7 +117,13 @@ export function emitFunction(
 }
 
 const sizeOfBody = (body: readonly Stmt[]): number =>
-  body.reduce((n, s) => n + 1 + (s.s === "for" ? sizeOfBody(s.body) : s.s === "if" ? sizeOfBody(s.then) + sizeOfBody(s.else ?? []) : 0), 0);
+  body.reduce(
+    (n, s) =>
+      n +
+      1 +
+      (s.s === "for" ? sizeOfBody(s.body) : s.s === "if" ? sizeOfBody(s.then) + sizeOfBody(s.else ?? []) : 0),
+    0,
+  );
 
 /** What a loop uses of its surroundings: names in order of appearance, arrays, the group; and whether it sets any of them. */
 function surroundings(loop: Stmt) {
@@ -162,7 +181,7 @@ function emitBody(
   const local = (name: string) => named.get(name) ?? fail(`no value '${name}'`);
   const isConst = (e: Expr): e is Extract<Expr, { e: "const" }> => e.e === "const";
 
-  /** index = rest + constant, the constant ≥ 0 so that it may be an unsigned offset: indices are never negative and do not wrap. */
+  /** index = rest + constant, the constant ≥ 0. */
   const split = (index: Expr): { readonly rest: Expr | null; readonly constant: number } => {
     if (isConst(index)) return { rest: null, constant: index.value };
     if (index.e === "op" && index.op === "add") {
@@ -179,6 +198,18 @@ function emitBody(
       }
     }
     return { rest: index, constant: 0 };
+  };
+
+  /**
+   * An index is never negative, but without its constant part it may be. Then pointer + 4 · rest must not fall below zero,
+   * as an offset is added without wrapping: pointers are at least FOLDED, and a table's place is no pointer at all.
+   */
+  const foldable = (place: { readonly local: number | null }, index: Expr): ReturnType<typeof split> => {
+    const parts = split(index);
+    if (parts.rest === null) return parts;
+    if (4 * parts.constant > FOLDED || (place.local === null && parts.constant > 0))
+      return { rest: index, constant: 0 };
+    return parts;
   };
 
   /** A name for an index built of unchanging values only; null when it must be computed anew. */
@@ -200,7 +231,7 @@ function emitBody(
   /** Leaves an address on the stack and returns the offset that belongs to it. */
   const address = (c: Code, scope: Scope, from: string, index: Expr): number => {
     const place = pointers.get(from) ?? fail(`no array '${from}'`);
-    const { rest, constant } = split(index);
+    const { rest, constant } = foldable(place, index);
     const offset = place.offset + 4 * constant;
     const pointer = () => (place.local === null ? c.op("i32.const", 0) : c.get(place.local));
     if (rest === null) {
@@ -272,6 +303,17 @@ function emitBody(
           const offset = address(c, scope, a.from, a.index);
           return c.op("v128.load32_splat", offset);
         }
+        if (a.type === "bool") {
+          // A lane's mask is all ones: −1.
+          c.op("i32.const", 0);
+          value(c, scope, a);
+          c.op("i32.sub");
+          return c.op("i32x4.splat");
+        }
+        break;
+      case "div":
+      case "rem":
+        if (a.type === "i32x4" && b !== undefined) return divide(c, scope, e.op, a, b);
         break;
       case "madd":
         if (b === undefined || d === undefined) return fail("madd takes three operands");
@@ -297,8 +339,13 @@ function emitBody(
         return c.op("i32x4.add");
       case "shuffle":
         each();
-        return c.op("i8x16.shuffle", ...(e.imm ?? []).flatMap((l) => [4 * l, 4 * l + 1, 4 * l + 2, 4 * l + 3]));
+        return c.op(
+          "i8x16.shuffle",
+          ...(e.imm ?? []).flatMap((l) => [4 * l, 4 * l + 1, 4 * l + 2, 4 * l + 3]),
+        );
       case "lane":
+        if (a.e === "load")
+          return c.op("f32.load", address(c, scope, a.from, a.index) + 4 * (e.imm?.[0] ?? 0));
         value(c, scope, a);
         return c.op("f32x4.extract_lane", e.imm?.[0] ?? 0);
       case "shl":
@@ -344,6 +391,24 @@ function emitBody(
     if (instruction === undefined) return fail(`no '${e.op}' of ${a.type}: legalize first`);
     each();
     c.op(instruction);
+  };
+
+  /** WebAssembly divides no integer vectors. */
+  const divide = (c: Code, scope: Scope, op: "div" | "rem", a: Expr, b: Expr): void => {
+    const [x, y] = [locals.fresh("v128"), locals.fresh("v128")];
+    value(c, scope, a);
+    c.set(x);
+    value(c, scope, b);
+    c.set(y);
+    c.get(x);
+    for (let lane = 0; lane < 4; lane++) {
+      for (const operand of [x, y]) {
+        c.get(operand);
+        c.op("i32x4.extract_lane", lane);
+      }
+      c.op(op === "div" ? "i32.div_u" : "i32.rem_u");
+      c.op("i32x4.replace_lane", lane);
+    }
   };
 
   const declare = (c: Code, scope: Scope, name: string, e: Expr, fixed: boolean): void => {
@@ -445,7 +510,12 @@ function emitBody(
     }
     const inGroup = used.group ? pass(group ?? fail("no group"), "i32") : null;
     const fresh = localsOf(params);
-    const body = emitBody([loop], { named: inner, pointers: arrays, locals: fresh, group: inGroup }, null, options);
+    const body = emitBody(
+      [loop],
+      { named: inner, pointers: arrays, locals: fresh, group: inGroup },
+      null,
+      options,
+    );
     const made: Emitted = { params, locals: fresh.types.slice(fresh.params), bytes: body.bytes, scratch: 0 };
     const key = `${made.params.join()};${made.locals.join()};${made.bytes.join()}`;
     let index = into.index.get(key);

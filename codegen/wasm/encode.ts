@@ -257,8 +257,7 @@ export function codeOf(locals: Locals): Code {
       copy: 0,
       fill: 0,
     };
-    if (imm.length !== counts[kind])
-      fail(name, `takes ${counts[kind]} immediate values, got ${imm.length}`);
+    if (imm.length !== counts[kind]) fail(name, `takes ${counts[kind]} immediate values, got ${imm.length}`);
     switch (kind) {
       case "none":
         return;

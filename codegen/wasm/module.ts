@@ -25,7 +25,10 @@ export type EmittedModule = {
   readonly scratch: ReadonlyMap<string, number>;
 };
 
-export function emitModule(kernels: readonly Kernel[], options: { readonly relaxed: boolean }): EmittedModule {
+export function emitModule(
+  kernels: readonly Kernel[],
+  options: { readonly relaxed: boolean },
+): EmittedModule {
   let free = FIRST;
   const segments: number[][] = [];
   const placed = new Map<string, number>();

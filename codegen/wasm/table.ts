@@ -10,7 +10,7 @@ export const direct: { readonly [O in Op]?: { readonly [S in Scalar]?: Form } } 
   add: { f32: { one: "f32.add", four: "f32x4.add" }, i32: { one: "i32.add", four: "i32x4.add" } },
   sub: { f32: { one: "f32.sub", four: "f32x4.sub" }, i32: { one: "i32.sub", four: "i32x4.sub" } },
   mul: { f32: { one: "f32.mul", four: "f32x4.mul" }, i32: { one: "i32.mul", four: "i32x4.mul" } },
-  // Dividends are never negative, so the unsigned forms serve; there is no integer division of vectors.
+  // Dividends are never negative, so the unsigned forms serve; vectors are divided lane by lane in emit.ts.
   div: { f32: { one: "f32.div", four: "f32x4.div" }, i32: { one: "i32.div_u" } },
   rem: { i32: { one: "i32.rem_u" } },
   // Nothing is ever NaN, so the pseudo-minimum serves: one instruction on x64, where the IEEE one takes about five.

@@ -1,5 +1,6 @@
 /** torchscale's own outputs through the interpreter, on every legal schedule. */
 import { describe, expect, it } from "vitest";
+import { scheduleKinds } from "../../src/schedule.ts";
 import { compare } from "../../src/tolerance.ts";
 import { attentionCases } from "../golden.ts";
 import { runInterpreted, scheduleFor } from "./run.ts";
@@ -7,9 +8,10 @@ import { runInterpreted, scheduleFor } from "./run.ts";
 const cases = await attentionCases();
 
 describe.each(cases)("$id", (c) => {
-  it.each(["branch", "class", "dense"] as const)("interpreted, %s", (kind) => {
-    const schedule = scheduleFor(c.spec, { kind, rows: 16, keys: 16 }, c.N);
-    if (schedule === null) return;
+  const schedules = scheduleKinds.flatMap(
+    (kind) => scheduleFor(c.spec, { kind, rows: 16, keys: 16 }, c.N) ?? [],
+  );
+  it.each(schedules)("interpreted, $kind", (schedule) => {
     const { out, lse } = runInterpreted(c.spec, schedule, c, c);
     const o = compare(out, c.out, { dtype: "f32", terms: c.N });
     const l = compare(lse, c.lseUnion, { dtype: "f32", terms: c.N, atLeast: 1 });

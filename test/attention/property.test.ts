@@ -7,7 +7,11 @@ import { compare } from "../../src/tolerance.ts";
 import { randomSpec } from "../schedule/specs.ts";
 import { randomInputs, runInterpreted, scheduleFor, type Inputs } from "./run.ts";
 
-const f64 = ({ q, k, v }: Inputs) => ({ q: Float64Array.from(q), k: Float64Array.from(k), v: Float64Array.from(v) });
+const f64 = ({ q, k, v }: Inputs) => ({
+  q: Float64Array.from(q),
+  k: Float64Array.from(k),
+  v: Float64Array.from(v),
+});
 const nearTileEdges = fc.constantFrom(1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65);
 
 describe("every legal schedule equals the reference", () => {
@@ -62,8 +66,12 @@ describe("every legal schedule equals the reference", () => {
             if (schedule === null) continue;
             ran += 1;
             const actual = runInterpreted(spec, schedule, inputs, { N, B: 1 }, undefined, { base, block });
-            expect(compare(actual.out, expected.out, { dtype: "f32", terms: N, atLeast: 1 })).toMatchObject({ ok: true });
-            expect(compare(actual.lse, expected.lse, { dtype: "f32", terms: N, atLeast: 1 })).toMatchObject({ ok: true });
+            expect(compare(actual.out, expected.out, { dtype: "f32", terms: N, atLeast: 1 })).toMatchObject({
+              ok: true,
+            });
+            expect(compare(actual.lse, expected.lse, { dtype: "f32", terms: N, atLeast: 1 })).toMatchObject({
+              ok: true,
+            });
           }
         },
       ),

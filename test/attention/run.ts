@@ -48,10 +48,19 @@ export function runInterpreted(
   for (const launch of launches) {
     for (const t of launch.temporaries ?? [])
       if (!values.has(t.id))
-        values.set(t.id, new Float32Array(t.shape.reduce<number>((n, d) => n * (d === "N" ? at.N : d === "B" ? at.B : d), 1)).fill(NaN));
+        values.set(
+          t.id,
+          new Float32Array(
+            t.shape.reduce<number>((n, d) => n * (d === "N" ? at.N : d === "B" ? at.B : d), 1),
+          ).fill(NaN),
+        );
     const kernel = kernels.get(launch.kernel) ?? machine(launch.kernel);
     kernels.set(launch.kernel, kernel);
-    interpret(kernel, { buffers: bound(launch, values), scalars: scalars(launch, at), groups: sizeOf(launch.grid, at) });
+    interpret(kernel, {
+      buffers: bound(launch, values),
+      scalars: scalars(launch, at),
+      groups: sizeOf(launch.grid, at),
+    });
   }
   const [out, lse] = [values.get(node.out), values.get(node.lse)];
   if (out === undefined || lse === undefined) throw new Error("no outputs");
@@ -76,7 +85,10 @@ export function normal(count: number, seed: number): Float32Array {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return (state + 0.5) / 4294967296;
   };
-  return Float32Array.from({ length: count }, () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform()));
+  return Float32Array.from(
+    { length: count },
+    () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform()),
+  );
 }
 
 export const randomInputs = (spec: AttentionSpec, N: number, B: number, seed: number): Inputs => ({

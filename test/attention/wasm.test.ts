@@ -19,7 +19,11 @@ afterAll(async () => {
 });
 
 const compiled = (spec: AttentionSpec, schedule: ScheduleKind, length: number) => {
-  const [found] = compileSpec(seal({ attentions: [spec], models: [], schedules: [] }), { target: "wasm", schedule, length });
+  const [found] = compileSpec(seal({ attentions: [spec], models: [], schedules: [] }), {
+    target: "wasm",
+    schedule,
+    length,
+  });
   if (found === undefined) throw new Error("nothing compiled");
   return found.program;
 };
@@ -27,13 +31,22 @@ const floats = (x: Float32Array | Int32Array | undefined): Float32Array => {
   if (!(x instanceof Float32Array)) throw new Error("no output");
   return x;
 };
-async function run(device: typeof one, spec: AttentionSpec, kind: ScheduleKind, inputs: Inputs, at: { N: number; B: number }) {
+async function run(
+  device: typeof one,
+  spec: AttentionSpec,
+  kind: ScheduleKind,
+  inputs: Inputs,
+  at: { N: number; B: number },
+) {
   const executable = await device.compile(compiled(spec, kind, at.N));
   const first = await executable.run({ ...inputs }, at);
   const again = await executable.run({ ...inputs }, at);
   await executable.dispose();
   const [out, lse] = [floats(first["out"]), floats(first["lse"])];
-  expect(Buffer.from(floats(again["out"]).buffer).equals(Buffer.from(out.buffer)), "the same bits again").toBe(true);
+  expect(
+    Buffer.from(floats(again["out"]).buffer).equals(Buffer.from(out.buffer)),
+    "the same bits again",
+  ).toBe(true);
   return { out, lse };
 }
 const same = (a: Float32Array, b: Float32Array) =>
@@ -42,7 +55,9 @@ const same = (a: Float32Array, b: Float32Array) =>
 const cases = await attentionCases();
 const worst = new Map<string, number>();
 afterAll(() => {
-  console.log(`wasm against torchscale, worst of scale: ${[...worst].map(([k, v]) => `${k} ${v.toExponential(1)}`).join(", ")}`);
+  console.log(
+    `wasm against torchscale, worst of scale: ${[...worst].map(([k, v]) => `${k} ${v.toExponential(1)}`).join(", ")}`,
+  );
 });
 
 describe.each(cases)("$id", (c) => {
@@ -63,7 +78,10 @@ describe.each(cases)("$id", (c) => {
 });
 
 const ragged = fc.oneof(
-  { weight: 3, arbitrary: fc.constantFrom(1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129) },
+  {
+    weight: 3,
+    arbitrary: fc.constantFrom(1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129),
+  },
   { weight: 2, arbitrary: fc.integer({ min: 1, max: 300 }) },
   { weight: 1, arbitrary: fc.integer({ min: 300, max: 600 }) },
 );
@@ -80,7 +98,11 @@ describe("random specs", () => {
         fc.integer({ min: 1, max: 1e6 }),
         async (spec, N, B, seed) => {
           const inputs = randomInputs(spec, N, B, seed);
-          const f64 = { q: Float64Array.from(inputs.q), k: Float64Array.from(inputs.k), v: Float64Array.from(inputs.v) };
+          const f64 = {
+            q: Float64Array.from(inputs.q),
+            k: Float64Array.from(inputs.k),
+            v: Float64Array.from(inputs.v),
+          };
           const expected = attention(spec, { ...f64, N, B });
           for (const kind of scheduleKinds) {
             if (scheduleFor(spec, { kind, rows: 32, keys: 32 }, N) === null) continue;

@@ -211,7 +211,7 @@ describe("tile statements on a grid of lanes", () => {
         (home, rows, cols, v, target, many, count) =>
           agree(program(home, rows, cols, v, target), many, count, { tolerance: 1e-4 }),
       ),
-      { numRuns: 150 },
+      { numRuns: 110 },
     );
   });
 

@@ -219,25 +219,34 @@ export const trapping: Program = oneStep(
   200,
 );
 
-/** Adds `rounds` ones in every group: something that takes as long as a test wants. */
-export const slow = (rounds: number, groups: number): Program =>
-  oneStep(
-    {
-      ...empty,
-      name: "slow",
-      buffers: [write("out")],
-      body: [
-        x.var_("sum", x.f32(0)),
-        {
-          s: "for",
-          name: "i",
-          from: x.i32(0),
-          to: x.i32(rounds),
-          step: 1,
-          body: [x.set("sum", x.op("add", [x.ref("sum", "f32"), x.f32(1)]))],
-        },
-        x.store("out", rowStart, x.ref("sum", "f32")),
-      ],
-    },
-    groups,
-  );
+/**
+ * Counts the groups that a thread has run since the program was loaded, each after a long sum. It reads scratch memory
+ * that it has not written in this group, which no compiled kernel does.
+ */
+export const counting: Program = oneStep(
+  {
+    ...empty,
+    name: "counting",
+    buffers: [write("out")],
+    shared: [{ name: "seen", type: "f32", length: 1 }],
+    body: [
+      x.var_("sum", x.f32(0)),
+      {
+        s: "for",
+        name: "i",
+        from: x.i32(0),
+        to: x.i32(5000),
+        step: 1,
+        body: [x.set("sum", x.op("add", [x.ref("sum", "f32"), x.f32(1)]))],
+      },
+      x.let_("seen_before", x.load("seen", x.i32(0))),
+      x.store("out", rowStart, x.ref("seen_before", "f32")),
+      x.store(
+        "seen",
+        x.i32(0),
+        x.op("add", [x.ref("seen_before", "f32"), x.op("div", [x.ref("sum", "f32"), x.f32(5000)])]),
+      ),
+    ],
+  },
+  rows,
+);

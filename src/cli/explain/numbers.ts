@@ -1,0 +1,144 @@
+/** What `heddle explain` tells, as data. */
+import { wasmTarget } from "../../../codegen/wasm/target.ts";
+import { memoryOf, weightLength } from "../../../runtime/memory.ts";
+import type { Memory } from "../../../runtime/memory.ts";
+import { scheduling } from "../../compile.ts";
+import type { CompiledProgram } from "../../compile.ts";
+import { choose, countPairs } from "../../planner.ts";
+import type { Wish } from "../../planner.ts";
+import type { AttentionSpec, ModelSpec } from "../../spec.ts";
+import { longestPath } from "./path.ts";
+import type { Path } from "./path.ts";
+
+/** Counts are exact; those that may pass 2^53 are decimal strings in JSON, see `toPlain`. */
+export type AttentionNumbers = {
+  readonly kind: "attention";
+  readonly name: string;
+  /** Tokens of the one sequence that all numbers are about. */
+  readonly length: number;
+  /** Attended (query, key) pairs over all heads; a key of several branches counts for each. */
+  readonly pairs: bigint;
+  /** Pairs that dense attention over the same tokens has. */
+  readonly densePairs: bigint;
+  /** 4 · head_dim for each pair: q·k and the sum of v. */
+  readonly flops: bigint;
+  /** q, k, v, out and lse once, in f32: what any implementation must move. */
+  readonly bytes: number;
+  readonly branches: readonly {
+    readonly segment: number | "all";
+    readonly dilation: number;
+    readonly pairs: bigint;
+    /** Share of all (head, token) rows that the branch covers. */
+    readonly coverage: number;
+  }[];
+  readonly schedules: readonly ScheduleNumbers[];
+  readonly path: Path;
+};
+
+export type ScheduleNumbers = {
+  readonly kind: string;
+  readonly chosen: boolean;
+  /** Why the schedule cannot be used; null where it can. */
+  readonly refused: string | null;
+  readonly rows: number | null;
+  readonly keys: number | null;
+  readonly launches: number | null;
+  readonly groups: number | null;
+  /** Pairs that the tiles compute, padding included, for each attended pair. */
+  readonly work: number | null;
+  readonly bytes: number | null;
+  /** Modelled, of one thread. */
+  readonly ms: number | null;
+};
+
+export function attentionNumbers(spec: AttentionSpec, N: number, wish: Wish = {}): AttentionNumbers {
+  const counted = countPairs(spec, N);
+  const { heads, kvHeads, headDim, causal } = spec;
+  const n = BigInt(N);
+  const { chosen, candidates } = scheduling(() => choose(spec, N, wasmTarget, wish));
+  return {
+    kind: "attention",
+    name: spec.name,
+    length: N,
+    pairs: counted.total,
+    densePairs: BigInt(heads) * (causal ? (n * (n + 1n)) / 2n : n * n),
+    flops: 4n * BigInt(headDim) * counted.total,
+    bytes: 4 * N * (2 * heads * headDim + 2 * kvHeads * headDim + heads),
+    branches: spec.branches.map(({ segment, dilation }, b) => {
+      const found = counted.branches[b] ?? { pairs: 0n, rows: 0n };
+      return {
+        segment: Number.isFinite(segment) ? segment : "all",
+        dilation,
+        pairs: found.pairs,
+        coverage: Number(found.rows) / (heads * N),
+      };
+    }),
+    schedules: candidates.map(({ kind, schedule, why, cost }) => ({
+      kind,
+      chosen: schedule !== null && schedule === chosen,
+      refused: schedule === null ? why : null,
+      rows: schedule?.rows ?? null,
+      keys: schedule?.keys ?? null,
+      launches: cost?.launches ?? null,
+      groups: cost?.groups ?? null,
+      work: cost === null ? null : cost.executedPairs / Math.max(1, Number(counted.total)),
+      bytes: cost?.bytes ?? null,
+      ms: cost === null ? null : cost.ns / 1e6,
+    })),
+    path: longestPath(spec, N),
+  };
+}
+
+export type ModelNumbers = {
+  readonly kind: "model";
+  readonly name: string;
+  readonly length: number;
+  readonly layers: number;
+  /** Numbers that a checkpoint holds; a tied tensor counts once. */
+  readonly parameters: number;
+  readonly flops: {
+    /** 2 for each weight of a matrix and token. */
+    readonly linear: bigint;
+    readonly attention: bigint;
+    readonly total: bigint;
+  };
+  /** Bytes of a run at this length and batch 1, from the Plan. */
+  readonly memory: Memory;
+  readonly kernels: number;
+  readonly steps: number;
+  /** Of one layer. */
+  readonly attention: AttentionNumbers;
+};
+
+export function modelNumbers(
+  spec: ModelSpec,
+  { graph, program }: Pick<CompiledProgram, "graph" | "program">,
+  N: number,
+  wish: Wish = {},
+): ModelNumbers {
+  const attention = attentionNumbers(spec.attention, N, wish);
+  const perToken = graph.nodes.reduce((sum, node) => {
+    const weight = node.op === "linear" ? graph.weights.find((w) => w.id === node.weight) : undefined;
+    return sum + (weight === undefined ? 0 : 2 * weightLength({ shape: weight.shape, layout: "rows" }));
+  }, 0);
+  const linear = BigInt(perToken) * BigInt(N);
+  const attended = BigInt(spec.layers) * attention.flops;
+  return {
+    kind: "model",
+    name: spec.name,
+    length: N,
+    layers: spec.layers,
+    parameters: graph.weights.reduce((sum, { shape }) => sum + weightLength({ shape, layout: "rows" }), 0),
+    flops: { linear, attention: attended, total: linear + attended },
+    memory: memoryOf(program.plan, { N, B: 1 }),
+    kernels: program.plan.kernels.length,
+    steps: program.plan.variants[0]?.steps.length ?? 0,
+    attention,
+  };
+}
+
+/** For JSON: integers as numbers where they are exact, as decimal strings beyond 2^53. */
+export const toPlain = (_key: string, value: unknown): unknown => {
+  if (typeof value !== "bigint") return value;
+  return value <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(value) : value.toString();
+};

@@ -1,0 +1,107 @@
+/** What `heddle explain` tells, for a reader. */
+import { bytesText, grouped } from "../io.ts";
+import type { AttentionNumbers, ModelNumbers, ScheduleNumbers } from "./numbers.ts";
+import type { Path } from "./path.ts";
+
+/** Rows of cells with aligned columns; the first column to the left, the others to the right. */
+function table(rows: readonly (readonly string[])[], indent = "  "): string {
+  const widths: number[] = [];
+  for (const row of rows) row.forEach((cell, i) => (widths[i] = Math.max(widths[i] ?? 0, cell.length)));
+  const line = (row: readonly string[]) =>
+    row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join("  ");
+  return rows.map((row) => `${indent}${line(row).trimEnd()}\n`).join("");
+}
+
+/** FLOPs and counts: `12.3 G`. */
+export function amount(n: bigint | number): string {
+  const units = ["", " k", " M", " G", " T", " P", " E", " Z"];
+  let [value, unit] = [Number(n), 0];
+  while (value >= 1000 && unit < units.length - 1) [value, unit] = [value / 1000, unit + 1];
+  return unit === 0 ? value.toString() : `${value.toPrecision(3)}${units[unit]}`;
+}
+
+const percent = (share: number): string => `${(100 * share).toPrecision(3)} %`;
+
+const pathText = ({ layers, exact, length }: Path, causal: boolean): string => {
+  const pairs = causal ? "every token to every later one" : "every token to every other";
+  const seen = exact ? "" : ` (walked from a sample of the first ${grouped(length)} tokens)`;
+  return layers === null
+    ? `some tokens never meet, however many layers there are${seen}`
+    : `${layers} layer${layers === 1 ? "" : "s"} carry information from ${pairs}${seen}`;
+};
+
+const scheduleRow = (s: ScheduleNumbers): readonly string[] => [
+  `${s.chosen ? "→ " : "  "}${s.kind}`,
+  s.rows === null ? "" : `${s.rows}×${s.keys}`,
+  s.launches === null ? "" : grouped(s.launches),
+  s.groups === null ? "" : grouped(s.groups),
+  s.work === null ? "" : s.work.toFixed(2),
+  s.bytes === null ? "" : bytesText(s.bytes),
+  s.ms === null ? "" : s.ms.toPrecision(3),
+];
+
+export function attentionText(a: AttentionNumbers, causal: boolean): string {
+  const usable = a.schedules.filter((s) => s.refused === null);
+  const refused = a.schedules.filter((s) => s.refused !== null);
+  return [
+    `attention ${a.name}, ${grouped(a.length)} tokens\n`,
+    table(
+      [
+        [
+          "pairs",
+          grouped(a.pairs),
+          `${percent(Number(a.pairs) / Number(a.densePairs))} of dense attention's`,
+        ],
+        ["FLOPs", amount(a.flops), ""],
+        ["bytes", bytesText(a.bytes), "q, k, v, out and lse once"],
+      ].map(([what = "", n = "", note = ""]) => [what, n, note]),
+    ),
+    "\n",
+    table([
+      ["branch", "segment", "dilation", "pairs", "rows covered"],
+      ...a.branches.map((b, i) => [
+        String(i),
+        b.segment === "all" ? "all" : grouped(b.segment),
+        String(b.dilation),
+        grouped(b.pairs),
+        percent(b.coverage),
+      ]),
+    ]),
+    "\n",
+    table([
+      ["schedule (wasm)", "rows×keys", "launches", "groups", "work/pair", "traffic", "modelled ms"],
+      ...usable.map(scheduleRow),
+    ]),
+    ...refused.map((s) => `    ${s.kind}: ${s.refused}\n`),
+    `\n  dependency path: ${pathText(a.path, causal)}\n`,
+  ].join("");
+}
+
+export function modelText(m: ModelNumbers, causal: boolean): string {
+  const { memory, path } = { memory: m.memory, path: m.attention.path };
+  const enough =
+    path.layers === null
+      ? ""
+      : path.layers <= m.layers
+        ? `  Its ${m.layers} layers are enough for that.\n`
+        : `  Its ${m.layers} layers are not enough for that.\n`;
+  return [
+    `model ${m.name}, ${grouped(m.length)} tokens, batch 1\n`,
+    table([
+      ["parameters", grouped(m.parameters)],
+      ["layers", String(m.layers)],
+      ["kernels, steps", `${m.kernels}, ${m.steps}`],
+      ["FLOPs", amount(m.flops.total)],
+      ["  linear", amount(m.flops.linear)],
+      ["  attention", amount(m.flops.attention)],
+      ["memory", bytesText(memory.total)],
+      ["  weights", bytesText(memory.weights)],
+      ["  activations", bytesText(memory.activations)],
+      ["  inputs, outputs", bytesText(memory.inputs + memory.outputs)],
+      ["  tables", bytesText(memory.tables)],
+    ]),
+    "\n  of each layer:\n",
+    attentionText(m.attention, causal),
+    enough,
+  ].join("");
+}
