@@ -89,6 +89,7 @@ native?.end();
 
 const date = new Date().toISOString().slice(0, 10);
 const loadAfter = (loadavg()[0] ?? 0).toFixed(1);
+/** @type {Parameters<typeof markdown>[0]["how"]} */
 const how = { rounds, threads, clock, compiler: native?.compiler ?? null, flags: FLAGS, missing, loadAfter };
 const run = { date, machine: before, how, peaks, results };
 const page = markdown(run);

@@ -80,7 +80,7 @@ const linesOf = (pieces: readonly Piece[], marks: Marks): readonly Line[] => {
         marks.item.has(at) ||
         marks.field.has(at) ||
         marks.inner.has(at);
-      indent = 2 * Math.max(0, depth) + (apart > 1 ? 0 : 4);
+      indent = 2 * Math.max(0, depth) + (starts ? 0 : 4);
       blankBefore = apart > 1 && !is(before, LCurly) && !is(piece, RCurly);
       block = open.at(-1) ?? -1;
     }

@@ -7,100 +7,12 @@
  * costs it nothing. All orders below are those of sequentially consistent atomics: a worker announces itself (`ACTIVE`)
  * before it looks at `OPEN`, the caller clears `OPEN` before it looks at `ACTIVE`, so one of them sees the other.
  */
+import { CONTROL, CONTROL_BYTES, MESSAGE, MOST_ARGUMENTS, NUMBERS, workerSource } from "./wasm/control.ts";
 import { startThread, turn } from "./wasm/engine.ts";
 import type { KernelFunction, Thread, WasmMemory, WasmModule } from "./wasm/engine.ts";
 
-/** Words of the control block, each on a cache line of its own where threads meet at it. */
-export const CONTROL = {
-  open: 0,
-  calls: 16,
-  next: 32,
-  active: 48,
-  sleepers: 64,
-  stop: 80,
-  failed: 96,
-  kernel: 112,
-  grid: 113,
-  chunk: 114,
-  arguments: 115,
-} as const;
 const { open: OPEN, calls: CALLS, next: NEXT, active: ACTIVE, sleepers: SLEEPERS, stop: STOP } = CONTROL;
 const { failed: FAILED, kernel: KERNEL, grid: GRID, chunk: CHUNK, arguments: ARGUMENTS } = CONTROL;
-/** Byte offset of the numbers: the scratch distance between threads, then the arguments of the kernel. */
-const NUMBERS = 512;
-const MOST_ARGUMENTS = 255;
-/** Byte offset of a failed worker's message: its length, then UTF-16 units. */
-const MESSAGE = NUMBERS + 8 * (MOST_ARGUMENTS + 1);
-const MOST_UNITS = 500;
-const CONTROL_BYTES = Math.ceil((MESSAGE + 4 + 2 * MOST_UNITS) / 8) * 8;
-
-/**
- * How many times an idle worker looks for the next step before it sleeps: some 100 µs, longer than what lies between the
- * steps of one run and too short to be noticed as load.
- */
-const SPINS = 20_000;
-
-/** Self-contained: it is shipped as text, because a page has no second file to point a worker at. */
-const source = `"use strict";
-const port = typeof require === "function" ? require("node:worker_threads").parentPort : self;
-const receive = (data) => {
-  const { module, memory, entries, control, number } = data;
-  const word = new Int32Array(control), real = new Float64Array(control, ${NUMBERS});
-  let functions;
-  try {
-    const instance = new WebAssembly.Instance(module, { env: { memory } });
-    functions = entries.map((name) => instance.exports[name]);
-  } catch (error) {
-    port.postMessage({ failed: String(error && error.message || error) });
-    return;
-  }
-  port.postMessage({ ready: true });
-  const work = () => {
-    const kernel = functions[word[${KERNEL}]], grid = word[${GRID}], chunk = word[${CHUNK}];
-    const args = [];
-    for (let i = 0; i < word[${ARGUMENTS}]; i++) args.push(real[1 + i]);
-    args[2] += number * real[0];
-    for (;;) {
-      const begin = Atomics.add(word, ${NEXT}, chunk);
-      if (begin >= grid) return;
-      args[0] = begin;
-      args[1] = Math.min(begin + chunk, grid);
-      kernel(...args);
-    }
-  };
-  const fail = (error) => {
-    if (Atomics.compareExchange(word, ${FAILED}, 0, 1) !== 0) return;
-    const text = String(error && error.message || error).slice(0, ${MOST_UNITS});
-    const units = new Uint16Array(control, ${MESSAGE} + 4);
-    for (let i = 0; i < text.length; i++) units[i] = text.charCodeAt(i);
-    word[${MESSAGE / 4}] = text.length;
-    Atomics.store(word, ${FAILED}, 2);
-    Atomics.store(word, ${NEXT}, word[${GRID}]);
-  };
-  for (;;) {
-    const calls = Atomics.load(word, ${CALLS});
-    for (let i = 0; Atomics.load(word, ${OPEN}) === 0 && Atomics.load(word, ${STOP}) === 0; i++)
-      if (i >= ${SPINS}) {
-        Atomics.add(word, ${SLEEPERS}, 1);
-        Atomics.wait(word, ${CALLS}, calls);
-        Atomics.sub(word, ${SLEEPERS}, 1);
-        break;
-      }
-    if (Atomics.load(word, ${STOP}) !== 0) break;
-    Atomics.add(word, ${ACTIVE}, 1);
-    const open = Atomics.load(word, ${OPEN});
-    if (open !== 0) {
-      try { work(); } catch (error) { fail(error); }
-    }
-    if (Atomics.sub(word, ${ACTIVE}, 1) === 1) Atomics.notify(word, ${ACTIVE});
-    // The step is done for this thread; without waiting for its end it would be joined again and again.
-    while (open !== 0 && Atomics.load(word, ${OPEN}) === open && Atomics.load(word, ${STOP}) === 0);
-  }
-  port.postMessage({ released: true });
-};
-if (port.on) port.on("message", receive);
-else port.onmessage = (event) => receive(event.data);
-`;
 
 /** Workers that wait for a program. They are kept when a program ends and serve the next one. */
 export type Pool = {
@@ -117,7 +29,7 @@ export function poolOf(): Pool {
     take(count) {
       const taken = idle.splice(0, count);
       while (taken.length < count) {
-        const thread = startThread(source);
+        const thread = startThread(workerSource);
         all.add(thread);
         taken.push(thread);
       }
@@ -213,6 +125,7 @@ const SLICE_MS = 20;
 /** How often the caller looks for the last workers before it sleeps, some 100 µs. */
 const CALLER_SPINS = 20_000;
 const START_MS = 20_000;
+const END_MS = 5_000;
 
 /** Starts `workers` threads on a program. @throws Error when one of them does not start; none is left behind then. */
 export async function gather(pool: Pool, workers: number, input: TeamInput): Promise<Team> {
@@ -336,14 +249,18 @@ export async function gather(pool: Pool, workers: number, input: TeamInput): Pro
       return undefined;
     },
     async dispose() {
-      if (broken === undefined)
-        await new Promise<void>((resolve) => {
-          onReleased = resolve;
-          end();
-        });
-      else end();
+      await new Promise<void>((resolve) => {
+        // Workers do not keep a process alive; this timer does until they have let go of the program.
+        const timer = setTimeout(() => onReleased?.(), END_MS);
+        onReleased = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+        end();
+        if (broken !== undefined) onReleased();
+      });
       for (const thread of threads)
-        if (broken === undefined) pool.give(thread);
+        if (released === workers) pool.give(thread);
         else thread.terminate();
     },
   };

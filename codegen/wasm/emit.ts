@@ -8,6 +8,7 @@
 import type { Expr, Kernel, Op, Scalar, Stmt, Type } from "../../src/kernel.ts";
 import { isVector, scalarOf } from "../../src/expr.ts";
 import { codeOf, localsOf, type Code, type Locals, type ValType } from "./encode.ts";
+import { sizeOfBody, surroundings } from "./outline.ts";
 import { direct, special } from "./table.ts";
 
 const valType = (type: Type): ValType => (isVector(type) ? "v128" : type === "f32" ? "f32" : "i32");
@@ -114,61 +115,6 @@ export function emitFunction(
   c.op("i32.lt_s");
   c.when(loop);
   return { params, locals: locals.types.slice(locals.params), bytes: c.bytes, scratch };
-}
-
-const sizeOfBody = (body: readonly Stmt[]): number =>
-  body.reduce(
-    (n, s) =>
-      n +
-      1 +
-      (s.s === "for" ? sizeOfBody(s.body) : s.s === "if" ? sizeOfBody(s.then) + sizeOfBody(s.else ?? []) : 0),
-    0,
-  );
-
-/** What a loop uses of its surroundings: names in order of appearance, arrays, the group; and whether it sets any of them. */
-function surroundings(loop: Stmt) {
-  const names = new Set<string>();
-  const arrays = new Set<string>();
-  const declared = new Set<string>();
-  let [group, sets] = [false, false];
-  const expr = (e: Expr): void => {
-    if (e.e === "ref" && !declared.has(e.name)) names.add(e.name);
-    else if (e.e === "builtin" && e.name === "group") group = true;
-    else if (e.e === "load") {
-      arrays.add(e.from);
-      expr(e.index);
-    } else if (e.e === "op") e.args.forEach(expr);
-  };
-  const statement = (s: Stmt): void => {
-    switch (s.s) {
-      case "let":
-      case "var":
-        expr(s.value);
-        declared.add(s.name);
-        return;
-      case "set":
-        if (!declared.has(s.name)) sets = true;
-        return expr(s.value);
-      case "store":
-        arrays.add(s.to);
-        expr(s.index);
-        return expr(s.value);
-      case "for":
-        expr(s.from);
-        expr(s.to);
-        declared.add(s.name);
-        return s.body.forEach(statement);
-      case "if":
-        expr(s.cond);
-        s.then.forEach(statement);
-        return (s.else ?? []).forEach(statement);
-      case "barrier":
-      case "comment":
-        return;
-    }
-  };
-  statement(loop);
-  return { names: [...names], arrays: [...arrays], group, sets };
 }
 
 function emitBody(

@@ -11,6 +11,7 @@ export type WasmInstance = { readonly exports: { readonly [name: string]: unknow
 
 type Engine = {
   readonly Memory: new (d: { initial: number; maximum: number; shared?: boolean }) => WasmMemory;
+  readonly Module: new (bytes: Uint8Array) => WasmModule;
   readonly Instance: new (module: WasmModule, imports: object) => WasmInstance;
   validate(bytes: Uint8Array): boolean;
   compile(bytes: Uint8Array): Promise<WasmModule>;

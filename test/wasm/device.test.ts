@@ -3,7 +3,8 @@ import { wasmDevice } from "../../runtime/wasm.ts";
 import type { Device, Executable } from "../../runtime/device.ts";
 import { startThread } from "../../runtime/wasm/engine.ts";
 import type { Thread } from "../../runtime/wasm/engine.ts";
-import { CONTROL, gather } from "../../runtime/worker.ts";
+import { CONTROL } from "../../runtime/wasm/control.ts";
+import { gather } from "../../runtime/worker.ts";
 import { counting, forgetful, trapping, twoSteps, twoStepsByHand, WIDTH } from "./programs.ts";
 
 const devices: Device[] = [];

@@ -20,7 +20,14 @@ function disassembled(types: readonly ValType[], build: (code: Code) => void): r
   const results = code.stack.map((t) => typeByte[t]);
   const body = [...vec(locals.types.slice(types.length).map((t) => [1, typeByte[t]])), ...code.bytes, 0x0b];
   const bytes = new Uint8Array([
-    ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
+    0,
+    0x61,
+    0x73,
+    0x6d,
+    1,
+    0,
+    0,
+    0, // prettier-ignore
     ...section(1, vec([[0x60, ...vec(types.map((t) => [typeByte[t]])), ...vec(results.map((r) => [r]))]])),
     ...section(3, vec([[0]])),
     ...section(5, vec([[0, 1]])),

@@ -9,17 +9,25 @@ import { lifter } from "./vector.ts";
 type Map_ = Extract<Tile, { readonly s: "map" }>;
 type Reduce = Extract<Tile, { readonly s: "reduce" }>;
 
-/** Vectors written out per round of a column loop: few of a long expression, more of a short one. */
-const unrollFor = (value: Expr | Map_["value"]): number => {
+/** What one operation stands for where a target spells it with others. */
+const weight = (e: Map_["value"]): number => (e.e === "op" && (e.op === "exp2" || e.op === "log2") ? 14 : 1);
+
+/**
+ * Vectors written out per round of a column loop: few of a long expression, more of a short one. Enough to keep the
+ * arithmetic units busy; more only makes functions large, and compilers give large functions less care.
+ */
+const unrollFor = (value: Map_["value"]): number => {
   const seen = new Set<unknown>();
+  let size = 0;
   const visit = (e: Map_["value"]): void => {
     if (seen.has(e)) return;
     seen.add(e);
+    size += weight(e);
     if (e.e === "op") e.args.forEach(visit);
     if (e.e === "load") visit(e.index);
   };
   visit(value);
-  return seen.size > 24 ? 2 : seen.size > 8 ? 4 : 8;
+  return size > 12 ? 2 : size > 6 ? 4 : 8;
 };
 
 export function map(tile: Map_, site: SimdSite): readonly Stmt[] {

@@ -1,6 +1,6 @@
 /**
  * The longest dependency path of an attention (LongNet, section 3.1): how many layers it takes until what one token holds
- * can have reached every token that may know of it.
+ * has reached every token that it ever reaches, and how many tokens that may know of it never do.
  *
  * One layer carries information from token j to token i when some branch holds both for some head: they lie in one
  * segment, at one residue that is a head's offset, and, causally, j does not come after i. Layers keep what they had
@@ -15,8 +15,13 @@ import { segmentOf } from "../../geometry.ts";
 import type { AttentionShape } from "../../spec.ts";
 
 export type Path = {
-  /** Layers; null when some pair of tokens never meets, however many layers there are. */
-  readonly layers: number | null;
+  /** Layers until every pair of tokens that ever meets has met. */
+  readonly layers: number;
+  /**
+   * Share of pairs (causally: of a token and a later one) that never meet, however many layers there are: those in
+   * different segments of the longest branch, and causally many that face each other across a boundary.
+   */
+  readonly unreached: number;
   /** Whether every source was walked, at the asked length. */
   readonly exact: boolean;
   /** The length that was walked. */
@@ -33,13 +38,15 @@ export function longestPath(spec: AttentionShape, N: number): Path {
   const cliques = cliquesOf(spec, length);
   const most = Math.max(4, Math.floor(BUDGET / (length * spec.branches.length)));
   const sources = length <= most ? Array.from({ length }, (_, i) => i) : sampled(spec, length, most);
-  let layers = 0;
+  let [layers, missed, pairs] = [0, 0, 0];
   for (const source of sources) {
-    const found = eccentricity(cliques, spec.causal, length, source);
-    if (found === null) return { layers: null, exact: length === N, length };
-    layers = Math.max(layers, found);
+    const found = walk(cliques, spec.causal, length, source);
+    layers = Math.max(layers, found.layers);
+    missed += found.left;
+    pairs += spec.causal ? length - source - 1 : length - 1;
   }
-  return { layers, exact: length === N && sources.length === length, length };
+  const exact = length === N && sources.length === length;
+  return { layers, unreached: pairs === 0 ? 0 : missed / pairs, exact, length };
 }
 
 /** Ends, the tokens beside segment boundaries, and golden-ratio samples, which no period can alias. */
@@ -66,8 +73,13 @@ const cliquesOf = (spec: AttentionShape, N: number): Cliques =>
     used: Array.from({ length: dilation }, (_, residue) => (spec.offsets[b] ?? []).includes(residue)),
   }));
 
-/** Layers until everything that `source` may reach is reached; null when something never is. */
-function eccentricity(cliques: Cliques, causal: boolean, N: number, source: number): number | null {
+/** Layers until everything that `source` ever reaches is reached, and how many tokens are left then. */
+function walk(
+  cliques: Cliques,
+  causal: boolean,
+  N: number,
+  source: number,
+): { readonly layers: number; readonly left: number } {
   const seen = new Uint8Array(N);
   seen[source] = 1;
   let left = (causal ? N - source : N) - 1;
@@ -96,9 +108,9 @@ function eccentricity(cliques: Cliques, causal: boolean, N: number, source: numb
             next.push(t);
           }
       });
-    layers++;
+    if (next.length > 0) layers++;
     left -= next.length;
     frontier = next;
   }
-  return left > 0 ? null : layers;
+  return { layers, left };
 }

@@ -22,12 +22,11 @@ export function amount(n: bigint | number): string {
 
 const percent = (share: number): string => `${(100 * share).toPrecision(3)} %`;
 
-const pathText = ({ layers, exact, length }: Path, causal: boolean): string => {
-  const pairs = causal ? "every token to every later one" : "every token to every other";
-  const seen = exact ? "" : ` (walked from a sample of the first ${grouped(length)} tokens)`;
-  return layers === null
-    ? `some tokens never meet, however many layers there are${seen}`
-    : `${layers} layer${layers === 1 ? "" : "s"} carry information from ${pairs}${seen}`;
+const pathText = ({ layers, unreached, exact, length }: Path, causal: boolean): string => {
+  const reach = causal ? "each token to all later ones" : "each token to all others";
+  const never = unreached === 0 ? "" : ` that it ever reaches; ${percent(unreached)} of the pairs never meet`;
+  const seen = exact ? "" : ` (from a sample of ${grouped(length)} tokens)`;
+  return `${layers} layer${layers === 1 ? "" : "s"} from ${reach}${never}${seen}`;
 };
 
 const scheduleRow = (s: ScheduleNumbers): readonly string[] => [
@@ -78,13 +77,8 @@ export function attentionText(a: AttentionNumbers, causal: boolean): string {
 }
 
 export function modelText(m: ModelNumbers, causal: boolean): string {
-  const { memory, path } = { memory: m.memory, path: m.attention.path };
-  const enough =
-    path.layers === null
-      ? ""
-      : path.layers <= m.layers
-        ? `  Its ${m.layers} layers are enough for that.\n`
-        : `  Its ${m.layers} layers are not enough for that.\n`;
+  const { memory } = m;
+  const enough = m.attention.path.layers <= m.layers ? "enough" : "not enough";
   return [
     `model ${m.name}, ${grouped(m.length)} tokens, batch 1\n`,
     table([
@@ -102,6 +96,6 @@ export function modelText(m: ModelNumbers, causal: boolean): string {
     ]),
     "\n  of each layer:\n",
     attentionText(m.attention, causal),
-    enough,
+    `  the model's ${m.layers} layers are ${enough} for that\n`,
   ].join("");
 }
