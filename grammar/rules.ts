@@ -12,7 +12,7 @@
  *     offsets   = "offsets" "[" list { "," list } "]"
  *     power     = "-"* primary { "**" "-"* primary }          right-associative, binds closer than a sign before it
  *
- * A range `a..b` is half-open: `0..3` is 0, 1, 2. White space and line ends only separate, except that a field name at
+ * A range `a..b` holds both ends: `0..3` is 0, 1, 2, 3. White space and line ends only separate, except that a field name at
  * the start of a line is never taken for the forgotten value of the field before it.
  */
 import { CstParser, EOF, tokenMatcher } from "chevrotain";

@@ -33,7 +33,7 @@ export type Expr =
   | { readonly is: "call"; readonly fn: Name; readonly args: readonly Expr[]; readonly span: Span }
   | { readonly is: "hole"; readonly span: Span };
 
-/** `i in A..B`: i takes A, A + 1, … B − 1. The range is half-open, as in Rust and Python: `0..3` is 0, 1, 2. */
+/** `i in A..B`: i takes A, A + 1, … B. Both ends belong to the range: `0..3` is 0, 1, 2, 3. */
 export type Range = { readonly name: Name; readonly from: Expr; readonly to: Expr };
 
 /** Fields whose value is an expression, and fields whose value is one word; grammar and checker share these lists. */

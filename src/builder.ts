@@ -111,7 +111,7 @@ const geometricField = (g: GeometricBranches, path: string): Ast.BranchField => 
     over: {
       name: word("i", path),
       from: number(0, path),
-      to: number(g.count, `${path}.count`),
+      to: number(g.count - 1, `${path}.count`),
     },
     span: at(path),
   };

@@ -75,18 +75,18 @@ const loop = (
   const [segment, dilation] = [formula(field.segment), compile(field.dilation, scope, report)];
   const [from, to] = [ends[0] ?? null, ends[1] ?? null];
   if (from === null || to === null || segment === null || dilation === null) return null;
-  if (to <= from) {
-    const hint = `\`a..b\` is a, a + 1, … b − 1; write ${from}..${from + 1} for ${from} alone.`;
+  if (to < from) {
+    const hint = `\`a..b\` is a, a + 1, … b; write ${to}..${from} to count from ${to} up to ${from}.`;
     report(diagnostic("empty-range", over.to.span, { from, to }, { hint }));
     return null;
   }
-  if (to - from > mostBranches) {
-    const args = { name: "This range", count: to - from };
+  if (to - from >= mostBranches) {
+    const args = { name: "This range", count: to - from + 1 };
     report(diagnostic("too-many-branches", over.to.span, args, { expected: `at most ${mostBranches}` }));
     return null;
   }
   const out: PlacedBranch[] = [];
-  for (let i = from; i < to; i++) {
+  for (let i = from; i <= to; i++) {
     const w = segment === "all" ? Infinity : segment.run([i]);
     if (w === null && segment !== "all") segment.explain(report, ` for ${over.name.text} = ${i}`);
     const r = dilation.run([i]);

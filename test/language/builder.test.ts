@@ -50,7 +50,7 @@ test("a built program prints, and reads back as itself", () => {
       heads     8
       head_dim  32
       causal    true
-      branch    i in 0..4 { segment 256 * 2 ** i  dilation 1 * 2 ** i }
+      branch    i in 0..3 { segment 256 * 2 ** i  dilation 1 * 2 ** i }
       compat    torchscale
     }
 

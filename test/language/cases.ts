@@ -76,8 +76,8 @@ export const cases = {
   "division-by-zero": { text: `let a = 1 / (2 - 2)\n${body(`${dense}\n  offset 1 % head`)}` },
   "not-a-number": { text: "let a = sqrt(-1)\nlet b = (-8) ** 0.5\n" },
   overflow: { text: "let a = 10 ** 400\nlet b = 1e999\n" },
-  "empty-range": { text: body("branch i in 3..3 { segment 4 dilation 1 }") },
-  "too-many-branches": { text: body("branch i in 0..5000 { segment 4 dilation 1 }") },
+  "empty-range": { text: body("branch i in 4..3 { segment 4 dilation 1 }") },
+  "too-many-branches": { text: body("branch i in 1..5000 { segment 4 dilation 1 }") },
   "table-too-large": {
     text: body("branch i in 0..1000 { segment 4 + i dilation 1 }").replace("heads 4", "heads 2000"),
   },

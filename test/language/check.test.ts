@@ -116,9 +116,9 @@ test("the block rule can be written out with floor", () => {
   expect(spelled.offsets).toEqual(word.offsets);
 });
 
-test("ranges are half-open and lets may stand in any order", () => {
+test("ranges hold both ends and lets may stand in any order", () => {
   const a = first(
-    `${attention("branch i in 1..n { segment w * 2 ** i dilation max(1, i) }")} let n = 2 + 2 let w = n * 4`,
+    `${attention("branch i in 1..n { segment w * 2 ** i dilation max(1, i) }")} let n = 2 + 1 let w = n * 4 + 4`,
   );
   expect(a.branches).toEqual([
     { segment: 32, dilation: 1 },
@@ -217,10 +217,10 @@ test("the limits of size hold exactly", () => {
   const dims = (n: number) => run(`attention a { heads 1 head_dim ${n} ${dense} }`).codes;
   expect([dims(1024), dims(1025)]).toEqual([[], ["out-of-range"]]);
   const branches = (n: number) =>
-    run(`attention a { heads 1 head_dim 1 branch i in 0..${n} { segment 1 + i dilation 1 } }`).codes;
+    run(`attention a { heads 1 head_dim 1 branch i in 1..${n} { segment 1 + i dilation 1 } }`).codes;
   expect([branches(4096), branches(4097)]).toEqual([[], ["too-many-branches"]]);
   const split = run(
-    `attention a { heads 1 head_dim 1 branch i in 0..4096 { segment 1 + i dilation 1 } branch segment 5000 dilation 1 }`,
+    `attention a { heads 1 head_dim 1 branch i in 1..4096 { segment 1 + i dilation 1 } branch segment 5000 dilation 1 }`,
   );
   expect(split.codes).toEqual(["too-many-branches"]);
   const segment = (w: string) => run(attention(`branch segment ${w} dilation 1`)).codes;
