@@ -4,7 +4,7 @@
  */
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { compileSpec, definitionOf, readSpec, render } from "heddle";
+import { compileSpec, modelDefinition, readSpec, render } from "heddle";
 import { model } from "heddle/runtime";
 import { fileSource } from "heddle/runtime/node";
 
@@ -24,10 +24,10 @@ const text = await readFile(path("jargon/jargon.txt"));
 const source = await readFile(path("jargon.heddle"), "utf8");
 
 const { spec, diagnostics } = readSpec(source, "examples/jargon.heddle");
-if (spec === null) throw new Error(render(diagnostics, source));
+if (spec === null) throw new Error(render(diagnostics, { file: "examples/jargon.heddle", text: source }));
 const start = performance.now();
 const compiled = compileSpec(spec, { target: "wasm", names: ["jargon"] })[0];
-if (compiled === undefined) throw new Error("examples/jargon.heddle holds no model 'jargon'");
+if (compiled?.item.kind !== "model") throw new Error("examples/jargon.heddle holds no model 'jargon'");
 const { plan } = compiled.program;
 say("heddle: examples/jargon.heddle → WebAssembly");
 say(`  compiled in ${(performance.now() - start).toFixed(0)} ms: ${plan.kernels.length} kernels, ` +
@@ -38,7 +38,7 @@ for (const kernel of plan.kernels) say(`    ${kernel.entry.padEnd(36)} tiles ${K
 
 const checkpoint = await fileSource(path("jargon/jargon.safetensors"));
 const loading = performance.now();
-const jargon = await model(definitionOf(compiled)).create({ weights: checkpoint });
+const jargon = await model({ ...modelDefinition(compiled.item.spec), program: compiled.program }).create({ weights: checkpoint });
 await checkpoint.close();
 const parameters = plan.weights.reduce((n, w) => n + w.shape.reduce((a, b) => a * b, 1), 0);
 say();

@@ -140,9 +140,12 @@ function shapes(n: Node, valueOf: (id: string) => Value | undefined): string[] {
     case "attention": {
       const { heads, kvHeads, headDim } = n.spec;
       const [B, N] = shapeOf(n.q);
-      want(n.q, "f32", [undefined, undefined, heads * headDim]);
-      want(n.k, "f32", [B, N, kvHeads * headDim]);
-      want(n.v, "f32", [B, N, kvHeads * headDim]);
+      // Heads side by side are the same memory as one row: [B, N, heads, headDim] or [B, N, heads · headDim].
+      const apart = shapeOf(n.q).length === 4;
+      const rows = (count: number) => (apart ? [count, headDim] : [count * headDim]);
+      want(n.q, "f32", [undefined, undefined, ...rows(heads)]);
+      want(n.k, "f32", [B, N, ...rows(kvHeads)]);
+      want(n.v, "f32", [B, N, ...rows(kvHeads)]);
       like(n.out, n.q);
       want(n.lse, "f32", [B, heads, N]);
     }

@@ -463,6 +463,27 @@ describe("map and write values", () => {
       }
   });
 
+  it("read backwards, and by differences of indices", () => {
+    for (const cols of [4, 6, 16])
+      for (const index of [
+        x.sub<Element>(i32(40), col),
+        x.sub<Element>(x.add<Element>(col, i32(9)), row),
+        x.mul<Element>(i32(3), x.sub<Element>(col, row)),
+      ]) {
+        for (const place of [x.add<Element>(index, i32(20)), x.max<Element>(index, i32(0))])
+          agree(program(5, cols, x.load<Element>("y", place), "t"), sizes(5, cols));
+      }
+  });
+
+  it("read nothing for rows that do not exist", () => {
+    const beyond = x.add<Element>(at("t"), x.load<Element>("y", i32(100_000)));
+    const kernel = kernelOf(
+      [tile("t", 4, 8)],
+      [copy("t", rowsAt("x", 8)), write("t", rowsAt("o", 8, { count: "count" }), beyond)],
+    );
+    agree(kernel, { x: 32, o: 32 }, { count: 0 });
+  });
+
   it("compute what does not depend on the column once per row, and constants once", () => {
     const v = x.mul<Element>(at("t"), x.exp2<Element>(at("c")));
     const kernel = distribute(simd)(program(8, 64, v, "t"));

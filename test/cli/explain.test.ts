@@ -1,0 +1,200 @@
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { afterAll, describe, expect, it } from "vitest";
+import { longestPath } from "../../src/cli/explain/path.ts";
+import { readSpec } from "../../src/compile.ts";
+import type { AttentionSpec } from "../../src/spec.ts";
+import { folder, heddle, tinyModel } from "./session.ts";
+
+const here = folder();
+const home = process.cwd();
+afterAll(() => {
+  process.chdir(home);
+  here.remove();
+});
+
+const attentionOf = (text: string): AttentionSpec => {
+  const [first] = readSpec(text).spec?.attentions ?? [];
+  if (first === undefined) throw new Error("the spec is wrong");
+  return first;
+};
+
+describe("heddle explain", () => {
+  it("counts what can be counted by hand", async () => {
+    const path = here.at("tiny.heddle");
+    writeFileSync(path, tinyModel);
+    const { code, out } = await heddle(["explain", path, "--length", "8", "--json"]);
+    expect(code).toBe(0);
+    const [attention, model] = JSON.parse(out) as Record<string, unknown>[];
+    // Per head: two causal segments of 4 (10 pairs each), and one of four rows of every second token (10 pairs).
+    expect(attention).toMatchObject({ pairs: 60, densePairs: 72, flops: 60 * 32, bytes: 4 * 8 * (64 + 2) });
+    expect(attention?.["branches"]).toMatchObject([
+      { segment: 4, dilation: 1, pairs: 40, coverage: 1 },
+      { segment: 8, dilation: 2, pairs: 20, coverage: 0.5 },
+    ]);
+    const schedules = attention?.["schedules"] as { kind: string; chosen: boolean; refused: string | null }[];
+    expect(schedules.map((s) => s.kind).sort()).toEqual(["annulus", "branch", "class", "dense"]);
+    expect(schedules.filter((s) => s.chosen).length).toBe(1);
+    expect(schedules.every((s) => s.chosen || s.refused !== "")).toBe(true);
+
+    const layer = 4 * (16 * 16 + 16) + 2 * 16 + 2 * 16 + (24 * 16 + 24) + 2 * 24 + (16 * 24 + 16) + 2 * 16;
+    expect(model).toMatchObject({ parameters: 256 * 16 + 34 * 16 + layer + 2 * 16 + 256 * 16 });
+    const memory = model?.["memory"] as Record<string, number>;
+    expect(memory["weights"]).toBe(4 * Number(model?.["parameters"]));
+    expect(memory["outputs"]).toBe(4 * 8 * 256);
+    expect(memory["inputs"]).toBe(4 * 8);
+    const flops = model?.["flops"] as Record<string, number>;
+    expect(flops["linear"]).toBe(8 * 2 * (4 * 256 + 2 * 24 * 16 + 256 * 16));
+    expect(flops["attention"]).toBe(60 * 32);
+  });
+
+  it("writes a page for a reader", async () => {
+    const path = here.at("tiny.heddle");
+    writeFileSync(path, tinyModel);
+    const { code, out } = await heddle(["explain", path, "one", "--length", "64"]);
+    expect(code).toBe(0);
+    expect(out).toMatch(/model one, 64 tokens/);
+    expect(out).toMatch(/→ (branch|class) /);
+    expect(out).toContain("annulus: 'annulus' is not built into this version");
+    expect(out).toMatch(/dependency path: \d+ layers? from each token to all later ones/);
+    const misspelt = await heddle(["explain", path, "onne", "--length", "64"]);
+    expect(misspelt).toMatchObject({ code: 1 });
+    expect(misspelt.err).toMatch(/it has 'tiny', 'one'\. Did you mean 'one'\?/);
+  });
+
+  it("plans a billion tokens at once", async () => {
+    const { code, out } = await heddle([
+      "explain",
+      "examples/paper.heddle",
+      "dense",
+      "--length",
+      "1000000000",
+      "--json",
+    ]);
+    expect(code).toBe(0);
+    // 12 heads · N (N + 1) / 2, beyond 2^53.
+    expect((JSON.parse(out) as { pairs: unknown }).pairs).toBe(String(6n * 1_000_000_000n * 1_000_000_001n));
+  });
+});
+
+/** By the definition: edges of one layer, closed until nothing is new. */
+function byDefinition(spec: AttentionSpec, N: number): { layers: number; unreached: number } {
+  const meet = (i: number, j: number): boolean =>
+    (!spec.causal || j <= i) &&
+    spec.branches.some(({ segment, dilation }, b) => {
+      const w = Math.min(segment, N);
+      if (Math.floor(i / w) !== Math.floor(j / w)) return false;
+      const [ri, rj] = [(i % w) % dilation, (j % w) % dilation];
+      return ri === rj && (spec.offsets[b] ?? []).includes(ri);
+    });
+  let [layers, unreached] = [0, 0];
+  for (let source = 0; source < N; source++) {
+    const reached = new Set([source]);
+    for (let layer = 1; ; layer++) {
+      const added = Array.from({ length: N }, (_, i) => i).filter(
+        (i) => !reached.has(i) && [...reached].some((j) => meet(i, j)),
+      );
+      if (added.length === 0) break;
+      layers = Math.max(layers, layer);
+      added.forEach((i) => reached.add(i));
+    }
+    unreached += (spec.causal ? N - source : N) - reached.size;
+  }
+  return { layers, unreached: unreached / (spec.causal ? (N * (N - 1)) / 2 : N * (N - 1)) };
+}
+
+describe("the longest dependency path", () => {
+  const text = (causal: boolean, branches: string, heads = 4) =>
+    `attention a { heads ${heads} head_dim 8 causal ${causal} ${branches} }`;
+  const geometric = "branch i in 0..3 { segment 8 * 2 ** i dilation 2 ** i }";
+  it.each([
+    ["dense", text(false, "branch segment all dilation 1")],
+    ["geometric", text(false, geometric)],
+    ["geometric, causal", text(true, geometric)],
+    ["few heads", text(false, "branch segment 4 dilation 1 branch segment all dilation 5", 2)],
+    ["few heads, causal", text(true, "branch segment 4 dilation 1 branch segment all dilation 5", 2)],
+    ["segments that do not nest", text(false, "branch segment 7 dilation 1 branch segment 16 dilation 3")],
+    ["blocks only", text(true, "branch segment 8 dilation 1")],
+  ])("%s", (_, source) => {
+    const spec = attentionOf(source);
+    for (const N of [1, 2, 9, 33, 50]) {
+      const found = longestPath(spec, N);
+      const { layers, unreached } = byDefinition(spec, N);
+      expect([N, found.layers, found.exact]).toEqual([N, layers, true]);
+      expect(found.unreached).toBeCloseTo(N === 1 ? 0 : unreached, 12);
+    }
+  });
+  it("samples what is too long, and says so", () => {
+    const spec = attentionOf(
+      text(false, "branch segment 1024 dilation 1 branch segment all dilation 16", 16),
+    );
+    expect(longestPath(spec, 5_000_000)).toMatchObject({
+      layers: 3,
+      unreached: 0,
+      exact: false,
+      length: 2 ** 20,
+    });
+  });
+});
+
+describe("heddle import", () => {
+  const config = {
+    architecture: "LongNetDecoder",
+    vocab_size: 101,
+    decoder_embed_dim: 64,
+    decoder_attention_heads: 4,
+    decoder_ffn_embed_dim: 128,
+    decoder_layers: 3,
+    segment_length: "[8,16,32]",
+    dilated_ratio: "[1,2,4]",
+    flash_attention: true,
+    xpos_rel_pos: true,
+  };
+
+  it("prints a spec that checks", async () => {
+    const path = here.at("config.json");
+    writeFileSync(path, JSON.stringify(config));
+    const { code, out } = await heddle(["import", path, "--name", "d1", "--stdout"]);
+    expect(code).toBe(0);
+    const { spec } = readSpec(out);
+    expect(spec?.models[0]).toMatchObject({ name: "d1", vocab: 101, layers: 3, xpos: { base: 512 } });
+    expect(spec?.attentions[0]?.offsets[1]).toEqual([0, 0, 1, 1]);
+  });
+
+  it("writes NAME.heddle, but not over another file", async () => {
+    const path = here.at("config.json");
+    writeFileSync(path, JSON.stringify(config));
+    process.chdir(here.path);
+    expect(await heddle(["import", path])).toMatchObject({ code: 0, out: "config.heddle\n" });
+    expect(readSpec(readFileSync("config.heddle", "utf8")).spec).not.toBeNull();
+    expect(await heddle(["import", path])).toMatchObject({ code: 1 });
+    expect(await heddle(["import", path, "--force"])).toMatchObject({ code: 0 });
+    process.chdir(home);
+  });
+
+  it("refuses what is no configuration", async () => {
+    writeFileSync(here.at("text.json"), "{ not json");
+    expect(await heddle(["import", here.at("text.json"), "--stdout"])).toMatchObject({ code: 1, out: "" });
+    writeFileSync(here.at("bad.json"), JSON.stringify({ ...config, decoder_attention_heads: 5, xpos: 1 }));
+    const { code, out, err } = await heddle(["import", here.at("bad.json"), "--stdout"]);
+    expect({ code, out }).toEqual({ code: 1, out: "" });
+    expect(err).toContain("decoder_attention_heads");
+    expect(existsSync("bad.heddle")).toBe(false);
+  });
+});
+
+describe("heddle devices", () => {
+  it("lists what there is and what not", async () => {
+    const { code, out } = await heddle(["devices", "--json"]);
+    expect(code).toBe(0);
+    const list = JSON.parse(out) as { name: string; available: boolean; detail: string }[];
+    expect(list.map((d) => [d.name, d.available])).toEqual([
+      ["reference", true],
+      ["interpret", true],
+      ["wasm", true],
+      ["webgpu", false],
+      ["cuda", false],
+    ]);
+    expect(list.find((d) => d.name === "wasm")?.detail).toMatch(/SIMD.*\d+ threads?/);
+    expect((await heddle(["devices"])).out).toMatch(/^cuda +no +not built into this version$/m);
+  });
+});

@@ -1,0 +1,71 @@
+/** Imports go one way: the rooms of docs/architecture.md, held by reading every import statement. */
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, normalize, relative } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+const rooms = ["grammar", "src", "codegen", "runtime"] as const;
+type Room = (typeof rooms)[number];
+
+const filesIn = (room: Room): readonly string[] =>
+  readdirSync(join(root, room), { recursive: true, encoding: "utf8" })
+    .filter((f) => f.endsWith(".ts"))
+    .map((f) => join(room, f));
+
+/** What a file imports or exports from: paths from the root for its own, names for packages and node modules. */
+function importsOf(file: string): readonly string[] {
+  const text = readFileSync(join(root, file), "utf8");
+  const statements = text.matchAll(
+    /^(?:import|export)\b[^;]*?\bfrom\s+"([^"]+)"|^import\s+"([^"]+)"|\bimport\(\s*"([^"]+)"/gm,
+  );
+  return [...statements]
+    .map((m) => m[1] ?? m[2] ?? m[3] ?? "")
+    .map((to) => (to.startsWith(".") ? normalize(join(dirname(file), to)) : to));
+}
+
+const everywhere = (file: string) =>
+  file === "src/compile.ts" || file === "src/index.ts" || file.startsWith("src/cli/");
+const inside =
+  (...folders: readonly string[]) =>
+  (to: string) =>
+    folders.some((f) => to.startsWith(f));
+const isSource = (to: string) => inside(...rooms.map((r) => `${r}/`))(to);
+const page = (to: string) => everywhere(to);
+
+/** Which sources of other files a file may see. */
+const mayImport: { readonly [R in Room]: (file: string, to: string) => boolean } = {
+  grammar: (_, to) => inside("grammar/", "src/ast.ts", "src/diagnostic")(to),
+  src: (file, to) => everywhere(file) || (inside("src/", "runtime/")(to) && !page(to)),
+  codegen: (_, to) => inside("codegen/", "src/", "runtime/")(to) && !page(to),
+  runtime: (_, to) => inside("runtime/")(to),
+};
+const mayUse: { readonly [R in Room]: (file: string, name: string) => boolean } = {
+  grammar: (_, name) => name === "chevrotain",
+  src: (file, name) =>
+    file.startsWith("src/cli/") && (name === "commander" || name === "execa" || name.startsWith("node:")),
+  codegen: () => false,
+  runtime: (file, name) => file === "runtime/node.ts" && name.startsWith("node:"),
+};
+
+describe("imports go one way", () => {
+  it.each(rooms)("%s", (room) => {
+    const files = filesIn(room);
+    expect(files.length).toBeGreaterThan(3);
+    const wrong = files.flatMap((file) =>
+      importsOf(file)
+        .filter((to) => !(isSource(to) ? mayImport[room](file, to) : mayUse[room](file, to)))
+        .map((to) => `${file} imports ${to}`),
+    );
+    expect(wrong).toEqual([]);
+  });
+
+  it("reads every form of import, so that none slips through", () => {
+    const found = rooms.flatMap((room) => filesIn(room).flatMap((f) => importsOf(f)));
+    expect(found).toContain("chevrotain");
+    expect(found).toContain("commander");
+    const all = rooms.flatMap((room) => filesIn(room));
+    const local = found.filter(isSource).map((to) => relative(root, join(root, to)));
+    expect(local.filter((to) => !all.includes(to))).toEqual([]);
+  });
+});
