@@ -18,7 +18,11 @@ const progress = (text: string) => {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[2K${text}`);
 };
 
-type Manifest = { readonly bits_per_byte: number; readonly window: number; readonly held_out_from_byte: number };
+type Manifest = {
+  readonly bits_per_byte: number;
+  readonly window: number;
+  readonly held_out_from_byte: number;
+};
 const manifest = JSON.parse(await readFile(path("jargon/manifest.json"), "utf8")) as Manifest;
 const text = await readFile(path("jargon/jargon.txt"));
 const source = await readFile(path("jargon.heddle"), "utf8");
@@ -30,19 +34,28 @@ const compiled = compileSpec(spec, { target: "wasm", names: ["jargon"] })[0];
 if (compiled?.item.kind !== "model") throw new Error("examples/jargon.heddle holds no model 'jargon'");
 const { plan } = compiled.program;
 say("heddle: examples/jargon.heddle → WebAssembly");
-say(`  compiled in ${(performance.now() - start).toFixed(0)} ms: ${plan.kernels.length} kernels, ` +
-  `${KiB(compiled.stats.bytes.base)} of SIMD128 and ${KiB(compiled.stats.bytes.relaxed)} with relaxed SIMD`);
+say(
+  `  compiled in ${(performance.now() - start).toFixed(0)} ms: ${plan.kernels.length} kernels, ` +
+    `${KiB(compiled.stats.bytes.base)} of SIMD128 and ${KiB(compiled.stats.bytes.relaxed)} with relaxed SIMD`,
+);
 for (const variant of plan.variants)
-  say(`  ${variant.upTo === null ? "any length" : `up to ${variant.upTo} tokens`}: ${variant.steps.length} steps, attention by '${variant.schedule}'`);
-for (const kernel of plan.kernels) say(`    ${kernel.entry.padEnd(36)} tiles ${KiB(kernel.sharedBytes).padStart(9)}`);
+  say(
+    `  ${variant.upTo === null ? "any length" : `up to ${variant.upTo} tokens`}: ${variant.steps.length} steps, attention by '${variant.schedule}'`,
+  );
+for (const kernel of plan.kernels)
+  say(`    ${kernel.entry.padEnd(36)} tiles ${KiB(kernel.sharedBytes).padStart(9)}`);
 
 const checkpoint = await fileSource(path("jargon/jargon.safetensors"));
 const loading = performance.now();
-const jargon = await model({ ...modelDefinition(compiled.item.spec), program: compiled.program }).create({ weights: checkpoint });
+const jargon = await model({ ...modelDefinition(compiled.item.spec), program: compiled.program }).create({
+  weights: checkpoint,
+});
 await checkpoint.close();
 const parameters = plan.weights.reduce((n, w) => n + w.shape.reduce((a, b) => a * b, 1), 0);
 say();
-say(`loaded ${(parameters / 1e6).toFixed(2)} M parameters in ${(performance.now() - loading).toFixed(0)} ms; ${jargon.device}`);
+say(
+  `loaded ${(parameters / 1e6).toFixed(2)} M parameters in ${(performance.now() - loading).toFixed(0)} ms; ${jargon.device}`,
+);
 
 const heldOut = text.subarray(manifest.held_out_from_byte);
 const reading = performance.now();
@@ -55,15 +68,23 @@ progress("");
 say();
 say(`held-out text, ${heldOut.length - 1} bytes predicted in windows of ${manifest.window}:`);
 say(`  heddle      ${bits.mean.toFixed(5)} bits per byte`);
-say(`  torchscale  ${manifest.bits_per_byte.toFixed(5)} bits per byte (difference ${(bits.mean - manifest.bits_per_byte).toExponential(1)})`);
-say(`  ${(heldOut.length / seconds).toFixed(0)} tokens per second over ${seconds.toFixed(1)} s; ` +
-  `peak memory of the process ${MiB(process.resourceUsage().maxRSS * 1024)}, ` +
-  `of the model ${MiB(jargon.memory({ length: manifest.window }).total)}`);
+say(
+  `  torchscale  ${manifest.bits_per_byte.toFixed(5)} bits per byte (difference ${(bits.mean - manifest.bits_per_byte).toExponential(1)})`,
+);
+say(
+  `  ${(heldOut.length / seconds).toFixed(0)} tokens per second over ${seconds.toFixed(1)} s; ` +
+    `peak memory of the process ${MiB(process.resourceUsage().maxRSS * 1024)}, ` +
+    `of the model ${MiB(jargon.memory({ length: manifest.window }).total)}`,
+);
 
 say();
-for (const prompt of ["The hacker ethic is the belief that information-shari", ":foo: /foo/ 1. interj. Term of disgus", "A UNIX wizar"]) {
+for (const prompt of [
+  "The hacker ethic is the belief that information-shari",
+  ":foo: /foo/ 1. interj. Term of disgus",
+  "A UNIX wizar",
+]) {
   const bytes = new TextEncoder().encode(prompt);
-  const { logits } = await jargon.forward(bytes) as { readonly logits: Float32Array };
+  const { logits } = (await jargon.forward(bytes)) as { readonly logits: Float32Array };
   const last = logits.subarray((bytes.length - 1) * 256);
   const top = Math.max(...last);
   const sum = last.reduce((s, x) => s + Math.exp(x - top), 0);
@@ -71,7 +92,9 @@ for (const prompt of ["The hacker ethic is the belief that information-shari", "
     .map((x, byte) => ({ byte, p: Math.exp(x - top) / sum }))
     .sort((a, b) => b.p - a.p)
     .slice(0, 5);
-  const shown = best.map(({ byte, p }) => `${JSON.stringify(String.fromCharCode(byte))} ${(100 * p).toFixed(1)} %`);
+  const shown = best.map(
+    ({ byte, p }) => `${JSON.stringify(String.fromCharCode(byte))} ${(100 * p).toFixed(1)} %`,
+  );
   say(`${JSON.stringify(prompt)} → ${shown.join("  ")}`);
 }
 jargon.dispose();

@@ -32,11 +32,16 @@ export async function fileSource(path: string): Promise<FileSource> {
 
 let written = 0;
 
-/** Writes a file whole or not at all: into a new file beside it, which then takes its name. Keeps the mode of an old file. */
+/**
+ * Writes a file whole or not at all: into a new file beside it, which then takes its name. Keeps the mode of an old file.
+ * Rejects with the system's error, its `path` the one given here.
+ */
 export async function writeWhole(path: string, data: Uint8Array | string): Promise<void> {
   const old = await stat(path).catch(() => undefined);
   // A pipe or a device (`/dev/stdout`) cannot be replaced.
   if (old !== undefined && !old.isFile() && !old.isDirectory()) return writeFile(path, data);
+  if (old?.isDirectory() === true)
+    throw Object.assign(new Error(`${path} is a folder`), { code: "EISDIR", path });
   // A link stays one; the file it leads to is replaced.
   const target = old === undefined ? path : await realpath(path);
   const beside = join(dirname(target), `.${basename(target)}.${process.pid}.${written++}.tmp`);
@@ -50,7 +55,8 @@ export async function writeWhole(path: string, data: Uint8Array | string): Promi
     }
     await rename(beside, target);
   } catch (error) {
-    await rm(beside, { force: true });
-    throw error;
+    await rm(beside, { force: true }).catch(() => undefined);
+    // The system names the file beside, which nobody asked for.
+    throw error instanceof Error ? Object.assign(error, { path }) : error;
   }
 }

@@ -1,11 +1,11 @@
 /** `heddle check` and `heddle fmt`: spec files read, judged and laid out. */
-import { readFile } from "node:fs/promises";
 import { format } from "../../grammar/index.ts";
 import { writeWhole } from "../../runtime/node.ts";
 import { isError } from "../diagnostic.ts";
 import { exitCodes } from "./failure.ts";
 import type { ExitCode } from "./failure.ts";
 import type { Io } from "./io.ts";
+import { readText } from "./read-file.ts";
 import { readSpecFile, report } from "./spec-file.ts";
 import type { Format, SpecFile } from "./spec-file.ts";
 
@@ -32,7 +32,7 @@ export type FmtOptions = { readonly check: boolean; readonly format: Format };
 export async function fmt(paths: readonly string[], options: FmtOptions, io: Io): Promise<ExitCode> {
   let code: ExitCode = exitCodes.ok;
   for (const path of paths) {
-    const text = await readFile(path, "utf8");
+    const text = await readText(path);
     const result = format(text, path);
     if ("diagnostics" in result) {
       const diagnostics = result.diagnostics.filter(isError);

@@ -1,5 +1,5 @@
 /** `heddle import`: torchscale's configuration to a spec. */
-import { readFile, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import { basename } from "node:path";
 import { print } from "../../grammar/index.ts";
 import { inputError } from "../../runtime/input-error.ts";
@@ -10,6 +10,7 @@ import { importConfig } from "../import.ts";
 import { exitCodes } from "./failure.ts";
 import type { ExitCode } from "./failure.ts";
 import type { Io } from "./io.ts";
+import { readText } from "./read-file.ts";
 import { report } from "./spec-file.ts";
 import type { Format } from "./spec-file.ts";
 
@@ -23,7 +24,7 @@ export type ImportCommand = {
 
 /** Writes NAME.heddle into the working folder, or to the output. */
 export async function importCommand(path: string, options: ImportCommand, io: Io): Promise<ExitCode> {
-  const text = await readFile(path, "utf8");
+  const text = await readText(path);
   let json: unknown;
   try {
     json = JSON.parse(text);

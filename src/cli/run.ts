@@ -1,5 +1,4 @@
 /** `heddle run`: a model with a checkpoint, on tokens of a file or the bytes of a text. */
-import { readFile } from "node:fs/promises";
 import { modelDefinition } from "../../codegen/ts/definition.ts";
 import { bitsOver } from "../../runtime/bits.ts";
 import type { Bits } from "../../runtime/bits.ts";
@@ -18,6 +17,7 @@ import { exitCodes, usageError } from "./failure.ts";
 import type { ExitCode } from "./failure.ts";
 import { grouped, progressOn, traceTo } from "./io.ts";
 import type { Io } from "./io.ts";
+import { readBytes } from "./read-file.ts";
 import { checkedSpec, modelNamed } from "./spec-file.ts";
 import type { Format } from "./spec-file.ts";
 import { axes, floats, integers, withTensors } from "./tensors.ts";
@@ -95,7 +95,7 @@ async function readInputs(spec: ModelSpec, { inputs, text }: RunOptions): Promis
       throw inputError(
         `--text reads bytes, for a vocabulary of 256; model '${spec.name}' takes ${spec.input === "tokens" ? `a vocabulary of ${spec.vocab}` : "features"}`,
       );
-    const bytes = await readFile(text);
+    const bytes = await readBytes(text);
     if (bytes.length === 0) throw inputError(`'${text}' is empty`);
     return { data: Int32Array.from(bytes), N: bytes.length, B: 1 };
   }

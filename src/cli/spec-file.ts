@@ -1,5 +1,4 @@
 /** Spec files: reading them, saying what is wrong with them, finding what a command names. */
-import { readFile } from "node:fs/promises";
 import { inputError } from "../../runtime/input-error.ts";
 import type * as Ast from "../ast.ts";
 import { readSpec } from "../compile.ts";
@@ -7,6 +6,7 @@ import { isError, nearest, render, toGithub, toJson } from "../diagnostic.ts";
 import type { Diagnostic, Source } from "../diagnostic.ts";
 import type { AttentionSpec, ModelSpec, Spec } from "../spec.ts";
 import { styled } from "./io.ts";
+import { readText } from "./read-file.ts";
 import type { Io } from "./io.ts";
 
 export const formats = ["pretty", "json", "github"] as const;
@@ -49,7 +49,7 @@ export type SpecFile = {
 };
 
 export async function readSpecFile(path: string): Promise<SpecFile> {
-  const text = await readFile(path, "utf8");
+  const text = await readText(path);
   return { source: { file: path, text }, ...readSpec(text, path) };
 }
 

@@ -1,4 +1,14 @@
-import { chmodSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { memorySource, readHeader, readTensor, writeSafetensors } from "../../runtime/safetensors.ts";
 import type { TensorToWrite } from "../../runtime/safetensors.ts";
@@ -11,6 +21,7 @@ const here = folder();
 afterAll(here.remove);
 const spec = here.at("tiny.heddle");
 const [B, N] = [2, 19];
+const sizeOf = (shape: readonly number[]): number => shape.reduce((n, d) => n * d, 1);
 
 const tensors = (path: string, list: readonly TensorToWrite[]): string => {
   writeFileSync(path, writeSafetensors(list));
@@ -48,16 +59,7 @@ const model = (() => {
 })();
 const graph = modelGraph(model);
 const weights = new Map(
-  graph.weights.map(
-    ({ name, shape }, i) =>
-      [
-        name,
-        noise(
-          shape.reduce((n, d) => n * d, 1),
-          100 + i,
-        ),
-      ] as const,
-  ),
+  graph.weights.map(({ name, shape }, i) => [name, noise(sizeOf(shape), 100 + i)] as const),
 );
 const checkpoint = (change: (list: TensorToWrite[]) => TensorToWrite[] = (l) => l): TensorToWrite[] =>
   change(
@@ -165,15 +167,29 @@ describe("heddle exec", () => {
     );
   });
 
-  it.skipIf(process.getuid?.() === 0)("keeps the old output when the new one cannot be written", async () => {
-    const closed = folder();
-    writeFileSync(closed.at("out.safetensors"), "old");
-    chmodSync(closed.path, 0o500);
-    const { code, err } = await exec("--output", closed.at("out.safetensors"));
-    chmodSync(closed.path, 0o700);
-    expect({ code, err }).toMatchObject({ code: 1, err: expect.stringContaining("no permission") as string });
-    expect(readFileSync(closed.at("out.safetensors"), "utf8")).toBe("old");
-    closed.remove();
+  it.each([
+    ["a folder", "place", /'.*place' is a folder, not a file/],
+    ["a path through a file", "old/out", /'.*old\/out' leads through a file|there is no file/],
+    ["no folder", "nowhere/out", /there is no file '.*nowhere\/out'/],
+  ])("writes nothing to %s", async (_, name, message) => {
+    mkdirSync(here.at("place"), { recursive: true });
+    writeFileSync(here.at("old"), "old");
+    const { code, err } = await exec("--output", here.at(name));
+    expect(err).toMatch(message);
+    expect(code).toBe(1);
+    expect(readFileSync(here.at("old"), "utf8")).toBe("old");
+    expect(readdirSync(here.path).filter((f) => f.endsWith(".tmp"))).toEqual([]);
+  });
+
+  it("replaces an output whole and keeps its mode", async () => {
+    const path = here.at("kept.safetensors");
+    writeFileSync(path, "old");
+    chmodSync(path, 0o640);
+    symlinkSync(path, here.at("link.safetensors"));
+    expect(await exec("--output", here.at("link.safetensors"))).toMatchObject({ code: 0 });
+    expect(lstatSync(here.at("link.safetensors")).isSymbolicLink()).toBe(true);
+    expect(statSync(path).mode & 0o777).toBe(0o640);
+    expect(Object.keys(await read(path)).sort()).toEqual(["lse", "out"]);
   });
 });
 
