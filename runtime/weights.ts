@@ -5,9 +5,11 @@ import { readHeader, readTensor } from "./safetensors.ts";
 import type { ByteSource, SafetensorsHeader } from "./safetensors.ts";
 
 export type WeightProblem = {
-  readonly kind: "missing" | "extra" | "shape" | "dtype";
+  readonly kind: "missing" | "extra" | "shape" | "dtype" | "untied";
   /** The tensor's name, in the plan or, for an extra one, in the checkpoint. */
   readonly name: string;
+  /** Its shape in the checkpoint, where it is there. */
+  readonly shape?: readonly number[];
   /** A sentence for a user. */
   readonly message: string;
 };
@@ -57,6 +59,7 @@ export function checkWeights(plan: Wanted, header: SafetensorsHeader): readonly 
     problems.push({
       kind: "extra",
       name,
+      shape: header.tensors.get(name)?.shape ?? [],
       message: `The checkpoint's '${name}' ${shapeText(header.tensors.get(name)?.shape ?? [])} is not part of the model.${hint === "" ? guess : hint}`,
     });
   }
@@ -145,13 +148,28 @@ export type WeightSink = (index: number, data: Float32Array, weight: PlanWeight)
 /** name "WeightsError"; the message lists the problems, one per line. */
 export type WeightsError = Error & { readonly problems: readonly WeightProblem[] };
 
+/** Names that the model ties to another weight, and that hold other numbers in the checkpoint. */
+async function untied(plan: Wanted, source: ByteSource, header: SafetensorsHeader): Promise<WeightProblem[]> {
+  const problems: WeightProblem[] = [];
+  for (const { name, sameAs } of plan.accepts) {
+    const [own, other] = [header.tensors.get(name), sameAs === undefined ? undefined : header.tensors.get(sameAs)];
+    if (own === undefined || other === undefined) continue;
+    const [a, b] = [await readTensor(source, own), await readTensor(source, other)];
+    if (a.length === b.length && a.every((x, i) => x === b[i])) continue;
+    const message = `'${name}' differs from '${other.name}' in the checkpoint; the model ties them.`;
+    problems.push({ kind: "untied", name, shape: own.shape, message });
+  }
+  return problems;
+}
+
 /**
  * Loads a checkpoint in the order of its bytes, one tensor in memory at a time. Throws a WeightsError with every problem, or a
  * SafetensorsError for a bad file, before the sink sees anything.
  */
 export async function loadWeights(plan: Wanted, source: ByteSource, sink: WeightSink): Promise<void> {
   const header = await readHeader(source);
-  const problems = checkWeights(plan, header);
+  const misfits = checkWeights(plan, header);
+  const problems = misfits.length > 0 ? misfits : await untied(plan, source, header);
   if (problems.length > 0) {
     const lines = problems.map(({ message }) => `\n  ${message}`).join("");
     const error = new Error(`${source.name ?? "The checkpoint"} does not fit the model:${lines}`);

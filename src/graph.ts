@@ -86,7 +86,7 @@ export type Node =
     };
 export type GraphOp = Node["op"];
 
-export type Weight = Value & {
+export type Weight = Omit<Value, "shape"> & {
   /** Name in a torchscale checkpoint. */
   readonly name: string;
   readonly shape: readonly number[];

@@ -1,7 +1,9 @@
 /** What a command ends with, and how an error becomes that. */
 import { debugLevel, styled } from "./io.ts";
 import type { Io } from "./io.ts";
+import type { WeightsError } from "../../runtime/weights.ts";
 import { version } from "./version.ts";
+import { weightHints } from "./weight-hints.ts";
 
 export const exitCodes = { ok: 0, diagnostics: 1, usage: 2, internal: 70 } as const;
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
@@ -29,6 +31,8 @@ export function failed(error: unknown, io: Io): ExitCode {
   const own = known.message.startsWith("heddle: ") && !known.message.startsWith("heddle: internal");
   if (ofUsers.has(known.name) || own) {
     say(known.message.replace(/^heddle: /, ""));
+    const { problems } = known as Partial<WeightsError>;
+    for (const hint of problems === undefined ? [] : weightHints(problems)) io.err(`  Hint: ${hint}.\n`);
     return exitCodes.diagnostics;
   }
   say(

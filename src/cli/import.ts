@@ -3,7 +3,8 @@ import { stat } from "node:fs/promises";
 import { basename } from "node:path";
 import { print } from "../../grammar/index.ts";
 import { inputError } from "../../runtime/input-error.ts";
-import { writeWhole } from "../../runtime/node.ts";
+import { fileSource, writeWhole } from "../../runtime/node.ts";
+import { readHeader } from "../../runtime/safetensors.ts";
 import { check } from "../check.ts";
 import { isError } from "../diagnostic.ts";
 import { importConfig } from "../import.ts";
@@ -17,6 +18,8 @@ import type { Format } from "./spec-file.ts";
 export type ImportCommand = {
   readonly name?: string;
   readonly architecture?: "LongNetDecoder" | "LongNetEncoder";
+  /** A checkpoint: torchscale's configuration does not say how many learned positions a model has, its weights do. */
+  readonly weights?: string;
   readonly stdout: boolean;
   readonly force: boolean;
   readonly format: Format;
@@ -32,6 +35,9 @@ export async function importCommand(path: string, options: ImportCommand, io: Io
     throw inputError(`${path} is not JSON: ${error instanceof Error ? error.message : String(error)}`);
   }
   const name = options.name ?? identifier(basename(path).replace(/\.json$/i, ""));
+  const positions = options.weights === undefined ? null : await positionsOf(options.weights);
+  if (positions !== null && typeof json === "object" && json !== null && !("positions" in json))
+    json = { ...json, positions };
   const { ast, diagnostics } = importConfig(json, {
     name,
     ...(options.architecture === undefined ? {} : { architecture: options.architecture }),
@@ -55,6 +61,17 @@ export async function importCommand(path: string, options: ImportCommand, io: Io
   await writeWhole(target, spec);
   io.out(`${target}\n`);
   return exitCodes.ok;
+}
+
+/** Rows of a checkpoint's learned positions; null where it has none. */
+async function positionsOf(path: string): Promise<number | null> {
+  const source = await fileSource(path);
+  try {
+    const { tensors } = await readHeader(source);
+    return tensors.get("embed_positions.weight")?.shape[0] ?? null;
+  } finally {
+    await source.close();
+  }
 }
 
 /** A file's name as a name of the language. */

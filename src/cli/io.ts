@@ -29,7 +29,7 @@ export function processIo(): Io {
 type Style = Parameters<typeof styleText>[0];
 
 export const styled = (io: Io, style: Style, text: string): string =>
-  io.colour ? styleText(style, text) : text;
+  io.colour ? styleText(style, text, { validateStream: false }) : text;
 
 /** `HEDDLE_DEBUG` 1 … 5 as what the compiler traces; undefined when it is not set. */
 export function traceTo(

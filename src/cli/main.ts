@@ -169,12 +169,17 @@ function commands(io: Io, ended: (code: ExitCode) => void): Command {
         "LongNetEncoder",
       ]),
     )
+    .option("--weights <file>", "safetensors checkpoint that says how many learned positions there are")
     .option("--stdout", "print the spec instead of writing NAME.heddle", false)
     .option("--force", "replace NAME.heddle if it exists", false)
     .addOption(formatOption())
     .addHelpText(
       "after",
-      examples("import config.json --name small", "import config.json --stdout > small.heddle"),
+      examples(
+        "import config.json --name small",
+        "import config.json --stdout > small.heddle",
+        "import config.json --weights model.safetensors",
+      ),
     )
     .action(async (path: string, o: Parameters<typeof importCommand>[1]) =>
       ended(await importCommand(path, o, io)),

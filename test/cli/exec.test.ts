@@ -276,6 +276,16 @@ describe("heddle run", () => {
     expect(existsSync(here.at("never"))).toBe(false);
   });
 
+  it("says how to add positions that only the checkpoint has", async () => {
+    const bare = here.at("bare.heddle");
+    writeFileSync(bare, tinyModel.replace("position   learned 34\n", ""));
+    const args = ["--weights", here.at("weights.safetensors"), "--text", spec, "--output", output];
+    const { code, err } = await heddle(["run", bare, "one", ...args]);
+    expect(code).toBe(1);
+    expect(err).toContain("'embed_positions.weight' [34, 16] is not part of the model");
+    expect(err).toContain("Hint: the model may want `position learned 34`.");
+  });
+
   it("lists every weight that does not fit", async () => {
     const list = checkpoint((l) => [
       ...l

@@ -1,5 +1,6 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { afterAll, describe, expect, it } from "vitest";
+import { writeSafetensors } from "../../runtime/safetensors.ts";
 import { longestPath } from "../../src/cli/explain/path.ts";
 import { readSpec } from "../../src/compile.ts";
 import type { AttentionSpec } from "../../src/spec.ts";
@@ -165,6 +166,17 @@ describe("heddle import", () => {
     expect(await heddle(["import", path])).toMatchObject({ code: 1 });
     expect(await heddle(["import", path, "--force"])).toMatchObject({ code: 0 });
     process.chdir(home);
+  });
+
+  it("takes learned positions from a checkpoint", async () => {
+    const path = here.at("config.json");
+    writeFileSync(path, JSON.stringify(config));
+    const shape = [66, 64];
+    const data = new Float32Array(66 * 64);
+    const weights = here.at("positions.safetensors");
+    writeFileSync(weights, writeSafetensors([{ name: "embed_positions.weight", dtype: "F32", shape, data }]));
+    const { out } = await heddle(["import", path, "--weights", weights, "--stdout"]);
+    expect(readSpec(out).spec?.models[0]).toMatchObject({ positions: { rows: 66 }, xpos: { base: 512 } });
   });
 
   it("refuses what is no configuration", async () => {

@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { afterAll, describe, expect, it } from "vitest";
+import { main } from "../../src/cli/main.ts";
 import { version } from "../../src/cli/version.ts";
 import { folder, heddle, tiny, tinyModel } from "./session.ts";
 
@@ -82,6 +83,18 @@ describe("heddle check", () => {
     expect(err).toContain(`${path}:4:`);
     expect(err).toContain(`${path}:5:3: error[`);
     expect(err).toContain("`padding`");
+  });
+
+  it("colours only what says how bad it is, and only where colours are wanted", async () => {
+    const path = write("wrong.heddle", wrong);
+    const plain = (await heddle(["check", path])).err;
+    let err = "";
+    const io = { out: () => undefined, env: {}, terminal: false, colour: true };
+    expect(await main(["check", path], { ...io, err: (text) => void (err += text) })).toBe(1);
+    expect(plain).not.toContain("\x1b");
+    expect(err).toMatch(/\x1b\[1m\x1b\[31merror\[[\w-]+\]\x1b/);
+    // oxlint-disable-next-line no-control-regex
+    expect(err.replaceAll(/\x1b\[\d+m/g, "")).toBe(plain);
   });
 
   it("gives diagnostics as data and to GitHub", async () => {
