@@ -21,6 +21,7 @@ import { readBytes } from "./read-file.ts";
 import { checkedSpec, modelNamed } from "./spec-file.ts";
 import type { Format } from "./spec-file.ts";
 import { axes, floats, integers, withTensors } from "./tensors.ts";
+import type { TensorFile } from "./tensors.ts";
 
 export const runDevices = ["auto", "wasm", "reference"] as const;
 
@@ -104,8 +105,22 @@ async function readInputs(spec: ModelSpec, { inputs, text }: RunOptions): Promis
     const tokens = spec.input === "tokens";
     const entry = file.entry(spec.input, tokens ? integers : floats);
     const { batch: B = 0, N = 0 } = axes(entry, path, tokens ? ["batch", "N"] : ["batch", "N", spec.dim]);
+    await refuseMask(file);
     return { data: await file.read(entry), N, B };
   });
+}
+
+/** A mask that hides something would be ignored, and the numbers be wrong without a word. */
+async function refuseMask(file: TensorFile): Promise<void> {
+  for (const name of ["padding_mask", "encoder_padding_mask"]) {
+    const entry = file.has(name);
+    if (entry === undefined) continue;
+    const masked = Array.from(await file.read(entry)).filter((bit) => bit !== 0).length;
+    if (masked > 0)
+      throw inputError(
+        `'${name}' of ${file.path} hides ${masked} tokens; this version has no padding masks. Run the sequences one by one, each at its own length`,
+      );
+  }
 }
 
 async function runnerOf(

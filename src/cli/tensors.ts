@@ -7,6 +7,7 @@ import { nearest } from "../diagnostic.ts";
 
 export type TensorFile = {
   readonly path: string;
+  readonly has: (name: string) => TensorEntry | undefined;
   readonly entry: (name: string, dtypes: readonly SafetensorsDtype[]) => TensorEntry;
   readonly read: (entry: TensorEntry) => Promise<Float32Array | Int32Array>;
 };
@@ -18,6 +19,7 @@ export async function withTensors<T>(path: string, work: (file: TensorFile) => P
     const { tensors } = await readHeader(source);
     return await work({
       path,
+      has: (name) => tensors.get(name),
       entry: (name, dtypes) => {
         const found = tensors.get(name);
         if (found === undefined) {

@@ -8,8 +8,16 @@ type Rule = {
 };
 
 const rules: readonly Rule[] = [
-  { kind: "extra", name: /^embed_positions\.weight$/, hint: ([rows]) => `position learned ${rows ?? "ROWS"}` },
-  { kind: "missing", name: /^embed_positions\.weight$/, hint: () => "position none (or xpos) instead of learned" },
+  {
+    kind: "extra",
+    name: /^embed_positions\.weight$/,
+    hint: ([rows]) => `position learned ${rows ?? "ROWS"}`,
+  },
+  {
+    kind: "missing",
+    name: /^embed_positions\.weight$/,
+    hint: () => "position none (or xpos) instead of learned",
+  },
   { kind: "extra", name: /^layernorm_embedding\./, hint: () => "embed_norm true" },
   { kind: "missing", name: /^layernorm_embedding\./, hint: () => "embed_norm false" },
   { kind: "extra", name: /^output_projection\.weight$/, hint: () => "head separate" },

@@ -92,7 +92,7 @@ describe("heddle check", () => {
     const io = { out: () => undefined, env: {}, terminal: false, colour: true };
     expect(await main(["check", path], { ...io, err: (text) => void (err += text) })).toBe(1);
     expect(plain).not.toContain("\x1b");
-    expect(err).toMatch(/\x1b\[1m\x1b\[31merror\[[\w-]+\]\x1b/);
+    expect(err).toContain("\x1b[1m\x1b[31merror[");
     // oxlint-disable-next-line no-control-regex
     expect(err.replaceAll(/\x1b\[\d+m/g, "")).toBe(plain);
   });
