@@ -14,7 +14,7 @@ import { makePlan } from "../codegen/plan.ts";
 import type { LoweredVariant, PlanResult } from "../codegen/plan.ts";
 import { simplify } from "../codegen/simplify.ts";
 import { unroll } from "../codegen/unroll.ts";
-import { verifyPlan } from "../codegen/verify-plan.ts";
+import { verifyLaunches } from "../codegen/verify-launches.ts";
 import { emitModule, wasmOps } from "../codegen/wasm/emit.ts";
 import { wasmTarget } from "../codegen/wasm/target.ts";
 import { read } from "../grammar/index.ts";
@@ -31,7 +31,7 @@ import type { LengthRange, Wish } from "./planner.ts";
 import type { ScheduleKind } from "./schedule.ts";
 import { showGraph, showKernel, showPlan, showTiles } from "./show.ts";
 import type { AttentionSpec, ModelSpec, Spec } from "./spec.ts";
-import { sound, verified, verifiedTiles, verifyGraph } from "./verify.ts";
+import { sound, verified, verifiedTiles, verifyGraph, verifyPlan } from "./verify.ts";
 
 /** Reads and checks a text. `spec` is null when any diagnostic is an error. `file` is only a name for messages. */
 export function readSpec(
@@ -110,9 +110,9 @@ export function compileSpec(spec: Spec, options: CompileOptions): readonly Compi
     })),
   ].map(({ item, attention, graph: whole }) => {
     // An attention alone takes its heads as an axis of their own, which the shape rules of models do not know.
-    if (item.kind === "model") sound(`graph '${whole.name}'`, verifyGraph(whole));
+    sound(`graph '${whole.name}'`, verifyGraph(whole));
     const graph = fuse(options.hidden === true ? whole : { ...whole, hidden: [] });
-    if (item.kind === "model") sound(`fused graph '${graph.name}'`, verifyGraph(graph));
+    sound(`fused graph '${graph.name}'`, verifyGraph(graph));
     trace(3, () => showGraph(graph));
 
     const variants = rangesFor(attention, spec, options).map(({ upTo, schedule }): LoweredVariant => {
@@ -123,7 +123,8 @@ export function compileSpec(spec: Spec, options: CompileOptions): readonly Compi
     });
     const input = { name: graph.name, graph, variants, hidden: options.hidden === true };
     const { plan, kernels, hidden } = makePlan(input);
-    verifyPlan(plan, input);
+    verifyLaunches(plan, input);
+    sound(`plan '${plan.name}'`, verifyPlan(plan));
     trace(1, () => showPlan(plan));
     return { name: graph.name, item, graph, plan, kernels, hidden };
   });
@@ -199,7 +200,7 @@ function passesOf(trace: (level: number, text: () => string) => void) {
     const kernel = verified(distribute(simd)(tiles));
     const small = verified(simplify(kernel));
     const flat = verified(simplify(verified(unroll(small))));
-    const legal = verified(legalize(flat, wasmOps));
+    const legal = verified(simplify(verified(legalize(flat, wasmOps))));
     trace(4, () => showKernel(legal));
     return legal;
   };

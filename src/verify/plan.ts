@@ -46,7 +46,8 @@ function variant(p: Plan, v: PlanVariant, lengths: readonly number[]): string[] 
     const access = (j: number) => p.kernels[s.kernel]?.buffers[j]?.access;
     s.buffers.forEach((r, j) => {
       const fresh = (r.in === "slot" || r.in === "output") && !written.has(key(r));
-      if (access(j) !== "write" && fresh) say(`reads ${key(r)}, which no step before has written`);
+      // A kernel that continues a state begins it on its first launch: only plain reads need an earlier write.
+      if (access(j) === "read" && fresh) say(`reads ${key(r)}, which no step before has written`);
     });
     s.buffers.forEach((r, j) => {
       if (access(j) !== "read") written.add(key(r));

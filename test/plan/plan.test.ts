@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { arenaBytes, elementsOf, makePlan } from "../../codegen/plan.ts";
 import type { PlanInput } from "../../codegen/plan.ts";
-import { verifyPlan } from "../../codegen/verify-plan.ts";
+import { verifyLaunches } from "../../codegen/verify-launches.ts";
 import { sizeOf } from "../../runtime/plan.ts";
 import type { BufferRef, Plan, Step } from "../../runtime/plan.ts";
 import type { Dim } from "../../src/graph.ts";
@@ -64,7 +64,7 @@ describe("makePlan", () => {
         const hidden = withHidden ? nodes.filter((_, i) => i % 3 === 0).map((n) => n.id) : [];
         const input = toyProgram(nodes, hidden);
         const { plan, hidden: places } = makePlan(input);
-        verifyPlan(plan, input);
+        verifyLaunches(plan, input);
         const values = meaning(nodes);
         const results = run(plan);
         expect(results[0]).toBe(values.get(nodes.at(-1)?.id ?? ""));
@@ -163,7 +163,7 @@ describe("makePlan", () => {
       ],
     };
     const { plan } = makePlan(input);
-    verifyPlan(plan, input);
+    verifyLaunches(plan, input);
     expect(plan.weights.map((w) => [w.name, w.layout])).toEqual([
       ["embed_tokens.weight", "rows"],
       ["embed_tokens.weight", "panels"],
@@ -188,7 +188,7 @@ describe("makePlan", () => {
   });
 });
 
-describe("verifyPlan", () => {
+describe("verifyLaunches", () => {
   const nodes: readonly ToyNode[] = [
     { id: "a", shape: ["B", "N", 4], reads: ["x"] },
     { id: "b", shape: ["B", "N", 4], reads: ["a"] },
@@ -210,27 +210,29 @@ describe("verifyPlan", () => {
       steps[at] = { ...step, buffers: step.buffers.map((b, i) => (i === argument ? ref : b)) };
   };
 
-  it("accepts the plan", () => expect(verifyPlan(plan, input)).toBe(plan));
+  it("accepts the plan", () => expect(verifyLaunches(plan, input)).toBe(plan));
   it("finds a value overwritten while it lives", () => {
     const slotOfA = plan.variants[0]?.steps[0]?.buffers[1] as BufferRef;
-    expect(() => verifyPlan(changed(rebind(1, 1, slotOfA)), input)).toThrow(/has slot 0 twice and writes it/);
-    expect(() => verifyPlan(changed(rebind(2, 2, slotOfA)), input)).toThrow(/twice and writes it/);
+    expect(() => verifyLaunches(changed(rebind(1, 1, slotOfA)), input)).toThrow(
+      /has slot 0 twice and writes it/,
+    );
+    expect(() => verifyLaunches(changed(rebind(2, 2, slotOfA)), input)).toThrow(/twice and writes it/);
   });
   it("finds a stale read", () =>
-    expect(() => verifyPlan(changed(rebind(4, 1, { in: "slot", index: 0 })), input)).toThrow(
+    expect(() => verifyLaunches(changed(rebind(4, 1, { in: "slot", index: 0 })), input)).toThrow(
       /reads 'c' from slot 0, which holds a/,
     ));
   it("finds a write to an input", () =>
-    expect(() => verifyPlan(changed(rebind(0, 1, { in: "input", index: 0 })), input)).toThrow(
+    expect(() => verifyLaunches(changed(rebind(0, 1, { in: "input", index: 0 })), input)).toThrow(
       /writes? input 0|writes it/,
     ));
   it("finds an output that is not written", () =>
-    expect(() => verifyPlan(changed(rebind(4, 2, { in: "slot", index: 0 })), input)).toThrow());
+    expect(() => verifyLaunches(changed(rebind(4, 2, { in: "slot", index: 0 })), input)).toThrow());
   it("finds a slot of another size", () => {
     const variant = plan.variants[0];
     if (variant === undefined) throw new Error("one variant");
     const wrong: Plan = { ...plan, variants: [{ ...variant, slots: variant.slots.map(() => "N" as const) }] };
-    expect(() => verifyPlan(wrong, input)).toThrow(/has not the size of 'a'/);
+    expect(() => verifyLaunches(wrong, input)).toThrow(/has not the size of 'a'/);
   });
   it("finds variants out of order", () => {
     const variant = plan.variants[0];
@@ -243,6 +245,6 @@ describe("verifyPlan", () => {
         { ...variant, upTo: 32 },
       ],
     };
-    expect(() => verifyPlan(two, { ...input, variants: [low, low] })).toThrow(/last variant/);
+    expect(() => verifyLaunches(two, { ...input, variants: [low, low] })).toThrow(/last variant/);
   });
 });

@@ -10,7 +10,16 @@ import type { Schedule } from "../../../src/schedule.ts";
 import type { Launch } from "../launch.ts";
 import { elementExpressions, expressions, newBlock, offsetTable } from "./integers.ts";
 import { absorbZeros, attentionTiles, empty, fill, finish, finishMean, resume } from "./state.ts";
-import { decayTables, headColumn, headRows, N, readQueries, scoreKeys, type AttentionNode } from "./tiles.ts";
+import {
+  decayTables,
+  headColumn,
+  headRows,
+  kernelName,
+  N,
+  readQueries,
+  scoreKeys,
+  type AttentionNode,
+} from "./tiles.ts";
 
 const buffers = (mean: boolean): TileKernel["buffers"] => [
   { name: "q", dtype: "f32", access: "read" },
@@ -72,7 +81,7 @@ function branchKernel(node: AttentionNode, schedule: Schedule, single: boolean):
   b.push({ s: "if", cond: I.lt(i32(0), tile.rows), then: body });
 
   return {
-    name: `attention_${spec.name}_${schedule.kind}_${rows}x${keys}`,
+    name: `${kernelName(node)}_${schedule.kind}_${rows}x${keys}`,
     buffers: buffers(mean),
     scalars: [
       { name: "N", type: "i32" },

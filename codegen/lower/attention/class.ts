@@ -39,7 +39,16 @@ import type { Schedule } from "../../../src/schedule.ts";
 import type { Launch } from "../launch.ts";
 import { expressions, newBlock, offsetTable, type Block } from "./integers.ts";
 import { absorbZeros, attentionTiles, empty, fill, finish, map } from "./state.ts";
-import { decayTables, headColumn, headRows, N, readQueries, scoreKeys, type AttentionNode } from "./tiles.ts";
+import {
+  decayTables,
+  headColumn,
+  headRows,
+  kernelName,
+  N,
+  readQueries,
+  scoreKeys,
+  type AttentionNode,
+} from "./tiles.ts";
 
 type Folds = readonly Fold<Expr, Expr>[];
 
@@ -160,7 +169,7 @@ function classKernel(node: AttentionNode, schedule: Schedule): TileKernel {
   b.push({ s: "if", cond: lt(i32(0), tile.rows), then: body });
 
   return {
-    name: `attention_${spec.name}_class_${rows}x${keys}`,
+    name: `${kernelName(node)}_class_${rows}x${keys}`,
     buffers: [
       { name: "q", dtype: "f32", access: "read" },
       { name: "k", dtype: "f32", access: "read" },

@@ -34,6 +34,10 @@ export type AttentionNode = Extract<Node, { op: "attention" }>;
 export const N = ref("N");
 const DECAY = "decay";
 
+/** An attention with xPos' decay is another kernel than the same one without. */
+export const kernelName = ({ spec, decay }: AttentionNode): string =>
+  `attention_${spec.name}${decay === undefined ? "" : `_xpos${decay.base}`}`;
+
 /** Rows `position`, `position + step`, … of head `head` in a [B, N, heads, headDim] buffer. */
 export function headRows(
   buffer: string,

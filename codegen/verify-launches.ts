@@ -22,7 +22,7 @@ const internal = (why: string): Error => new Error(`heddle: internal: plan does 
 const keyOf = (ref: BufferRef): string => `${ref.in} ${ref.index}`;
 
 /** Throws an internal error unless `plan` does what `input` asks; returns it otherwise. */
-export function verifyPlan(plan: Plan, input: PlanInput): Plan {
+export function verifyLaunches(plan: Plan, input: PlanInput): Plan {
   if (plan.variants.length === 0) throw internal("it has no variant");
   if (plan.variants.length !== input.variants.length) throw internal("a variant is missing");
   const used = new Set<string>();
