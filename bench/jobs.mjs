@@ -104,8 +104,12 @@ async function heddleOn({ heddle, threads }, work, flops) {
 
 const nothing = new Float32Array();
 
-/** @param {Bench} bench @param {string} title @param {{ name: string, length: number }} job @returns {Promise<Result>} */
-export async function attentionJob(bench, title, { name, length }) {
+/**
+ * @param {Bench} bench @param {string} title @param {{ name: string, length: number }} job
+ * @param {readonly Contender[]} peaks WebAssembly's, measured in the same rounds: they show how many processors were free
+ * @returns {Promise<Result>}
+ */
+export async function attentionJob(bench, title, { name, length }, peaks) {
   const { heddle, native, threads, pace } = bench;
   const work = heddle.attention(name, length);
   const { spec } = work;
@@ -113,7 +117,7 @@ export async function attentionJob(bench, title, { name, length }) {
   const count = length * spec.heads * spec.headDim;
   const [q, k, v] = [normal(count, 1), normal(count, 2), normal(count, 3)];
   const mine = await heddleOn(bench, work.with({ q, k, v }), flops);
-  const contenders = [...mine.contenders];
+  const contenders = [...mine.contenders, ...peaks];
   if (native !== null) {
     if (!baselineMeansTheSame(spec, length))
       throw new Error(`${title}: the baseline has no torchscale padding`);
@@ -203,16 +207,18 @@ export async function linearJob(bench, title, { rows, depth, cols }, peaks) {
 
 /**
  * The trained model of examples/jargon on its own text, or the reason why it cannot be measured.
- * @param {Bench} bench @param {string} title @param {number} length @returns {Promise<Result | string>}
+ * @param {Bench} bench @param {string} title @param {number} length
+ * @param {readonly Contender[]} peaks as in attentionJob
+ * @returns {Promise<Result | string>}
  */
-export async function modelJob(bench, title, length) {
+export async function modelJob(bench, title, length, peaks) {
   const { heddle, pace } = bench;
   const found = await heddle.jargon(length);
   if (typeof found === "string") return found;
   const { spec } = found;
   const flops = modelFlops(spec, length, found.pairs);
   const mine = await heddleOn(bench, found.work, flops);
-  const measured = await measure(mine.contenders, pace);
+  const measured = await measure([...mine.contenders, ...peaks], pace);
   const [base, relaxed] = mine.outputs.map(({ outputs }) => outputs()["logits"] ?? nothing);
   const checks =
     base === undefined || relaxed === undefined

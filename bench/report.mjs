@@ -114,14 +114,31 @@ export function markdown({ date, machine: m, how, peaks, results }) {
     const [x, y] = [find(r, a, t), find(r, b, t)];
     return x === undefined || y === undefined ? "–" : ratio(x, y).toFixed(2);
   };
+  /** How many processors this work really had: the peak of t threads over that of one, in the same rounds. @param {Result} r @param {number} t */
+  const free = (r, t) => {
+    const [many, one] = [find(r, "peak wasm mul+add", t), find(r, "peak wasm mul+add", 1)];
+    return t === 1 || many === undefined || one === undefined
+      ? []
+      : [`${ratio(many, one).toFixed(1)} of ${t}`];
+  };
   for (const t of how.threads) {
+    const freeHead = t === 1 || !how.threads.includes(1) ? [] : ["processors free"];
     const threads = `${t} thread${t > 1 ? "s" : ""}`;
     const attention = results.filter((r) => r.group === "attention");
     if (attention.length > 0)
       parts.push(
         `## Attention, ${threads}`,
         table(
-          ["work", "WASM", "WASM relaxed", "C++", "C++ folded", "WASM ÷ C++ folded", "relaxed ÷ C++ folded"],
+          [
+            "work",
+            "WASM",
+            "WASM relaxed",
+            "C++",
+            "C++ folded",
+            "WASM ÷ C++ folded",
+            "relaxed ÷ C++ folded",
+            ...freeHead,
+          ],
           attention.map((r) => [
             r.title,
             rate(find(r, "wasm", t)),
@@ -130,6 +147,7 @@ export function markdown({ date, machine: m, how, peaks, results }) {
             rate(find(r, "c++ folded", t)),
             over(r, t, "wasm", "c++ folded"),
             over(r, t, "wasm relaxed", "c++ folded"),
+            ...free(r, t),
           ]),
         ),
       );
@@ -147,6 +165,7 @@ export function markdown({ date, machine: m, how, peaks, results }) {
             "relaxed ÷ its peak",
             "C++ ÷ its peak",
             "WASM ÷ C++",
+            ...freeHead,
           ],
           linear.map((r) => [
             r.title,
@@ -157,6 +176,7 @@ export function markdown({ date, machine: m, how, peaks, results }) {
             over(r, t, "wasm relaxed", "peak wasm madd"),
             over(r, t, "c++", "peak fma256"),
             over(r, t, "wasm", "c++"),
+            ...free(r, t),
           ]),
         ),
       );
@@ -165,14 +185,21 @@ export function markdown({ date, machine: m, how, peaks, results }) {
       parts.push(
         `## Whole model, ${threads}`,
         table(
-          ["work", "variant", "ms", "tokens/s", "GFLOP/s"],
+          ["work", "variant", "ms", "tokens/s", "GFLOP/s", ...freeHead],
           model.flatMap((r) =>
             ["wasm", "wasm relaxed"].flatMap((name) => {
               const x = find(r, name, t);
               if (x === undefined) return [];
               const tokens = Number(/(\d+) tokens/.exec(r.title)?.[1] ?? NaN);
               return [
-                [r.title, name, short(median(x.ms)), ((tokens / median(x.ms)) * 1000).toFixed(0), rate(x)],
+                [
+                  r.title,
+                  name,
+                  short(median(x.ms)),
+                  ((tokens / median(x.ms)) * 1000).toFixed(0),
+                  rate(x),
+                  ...free(r, t),
+                ],
               ];
             }),
           ),

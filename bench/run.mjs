@@ -72,7 +72,7 @@ const results = [];
 const peaks = wanted("peaks") ? await measurePeaks(bench, wasm.contenders) : [];
 for (const job of chosen(attentions)) {
   const title = `${job.name} N = ${job.length}`;
-  if (wanted(title)) results.push(await attentionJob(bench, title, job));
+  if (wanted(title)) results.push(await attentionJob(bench, title, job, wasm.contenders));
 }
 for (const job of chosen(linears)) {
   const title = `linear ${job.rows} × ${job.depth} → ${job.cols}`;
@@ -80,7 +80,7 @@ for (const job of chosen(linears)) {
 }
 const model = `jargon, ${modelLength} tokens`;
 if (wanted(model)) {
-  const result = await modelJob(bench, model, modelLength);
+  const result = await modelJob(bench, model, modelLength, wasm.contenders);
   if (typeof result === "string") lacks(`the whole model: ${result}`);
   else results.push(result);
 }

@@ -107,7 +107,7 @@ export type Cost = {
   readonly ns: number;
 };
 
-const SAMPLES = 160;
+const SAMPLES = 512;
 const GOLDEN = (Math.sqrt(5) - 1) / 2;
 
 /** Mean of `of` over 0 … count−1: exact for few, otherwise over golden-ratio samples, which no period of the geometry can alias. */

@@ -5,8 +5,9 @@ export const wasmTarget: Target = {
   name: "wasm",
   // Tiles live in a thread's scratch memory; they should stay in a second-level cache with room for weights and stacks.
   limits: { sharedBytes: 384 * 1024, workgroup: 1, rowStep: 4, keyStep: 8 },
-  // Measured by bench/ (mul+add, no relaxed SIMD); only their ratios matter to the choice.
-  figures: { macs: 12, copies: 1.2, exps: 0.9, keyTile: 60, group: 250, launch: 8000 },
+  // Fitted to single-thread times of 4 attentions × 12 tilings on 2026-11-24 (mul+add, no relaxed SIMD): within 10 % for most, and
+  // only their ratios matter to the choice.
+  figures: { macs: 21, copies: 2.5, exps: 1.6, keyTile: 40, group: 150, launch: 5000 },
   tiles: [
     [16, 32],
     [32, 32],
