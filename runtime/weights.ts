@@ -152,7 +152,10 @@ export type WeightsError = Error & { readonly problems: readonly WeightProblem[]
 async function untied(plan: Wanted, source: ByteSource, header: SafetensorsHeader): Promise<WeightProblem[]> {
   const problems: WeightProblem[] = [];
   for (const { name, sameAs } of plan.accepts) {
-    const [own, other] = [header.tensors.get(name), sameAs === undefined ? undefined : header.tensors.get(sameAs)];
+    const [own, other] = [
+      header.tensors.get(name),
+      sameAs === undefined ? undefined : header.tensors.get(sameAs),
+    ];
     if (own === undefined || other === undefined) continue;
     const [a, b] = [await readTensor(source, own), await readTensor(source, other)];
     if (a.length === b.length && a.every((x, i) => x === b[i])) continue;
