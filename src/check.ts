@@ -38,9 +38,9 @@ export const check = (
   const budget = { entries: largestProgram, search: newBudget() };
   const attentions: Attentions = new Map(
     of("attention").flatMap((item) => {
-      const spec = checkAttention(item, constants, budget, report);
-      if (spec === null) damaged = true;
-      return kept.has(item) ? [[item.name.text, { item, spec }] as const] : [];
+      const checked = checkAttention(item, constants, budget, report);
+      if (checked.spec === null) damaged = true;
+      return kept.has(item) ? [[item.name.text, { item, ...checked }] as const] : [];
     }),
   );
   const models = of("model").flatMap((item) => {

@@ -81,7 +81,7 @@ export type CompileStats = {
   readonly ms: number;
 };
 
-/** name "ScheduleError": the schedule that was asked for cannot compute the attention; the message says why. */
+/** name "ScheduleError": the attention cannot be computed as asked for (its schedule, its dtype); the message says why. */
 export type ScheduleError = Error & { readonly name: "ScheduleError" };
 
 /**
@@ -109,6 +109,7 @@ export function compileSpec(spec: Spec, options: CompileOptions): readonly Compi
       graph: modelGraph(m),
     })),
   ].map(({ item, attention, graph: whole }) => {
+    storable(attention);
     // An attention alone takes its heads as an axis of their own, which the shape rules of models do not know.
     sound(`graph '${whole.name}'`, verifyGraph(whole));
     const graph = fuse(options.hidden === true ? whole : { ...whole, hidden: [] });
@@ -163,6 +164,13 @@ function rangesFor(attention: AttentionSpec, spec: Spec, options: CompileOptions
       ? rangesOf(attention, wasmTarget, wish)
       : [{ upTo: null, schedule: choose(attention, options.length, wasmTarget, wish).chosen }],
   );
+}
+
+/** WebAssembly kernels store f32 so far: another dtype is refused rather than ignored. */
+function storable({ name, dtype }: AttentionSpec): void {
+  if (dtype === "f32") return;
+  const why = `attention '${name}' has dtype ${dtype}; kernels for WebAssembly store f32 in this version: write \`dtype f32\``;
+  throw Object.assign(new Error(why), { name: "ScheduleError" as const });
 }
 
 /** What the spec asks for an attention on WebAssembly; a `kind` given here counts more. */

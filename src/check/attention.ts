@@ -36,11 +36,31 @@ const scaleOf = (
   return null;
 };
 
-/** Checks one attention; null if anything in it is wrong or was damaged. */
+/** What is known of an attention even where something else in it is wrong: enough to check the models that use it. */
+export type Outline = {
+  readonly name: string;
+  readonly heads: number | null;
+  readonly headDim: number | null;
+  readonly causal: boolean | null;
+};
+
+/** Checks one attention; `spec` is null if anything in it is wrong or was damaged. */
 export const checkAttention = (
   item: Ast.Attention,
   constants: Constants,
   budget: Budget,
+  report: Report,
+): { readonly spec: AttentionSpec | null; readonly outline: Outline } => {
+  let outline: Outline = { name: item.name.text, heads: null, headDim: null, causal: null };
+  const sketch = (known: Omit<Outline, "name">) => void (outline = { ...outline, ...known });
+  return { spec: specOf(item, constants, budget, sketch, report), outline };
+};
+
+const specOf = (
+  item: Ast.Attention,
+  constants: Constants,
+  budget: Budget,
+  sketch: (known: Omit<Outline, "name">) => void,
   report: Report,
 ): AttentionSpec | null => {
   if (item.damaged === "head") return null;
@@ -79,6 +99,9 @@ export const checkAttention = (
   const torchscale = compat === "torchscale";
   // A misspelt `compat` leaves its defaults open; they must not be guessed for what depends on them.
   const causal = wordOf(get("causal"), ["true", "false"], "false", report);
+  // A field that could not be read may be the `causal` that is missing.
+  const open = causal === null || (item.damaged !== undefined && get("causal") === null);
+  sketch({ heads, headDim, causal: open ? null : causal === "true" });
   const padding = wordOf(get("padding"), ["masked", "zero"], torchscale ? "zero" : "masked", report);
   const align = wordOf(get("align"), ["segment", "ceil"], torchscale ? "ceil" : "segment", report);
   const combine = wordOf(get("combine"), ["softmax", "mean"], "softmax", report);
@@ -87,13 +110,15 @@ export const checkAttention = (
   const scale = scaleOf(get("scale"), headDim, constants, report);
 
   const written = item.fields.some((f) => f.field === "branch" || f.field === "branches");
-  const placed = written
-    ? branchesOf(item, constants, report)
-    : absent(
-        "branch",
-        "Write e.g. `branch segment 2048 dilation 1`; dense attention is `branch segment all dilation 1`.",
-      );
-  if (placed?.length === 0) absent("branch", "The lists are empty.");
+  const found = written ? branchesOf(item, constants, report) : null;
+  if (!written)
+    absent(
+      "branch",
+      "Write e.g. `branch segment 2048 dilation 1`; dense attention is `branch segment all dilation 1`.",
+    );
+  if (found?.sound === true && found.all.length === 0) absent("branch", "The lists are empty.");
+  const usable = found?.all.filter((b) => b !== null) ?? [];
+  const placed = found?.sound === true ? usable : null;
 
   const [rule, table] = [get("offset"), get("offsets")];
   if (rule !== null && table !== null) {
@@ -101,7 +126,9 @@ export const checkAttention = (
     report(diagnostic("conflicting-fields", table.span, { field: "`offsets`", other: "`offset`" }, { hint }));
   }
   if (heads === null || placed === null || placed.length === 0) {
-    if (rule !== null) checkRule(rule.value, constants, report);
+    const partly = heads !== null && usable.length > 0 && heads * usable.length <= budget.entries;
+    if (rule !== null && partly) byRule(rule.value, heads, found?.all ?? [], constants, report);
+    else if (rule !== null) checkRule(rule.value, constants, report);
     return null;
   }
 

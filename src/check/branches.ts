@@ -114,13 +114,16 @@ const lists = (field: Ast.BranchesField, constants: Constants, report: Report) =
   });
 };
 
-/** All branches in the order of the file; null if one of them is not usable (and reported). */
+/**
+ * All branches in the order of the file, null where one is not usable (and reported). `sound`: none is missing; otherwise the
+ * others can still be looked at, so that their own problems are said in the same run.
+ */
 export const branchesOf = (
   attention: Ast.Attention,
   constants: Constants,
   report: Report,
-): readonly PlacedBranch[] | null => {
-  const all: PlacedBranch[] = [];
+): { readonly all: readonly (PlacedBranch | null)[]; readonly sound: boolean } | null => {
+  const all: (PlacedBranch | null)[] = [];
   let [count, sound] = [0, true];
   for (const field of attention.fields) {
     if (field.field !== "branch" && field.field !== "branches") continue;
@@ -134,7 +137,7 @@ export const branchesOf = (
     for (const branch of some ?? []) {
       count++;
       if (branch === null) sound = false;
-      else all.push(branch);
+      all.push(branch);
     }
   }
   if (count > mostBranches) {
@@ -143,5 +146,5 @@ export const branchesOf = (
     report(diagnostic("too-many-branches", attention.name.span, args, { expected }));
     return null;
   }
-  return sound ? all : null;
+  return { all, sound };
 };

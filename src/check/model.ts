@@ -1,4 +1,5 @@
 import type * as Ast from "../ast.ts";
+import type { Outline } from "./attention.ts";
 import { diagnostic, nearest } from "../diagnostic.ts";
 import { seal } from "../spec.ts";
 import type { AttentionSpec, ModelShape, ModelSpec } from "../spec.ts";
@@ -12,7 +13,7 @@ const mostWidth = 2 ** 20;
 /** What is known of an attention by name: its item, and its Spec if it has one. */
 export type Attentions = ReadonlyMap<
   string,
-  { readonly item: Ast.Attention; readonly spec: AttentionSpec | null }
+  { readonly item: Ast.Attention; readonly spec: AttentionSpec | null; readonly outline: Outline }
 >;
 
 /** The attention a name means. `incomplete`: part of the file was lost, so an unknown name may be declared there. */
@@ -21,7 +22,7 @@ export const attentionNamed = (
   attentions: Attentions,
   incomplete: boolean,
   report: Report,
-): { readonly item: Ast.Attention; readonly spec: AttentionSpec | null } | null => {
+): NonNullable<ReturnType<Attentions["get"]>> | null => {
   if (name.text === "") return null;
   const found = attentions.get(name.text);
   if (found !== undefined) return found;
@@ -177,14 +178,13 @@ export const checkModel = (
   const attentionField = get("attention");
   if (attentionField === null)
     absent("attention", "Write `attention NAME`, a name declared in this program.");
-  const attention =
-    attentionField === null
-      ? null
-      : (attentionNamed(attentionField.value, attentions, incomplete, report)?.spec ?? null);
-  if (attention !== null && attentionField !== null) {
-    const { heads, headDim, causal } = attention;
-    const [name, span] = [`\`${attention.name}\``, attentionField.value.span];
-    if (dim !== null && dim !== heads * headDim) {
+  const used =
+    attentionField === null ? null : attentionNamed(attentionField.value, attentions, incomplete, report);
+  const attention = used?.spec ?? null;
+  if (used !== null && attentionField !== null) {
+    const { heads, headDim, causal } = used.outline;
+    const [name, span] = [`\`${used.outline.name}\``, attentionField.value.span];
+    if (dim !== null && heads !== null && headDim !== null && dim !== heads * headDim) {
       const at = get("dim")?.value.span ?? span;
       const more = {
         expected: `${heads * headDim}, the width of ${name}`,
@@ -192,15 +192,15 @@ export const checkModel = (
       };
       report(diagnostic("dim-mismatch", at, { dim, heads, headDim }, more));
     }
-    if (kind === "decoder" && !causal) {
+    if (kind === "decoder" && causal === false) {
       const hint = `Write \`causal true\` in ${name}, or \`kind encoder\` here.`;
       report(diagnostic("decoder-not-causal", span, { attention: name }, { hint }));
     }
-    if (kind === "encoder" && causal) {
+    if (kind === "encoder" && causal === true) {
       const hint = `Write \`causal false\` in ${name}, or \`kind decoder\` here.`;
       report(diagnostic("encoder-causal", span, { attention: name, model: title }, { hint }));
     }
-    if (positions !== null && positions.xpos !== null && headDim % 2 === 1) {
+    if (positions !== null && positions.xpos !== null && headDim !== null && headDim % 2 === 1) {
       const at = item.fields.find((f) => f.field === "position" && f.value.text === "xpos")?.span ?? span;
       report(diagnostic("xpos-odd-head-dim", at, { headDim }, { expected: "an even head_dim" }));
     }

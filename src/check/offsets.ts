@@ -43,18 +43,22 @@ const variables = ["head", "heads", "dilation", "branch"];
 export const checkRule = (rule: Ast.Expr, constants: Constants, report: Report): void =>
   void compile(rule, { constants, variables }, report);
 
-/** Evaluates `offset` for every head of every branch; the first bad place is reported, the others are like it. */
+/**
+ * Evaluates `offset` for every head of every branch that is known; the first bad place is reported, the others are like it.
+ */
 export const byRule = (
   rule: Ast.Expr,
   heads: number,
-  branches: readonly Branch[],
+  branches: readonly (Branch | null)[],
   constants: Constants,
   report: Report,
 ): Offsets | null => {
   const formula = compile(rule, { constants, variables }, report);
   if (formula === null) return null;
   const table: number[][] = [];
-  for (const [branch, { dilation }] of branches.entries()) {
+  for (const [branch, known] of branches.entries()) {
+    if (known === null) continue;
+    const { dilation } = known;
     const row: number[] = [];
     for (let head = 0; head < heads; head++) {
       const value = formula.run([head, heads, dilation, branch]);

@@ -21,7 +21,7 @@ import { version } from "./version.ts";
 
 const count = (text: string): number => {
   const value = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < 1)
+  if (!/^\d+(e\d+)?$/i.test(text) || !Number.isSafeInteger(value) || value < 1)
     throw new InvalidArgumentError("It must be a whole number from 1 on.");
   return value;
 };

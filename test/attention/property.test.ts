@@ -21,8 +21,12 @@ describe("every legal schedule equals the reference", () => {
     fc.assert(
       fc.property(
         randomSpec(),
-        fc.oneof(nearTileEdges, fc.integer({ min: 1, max: 130 })),
-        fc.integer({ min: 1, max: 2 }),
+        fc.oneof(
+          { weight: 4, arbitrary: nearTileEdges },
+          { weight: 4, arbitrary: fc.integer({ min: 1, max: 130 }) },
+          { weight: 1, arbitrary: fc.integer({ min: 131, max: 600 }) },
+        ),
+        fc.integer({ min: 1, max: 3 }),
         fc.constantFrom(4, 8, 16),
         fc.constantFrom(8, 16),
         fc.integer({ min: 1, max: 1e6 }),
@@ -47,6 +51,7 @@ describe("every legal schedule equals the reference", () => {
     console.log(`interpreter: ${JSON.stringify([...ran])}, worst ${worst.toExponential(1)} of scale`);
     expect(ran.get("branch")).toBeGreaterThan(100);
     expect(ran.get("class")).toBeGreaterThan(40);
+    expect(ran.get("dense")).toBeGreaterThan(4);
   });
 
   it("with xPos' decay between blocks, causal (a future key may grow without bound)", () => {

@@ -311,3 +311,13 @@ describe("heddle run", () => {
     }
   });
 });
+
+it("refuses a storage type that kernels do not have, rather than ignoring it", async () => {
+  const half = here.at("half.heddle");
+  writeFileSync(half, "attention tiny { heads 2 head_dim 8 branch segment all dilation 1 dtype f16 }");
+  const inputs = tensors(here.at("half.safetensors"), qkv());
+  const ended = await heddle(["exec", half, "tiny", "--inputs", inputs, "--output", here.at("half.out")]);
+  expect(ended.code).toBe(1);
+  expect(ended.err).toContain("dtype f16");
+  expect(existsSync(here.at("half.out"))).toBe(false);
+});

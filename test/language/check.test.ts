@@ -269,3 +269,26 @@ test("no Spec without every error being told, also in programs of the builder's 
   expect(diagnostics.map((d) => d.code)).toEqual(["empty-program"]);
   expect(diagnostics.some(isError)).toBe(false);
 });
+
+test("one wrong branch hides neither the offsets of the others nor what a model asks of the attention", () => {
+  const { codes } = run(`attention a { heads 10 kv_heads 4 head_dim 64 causal true
+    branch segment 8 dilation 16
+    branch segment 64 dilation 2
+    offset head }
+  model m { kind encoder vocab 9 dim 512 layers 2 ffn 1024 attention a }`);
+  expect([...codes].sort()).toEqual(
+    [
+      "dilation-exceeds-segment",
+      "dim-mismatch",
+      "encoder-causal",
+      "kv-heads-divide",
+      "offset-outside",
+    ].sort(),
+  );
+});
+
+test("a misspelt causal is one problem, not two", () => {
+  const { codes } = run(`attention a { heads 1 head_dim 4 casual true branch segment all dilation 1 }
+  model m { kind decoder vocab 9 dim 4 layers 1 ffn 8 attention a }`);
+  expect(codes).toEqual(["unknown-field"]);
+});

@@ -34,7 +34,10 @@ export const randomSpec = (limits: SpecLimits = {}): fc.Arbitrary<AttentionSpec>
     .map(([segment, dilation]) => ({ segment, dilation: Math.min(dilation, segment) }));
   return fc
     .record({
-      branches: fc.array(branch, { minLength: 1, maxLength: limits.maxBranches ?? 6 }),
+      branches: fc.oneof(
+        { weight: 8, arbitrary: fc.array(branch, { minLength: 1, maxLength: limits.maxBranches ?? 6 }) },
+        { weight: 1, arbitrary: fc.constant([{ segment: Infinity, dilation: 1 }]) },
+      ),
       groups: fc.integer({ min: 1, max: 3 }),
       kvHeads: fc.integer({ min: 1, max: 3 }),
       headDim: fc.constantFrom(...(limits.headDims ?? [4, 6, 8, 16])),
