@@ -36,7 +36,12 @@ export const randomSpec = (limits: SpecLimits = {}): fc.Arbitrary<AttentionSpec>
     .record({
       branches: fc.oneof(
         { weight: 8, arbitrary: fc.array(branch, { minLength: 1, maxLength: limits.maxBranches ?? 6 }) },
-        { weight: 1, arbitrary: fc.constant([{ segment: Infinity, dilation: 1 }]) },
+        {
+          weight: 1,
+          arbitrary: fc.constant<{ segment: number; dilation: number }[]>([
+            { segment: Infinity, dilation: 1 },
+          ]),
+        },
       ),
       groups: fc.integer({ min: 1, max: 3 }),
       kvHeads: fc.integer({ min: 1, max: 3 }),
