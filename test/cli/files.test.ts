@@ -44,7 +44,7 @@ describe("heddle", () => {
     [["exec", "a", "b"], /required option '--inputs/],
     [["explain", "a"], /required option '--length/],
     [["explain", "a", "--length", "0"], /whole number from 1/],
-    [["explain", "a", "--length", "1e3"], /whole number from 1/],
+    [["explain", "a", "--length", "1.5e3"], /whole number from 1/],
     [["compile", "a", "--target", "cuda"], /Allowed choices are wasm/],
     [["run", "a", "b", "--weights", "w", "--bits"], /either --inputs or --text/],
     [
