@@ -27,8 +27,10 @@ export async function compileLinear(built, { depth, cols }) {
   const { legalize } = await built("codegen/legalize.js");
   /** @type {typeof import("../codegen/plan.ts")} */
   const { makePlan } = await built("codegen/plan.js");
-  /** @type {typeof import("../codegen/wasm/emit.ts")} */
-  const { emitModule, wasmOps } = await built("codegen/wasm/emit.js");
+  /** @type {typeof import("../codegen/wasm/module.ts")} */
+  const { emitModule } = await built("codegen/wasm/module.js");
+  /** @type {typeof import("../codegen/wasm/value.ts")} */
+  const { wasmOps } = await built("codegen/wasm/value.js");
 
   /** @type {import("../src/graph.ts").Graph} */
   const graph = {

@@ -2,8 +2,8 @@
 import { bitsOver } from "./bits.ts";
 import type { Bits } from "./bits.ts";
 import type { AttentionDefinition, ModelDefinition, ModelInput, ModelOutput } from "./definition.ts";
-import { openDevice } from "./device.ts";
-import type { DeviceOptions, Loaded } from "./device.ts";
+import { openDevice } from "./open.ts";
+import type { DeviceOptions, Loaded } from "./open.ts";
 import { inputError } from "./input-error.ts";
 import { fits, positionsFit, tokensOf, whole } from "./inputs.ts";
 import { memoryOf } from "./memory.ts";

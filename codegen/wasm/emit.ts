@@ -211,5 +211,3 @@ function emitBody(
 
   return block(statements, null);
 }
-export { emitModule } from "./module.ts";
-export { FOLDED, wasmOps } from "./value.ts";

@@ -5,7 +5,7 @@ import { simd } from "../../codegen/machine/simd.ts";
 import { legalize } from "../../codegen/legalize.ts";
 import { simplify } from "../../codegen/simplify.ts";
 import { unroll } from "../../codegen/unroll.ts";
-import { wasmOps } from "../../codegen/wasm/emit.ts";
+import { wasmOps } from "../../codegen/wasm/value.ts";
 import { emitModule } from "../../codegen/wasm/module.ts";
 import { sizeOf } from "../../runtime/plan.ts";
 import type { PlanTable } from "../../runtime/plan.ts";

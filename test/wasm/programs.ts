@@ -1,5 +1,5 @@
 /** Hand-written programs for the device tests: what they compute is written out once more in TypeScript. */
-import { emitModule } from "../../codegen/wasm/emit.ts";
+import { emitModule } from "../../codegen/wasm/module.ts";
 import type { Plan, Program } from "../../runtime/plan.ts";
 import { xposTable } from "../../runtime/tables.ts";
 import * as x from "../../src/expr.ts";

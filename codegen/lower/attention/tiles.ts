@@ -24,7 +24,6 @@ import {
   type AnyExpr,
 } from "../../../src/expr.ts";
 import type { Node } from "../../../src/graph.ts";
-import { xposScale } from "../../../src/reference/xpos.ts";
 import type { Element, Expr, Rows, Stmt, Table, Tile } from "../../../src/kernel.ts";
 import type { Block } from "./integers.ts";
 import { absorb, LOG2E, map, mask } from "./state.ts";
@@ -83,14 +82,19 @@ export const headColumn = (
 /** A progression of tokens: position + i·step for 0 ≤ i < count. */
 export type Tokens = { readonly position: Expr; readonly step: Expr; readonly count: Expr };
 
-/** log2 of ζ_i^(block/base) for both elements of pair i (see src/graph.ts, xpos). */
+/**
+ * log2 of ζ_i^(block/base) for both elements of pair i (see src/graph.ts, xpos). ζ takes torch's f32 roundings, as in the tables of
+ * `runtime/tables.ts`, so that a block's local scales and the factor between blocks are powers of the same numbers.
+ */
 export const decayTables = (node: AttentionNode): readonly Table[] => {
   const { decay, spec } = node;
   if (decay === undefined) return [];
-  const zeta = xposScale(spec.headDim);
+  const { fround } = Math;
+  const D = spec.headDim;
+  const zeta = (i: number) => fround(fround(2 * i + fround(0.4 * D)) / fround(1.4 * D));
   const values = Array.from(
-    { length: spec.headDim },
-    (_, j) => (Math.log2(zeta[Math.floor(j / 2)] ?? 1) * decay.block) / decay.base,
+    { length: D },
+    (_, j) => (Math.log2(zeta(Math.floor(j / 2))) * decay.block) / decay.base,
   );
   return [{ name: DECAY, type: "f32", values }];
 };
