@@ -19,8 +19,8 @@ export type Emitted = {
 };
 
 /**
- * Functions shared by the kernels of a module. V8 allocates registers badly in functions of more than 8192 virtual
- * registers, so loop nests become functions of their own; equal ones are written once.
+ * Functions shared by the kernels of a module. Loop nests become functions of their own, equal ones written once: very large
+ * functions run badly on V8 (`class` at 5 instead of 26 GFLOP/s before this), presumably by its cheaper register allocation.
  */
 export type Outlined = {
   readonly first: number;

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { lowerEmbed } from "../../codegen/lower/embed.ts";
 import type { Launch } from "../../codegen/lower/launch.ts";
 import { lowerLinear } from "../../codegen/lower/linear.ts";
+import type { LinearTiling } from "../../codegen/lower/linear.ts";
 import { lowerNorm } from "../../codegen/lower/norm.ts";
 import { lowerActivate, lowerAdd, lowerPosition } from "../../codegen/lower/pointwise.ts";
 import { lowerXpos } from "../../codegen/lower/xpos.ts";
@@ -59,6 +60,7 @@ describe("linear", () => {
     ins: number,
     outs: number,
     more: { bias?: boolean; activation?: Activation; alpha?: number } = {},
+    tiling?: LinearTiling,
   ): { graph: Graph; launches: readonly Launch<TileKernel>[] } => {
     const node: NodeOf<"linear"> = {
       op: "linear",
@@ -74,7 +76,7 @@ describe("linear", () => {
       weights: [weight("w", outs, ins), ...(more.bias === true ? [weight("b", outs)] : [])],
       values: [rows("y", outs)],
     });
-    return { graph, launches: lowerLinear(node, graph) };
+    return { graph, launches: lowerLinear(node, graph, tiling) };
   };
 
   it("multiplies any number of rows", () => {
@@ -88,6 +90,14 @@ describe("linear", () => {
         const { graph, launches } = build(ins, outs, { bias: outs % 2 === 0 });
         check(graph, launches, { N: 5, B: 1 }, { terms: ins });
       }
+  });
+
+  it("keeps a last piece of depth of any size", () => {
+    // With the usual pieces of 256 a rest of 1 … 8 only comes past 7,000 inputs; with pieces of 16 at once.
+    for (const ins of [17, 18, 20, 23, 24, 25, 31]) {
+      const { graph, launches } = build(ins, 21, { bias: true }, { rows: 8, cols: 16, depth: 16 });
+      check(graph, launches, { N: 9, B: 1 }, { terms: ins });
+    }
   });
 
   it("applies every activation, before the residual", () => {
