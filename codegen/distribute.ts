@@ -62,6 +62,7 @@ export const distribute =
           case "set":
           case "store":
           case "barrier":
+          case "exchange":
           case "comment":
             return [stmt];
           default:
@@ -93,6 +94,7 @@ export function tilesIn(body: readonly Stmt<Tile>[]): readonly Tile[] {
       case "set":
       case "store":
       case "barrier":
+      case "exchange":
       case "comment":
         return [];
       default:
@@ -105,7 +107,8 @@ function freshIn(kernel: TileKernel): Fresh {
   const taken = new Set<string>();
   const declared = (body: readonly Stmt<Tile>[]): void => {
     for (const stmt of body) {
-      if (stmt.s === "let" || stmt.s === "var" || stmt.s === "for") taken.add(stmt.name);
+      if (stmt.s === "let" || stmt.s === "var" || stmt.s === "for" || stmt.s === "exchange")
+        taken.add(stmt.name);
       if (stmt.s === "for") declared(stmt.body);
       if (stmt.s === "if") {
         declared(stmt.then);

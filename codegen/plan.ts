@@ -2,14 +2,14 @@
  * From lowered launches to a Plan: arguments become places, values that never live together share a slot, and every
  * size stays a formula of N and B.
  *
- * Slots: two values may share one only if their size formulas are the same after normalisation, so that the reuse is
- * right at every length. Within such a class values take the first free slot in order of execution; intervals then
+ * Slots: two values may share one only if their size formulas, in 32-bit words, are the same after normalisation, so that the
+ * reuse is right at every length. Within such a class values take the first free slot in order of execution; intervals then
  * need exactly as many slots as values are ever alive at once, so the arena does not grow with the number of layers.
  */
 import { sizeOf } from "../runtime/plan.ts";
 import type { BufferRef, Plan, PlanKernel, PlanVariant, PlanWeight, Step } from "../runtime/plan.ts";
 import type { PlanTable, TensorSpec } from "../runtime/plan.ts";
-import type { Dim, Graph, Value, ValueId } from "../src/graph.ts";
+import type { Dim, Graph, Value, ValueId, Weight } from "../src/graph.ts";
 import type { Kernel, Size } from "../src/kernel.ts";
 import type { Binding, Launch } from "./lower/launch.ts";
 
@@ -47,6 +47,14 @@ export function elementsOf(shape: readonly Dim[]): Size {
   for (const symbol of ["B", "N"] as const)
     for (const d of shape) if (d === symbol) size = size === 1 ? symbol : { op: "mul", args: [size, symbol] };
   return size;
+}
+
+/** 32-bit words of a value: two 16-bit elements share one. */
+export function wordsOf({ dtype, shape }: Pick<Value, "dtype" | "shape">): Size {
+  if (dtype !== "f16" && dtype !== "bf16") return elementsOf(shape);
+  const whole = shape.findIndex((d) => typeof d === "number" && d % 2 === 0);
+  if (whole < 0) return { op: "ceilDiv", args: [elementsOf(shape), 2] };
+  return elementsOf(shape.map((d, i) => (i === whole && typeof d === "number" ? d / 2 : d)));
 }
 
 /** The Plan of a program. Throws an internal error where launches and graph do not agree. */
@@ -99,7 +107,10 @@ export function makePlan(input: PlanInput): PlanResult {
       if ("table" in binding) return { in: "table", index: intern(tables, tableIndex, binding.table) };
       const weight = places.weights.get(binding.value);
       if (weight !== undefined) {
-        const bound = { name: weight.name, shape: weight.shape, layout: binding.layout ?? "rows" } as const;
+        const { name, shape, dtype } = weight;
+        if (dtype === "i32") throw internal(`weight '${name}' holds integers`);
+        const stored = dtype === "f32" ? {} : { dtype };
+        const bound: PlanWeight = { name, shape, layout: binding.layout ?? "rows", ...stored };
         return { in: "weight", index: intern(weights, weightIndex, bound) };
       }
       if (binding.layout === "panels")
@@ -153,7 +164,7 @@ export const valuesOf = (graph: Graph, launches: readonly Launch<Kernel>[]): Rea
   new Map([...graph.values, ...launches.flatMap((l) => l.temporaries ?? [])].map((v) => [v.id, v]));
 
 type Places = {
-  readonly weights: ReadonlyMap<ValueId, { readonly name: string; readonly shape: readonly number[] }>;
+  readonly weights: ReadonlyMap<ValueId, Weight>;
   /** Values that are inputs or outputs. */
   readonly direct: ReadonlyMap<ValueId, BufferRef & { readonly in: "input" | "output" }>;
   readonly outputs: readonly TensorSpec[];
@@ -205,7 +216,7 @@ function assignSlots(
   mentioned.forEach((ids, at) => {
     for (const id of ids) {
       if (slotOf.has(id)) continue;
-      const size = elementsOf((values.get(id) as Value).shape);
+      const size = wordsOf(values.get(id) as Value);
       const available = free.get(JSON.stringify(size));
       slotOf.set(id, available?.shift() ?? slots.push(size) - 1);
     }

@@ -35,6 +35,7 @@ export function withExprs(s: Stmt, f: (e: Expr) => Expr): Stmt {
     case "let":
     case "var":
     case "set":
+    case "exchange":
       return { ...s, value: f(s.value) };
     case "store":
       return { ...s, index: f(s.index), value: f(s.value) };
@@ -89,7 +90,7 @@ export function refsOf(e: Expr, into: Set<string> = new Set()): Set<string> {
 }
 
 const declared = (s: Stmt): string | undefined =>
-  s.s === "let" || s.s === "var" || s.s === "for" ? s.name : undefined;
+  s.s === "let" || s.s === "var" || s.s === "for" || s.s === "exchange" ? s.name : undefined;
 
 export function declaredIn(block: Block): string[] {
   return [...statements(block)].flatMap((s) => declared(s) ?? []);
@@ -129,7 +130,7 @@ export function renamed(
         const to = names.get(t.name);
         return to?.e === "ref" ? { ...t, name: to.name } : t;
       }
-      if (t.s === "let" || t.s === "var") {
+      if (t.s === "let" || t.s === "var" || t.s === "exchange") {
         const name = fresh(t.name);
         names.set(t.name, { e: "ref", type: t.value.type, name });
         use = rewriter((e) => (e.e === "ref" ? withName(e, names) : e));

@@ -122,7 +122,7 @@ function withoutDead(body: Block): Block {
   const live = (block: Block): Block => {
     const kept: Stmt[] = [];
     for (const s of [...block].reverse()) {
-      if (s.s === "let" && !read.has(s.name)) continue;
+      if ((s.s === "let" || s.s === "exchange") && !read.has(s.name)) continue;
       if ((s.s === "var" || s.s === "set") && !everywhere.has(s.name)) continue;
       // Blocks of an `if` stand beside each other: `else` first, as everything goes backwards.
       const t =

@@ -4,6 +4,7 @@
  * Structure
  * - variants are ordered by length, the last one takes every longer sequence;
  * - every reference is in range; a step gives each buffer and scalar of its kernel exactly once;
+ * - buffers have the dtypes of the values bound to them, and of the inputs, outputs and weights where those lie;
  * - inputs, weights and tables are never written; no step reads and writes one buffer under two names.
  * Values
  * - what a step reads was written before, in the same variant; every output is written (the first step that binds a value
@@ -12,9 +13,9 @@
  *   overlap), and its size formula is that of the value;
  * - every kernel is used, and so are weights and tables.
  */
-import { sizeOf } from "../runtime/plan.ts";
+import { sizeOf, storageOf } from "../runtime/plan.ts";
 import type { BufferRef, Plan, PlanKernel, PlanVariant, Size } from "../runtime/plan.ts";
-import { elementsOf, valuesOf } from "./plan.ts";
+import { valuesOf, wordsOf } from "./plan.ts";
 import type { LoweredVariant, PlanInput } from "./plan.ts";
 import type { Graph, ValueId } from "../src/graph.ts";
 
@@ -54,8 +55,10 @@ function verifyVariant(
   used: Set<string>,
 ): void {
   if (variant.steps.length !== meant.launches.length) throw internal("a launch has no step");
+  const values = valuesOf(graph, meant.launches);
   const sizes = new Map<ValueId, Size>();
-  for (const v of valuesOf(graph, meant.launches).values()) sizes.set(v.id, elementsOf(v.shape));
+  for (const v of values.values()) sizes.set(v.id, wordsOf(v));
+  const dtypes = new Map([...graph.inputs, ...graph.weights, ...values.values()].map((v) => [v.id, v.dtype]));
   const counts: { readonly [K in BufferRef["in"]]: number } = {
     input: plan.inputs.length,
     output: plan.outputs.length,
@@ -87,10 +90,12 @@ function verifyVariant(
       if (binding === undefined) throw internal(`${where}: nothing is bound to '${buffer.name}'`);
       const writes = buffer.access !== "read";
       const fixed = ref.in === "input" || ref.in === "weight" || ref.in === "table";
-      const outside = ref.in === "input" ? plan.inputs : ref.in === "output" ? plan.outputs : [];
-      const dtype = outside[ref.index]?.dtype;
-      if (dtype !== undefined && dtype !== buffer.dtype)
-        throw internal(`${where}: '${buffer.name}' is ${buffer.dtype} and ${keyOf(ref)} ${dtype}`);
+      for (const [what, dtype] of [
+        [keyOf(ref), storageOf(plan, ref)],
+        ["the value bound to it", "value" in binding ? dtypes.get(binding.value) : "f32"],
+      ] as const)
+        if (dtype !== undefined && dtype !== buffer.dtype)
+          throw internal(`${where}: '${buffer.name}' is ${buffer.dtype} and ${what} ${dtype}`);
       if (writes && fixed) throw internal(`${where} writes ${keyOf(ref)}`);
       if ("table" in binding !== (ref.in === "table"))
         throw internal(`${where}: '${buffer.name}' is not the table it should be`);

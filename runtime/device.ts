@@ -18,12 +18,22 @@ export type MemoryUse = {
   readonly total: number;
 };
 
+/** Reads every weight of a plan and hands each, in its layout, to `set`. May be called again after a device was lost. */
+export type WeightSource = (set: (index: number, data: Float32Array) => Promise<void>) => Promise<void>;
+
+export type LoadOptions = {
+  /** Where weights come from, at once and again after a loss. Without it they are set by `setWeight`. */
+  readonly weights?: WeightSource;
+  /** Called after each kernel that was compiled (WebGPU). */
+  readonly warmup?: (done: number, of: number) => void;
+};
+
 export type Device = {
   /** "wasm"; "webgpu" and "cuda" to come. */
   readonly name: string;
   /** For a reader: variant, threads, and why fewer than asked for. */
   readonly detail: string;
-  compile(program: Program): Promise<Executable>;
+  compile(program: Program, options?: LoadOptions): Promise<Executable>;
   /** Ends every executable of this device. */
   dispose(): Promise<void>;
 };

@@ -30,7 +30,7 @@ export type AttentionResult = {
 };
 
 export type AttentionSession = {
-  /** What computes: `wasm`, its SIMD and its threads. */
+  /** What computes: WebAssembly with its SIMD and threads, or WebGPU with its adapter. */
   readonly device: string;
   /** Rejects with an InputError where the arrays do not fit. */
   readonly run: (inputs: AttentionInputs) => Promise<AttentionResult>;
@@ -80,7 +80,10 @@ export function attention<const H extends number, const D extends number, const 
 }
 
 export type CreateOptions = DeviceOptions & {
-  /** A safetensors checkpoint with torchscale's names: `fileSource(path)`, `memorySource(bytes)` or any bytes by range. */
+  /**
+   * A safetensors checkpoint with torchscale's names: `fileSource(path)`, `memorySource(bytes)` or any bytes by range. It is read by
+   * `create`, and once more whenever a GPU was lost: a source that is closed by then makes that next call fail.
+   */
   readonly weights: ByteSource;
   /** Called after each tensor. */
   readonly progress?: (done: number, of: number) => void;
@@ -195,19 +198,14 @@ async function createModel<I extends ModelInput, O extends ModelOutput>(
 }
 
 /** The device with the checkpoint in it; nothing stays behind when the checkpoint does not fit. */
-async function openWith(program: Program, options: CreateOptions): Promise<Loaded> {
-  const loaded = await openDevice(program, options);
-  try {
+function openWith(program: Program, options: CreateOptions): Promise<Loaded> {
+  return openDevice(program, options, async (set) => {
     let done = 0;
     await loadWeights(program.plan, options.weights, async (index, data) => {
-      await loaded.setWeight(index, data);
+      await set(index, data);
       options.progress?.(++done, program.plan.weights.length);
     });
-    return loaded;
-  } catch (error) {
-    loaded.dispose();
-    throw error;
-  }
+  });
 }
 
 function produced(output: Float32Array | undefined): Float32Array {

@@ -1,7 +1,9 @@
-/** Files for the runtime on Node: checkpoints by ranges, outputs whole or not at all. The one runtime file with Node modules. */
-import { open, realpath, rename, rm, stat, writeFile } from "node:fs/promises";
-import { basename, dirname, join } from "node:path";
+/** The runtime on Node: checkpoints by ranges, outputs whole or not at all, graphics drivers. The one runtime file with Node modules. */
+import { existsSync } from "node:fs";
+import { open, readdir, realpath, rename, rm, stat, writeFile } from "node:fs/promises";
+import { basename, delimiter, dirname, join } from "node:path";
 import type { ByteSource } from "./safetensors.ts";
+import type { Drivers } from "./webgpu/options.ts";
 
 export type FileSource = ByteSource & { readonly close: () => Promise<void> };
 
@@ -59,4 +61,41 @@ export async function writeWhole(path: string, data: Uint8Array | string): Promi
     // The system names the file beside, which nobody asked for.
     throw error instanceof Error ? Object.assign(error, { path }) : error;
   }
+}
+
+/** Where the Vulkan loader of Linux looks for drivers, as its own documentation lists them. */
+const ICD_FOLDERS = ["/etc/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/usr/share/vulkan/icd.d"];
+/** Software drivers that other packages bring without telling the loader. */
+const UNLISTED = ["/usr/lib/chromium/vk_swiftshader_icd.json", "/opt/google/chrome/vk_swiftshader_icd.json"];
+
+/**
+ * The Vulkan drivers of this machine, by the files that name them, for `webgpuDevice({ drivers: vulkanDrivers })`. Dawn reads
+ * them anew for every instance, so the fallback works by the environment variable of the loader. Nothing is searched where
+ * WebGPU stands on Metal or Direct3D.
+ */
+export async function vulkanDrivers(): Promise<Drivers> {
+  if (process.platform !== "linux") return { found: [], searched: [] };
+  const { env } = process;
+  const named = env["VK_DRIVER_FILES"] ?? env["VK_ICD_FILENAMES"];
+  if (named !== undefined) {
+    const files = named.split(delimiter).filter((f) => f !== "");
+    const there = await Promise.all(files.map((f) => stat(f).then(() => true, () => false))); // prettier-ignore
+    return {
+      found: files.filter((_, i) => there[i]),
+      searched: [`VK_DRIVER_FILES or VK_ICD_FILENAMES (${named})`],
+    };
+  }
+  const lists = await Promise.all(
+    ICD_FOLDERS.map(async (folder) => {
+      const names = await readdir(folder).catch(() => []);
+      return names.filter((f) => f.endsWith(".json")).map((f) => join(folder, f));
+    }),
+  );
+  const fallback = () => {
+    const file = UNLISTED.find((f) => existsSync(f));
+    if (file === undefined) return null;
+    env["VK_ICD_FILENAMES"] = file;
+    return file;
+  };
+  return { found: lists.flat(), searched: [...ICD_FOLDERS, ...UNLISTED], fallback };
 }

@@ -1,48 +1,109 @@
 /** The best device of this host for a program. */
+import type { Device, Executable, WeightSource } from "./device.ts";
+import { inputError } from "./input-error.ts";
 import type { Program } from "./plan.ts";
 import type { Extent, HostArray } from "./tensors.ts";
 import { wasmDevice } from "./wasm.ts";
 import type { WasmOptions } from "./wasm.ts";
+import { webgpuDevice } from "./webgpu.ts";
+import type { WebgpuOptions } from "./webgpu/options.ts";
+import { deviceError } from "./webgpu/errors.ts";
 
-export type DeviceOptions = WasmOptions;
+export type DeviceName = "auto" | "wasm" | "webgpu";
+
+export type DeviceOptions = Pick<WasmOptions, "threads" | "relaxed" | "poison"> & {
+  /**
+   * `auto` (default): a real GPU where the program has kernels for it and the host has one, otherwise WebAssembly. A GPU that is
+   * computed by the processor is only taken by name.
+   */
+  readonly device?: DeviceName;
+  readonly webgpu?: WebgpuOptions;
+  /** Called after each kernel that was compiled for a GPU. */
+  readonly warmup?: (done: number, of: number) => void;
+};
 
 /** One program on a device of its own, with tensors by their position in the plan. */
 export type Loaded = {
   /** For a reader. */
   readonly device: string;
-  setWeight(index: number, data: Float32Array): Promise<void>;
-  run(at: Extent, inputs: readonly HostArray[]): Promise<readonly Float32Array[]>;
-  dispose(): void;
+  readonly run: (at: Extent, inputs: readonly HostArray[]) => Promise<readonly Float32Array[]>;
+  readonly memory: Executable["memory"];
+  readonly dispose: () => void;
 };
 
-/** Opens the best device of this host that `program` was compiled for. */
-export async function openDevice(program: Program, options: DeviceOptions = {}): Promise<Loaded> {
-  const device = wasmDevice(options);
+/** The device that the options ask for. @throws DeviceError, InputError. */
+async function deviceFor(program: Program, options: DeviceOptions): Promise<Device> {
+  const { device = "auto", poison } = options;
+  const gpu = { ...(poison === undefined ? {} : { poison }), ...options.webgpu };
+  if (device === "webgpu") {
+    if (program.webgpu === undefined)
+      throw inputError(`'${program.plan.name}' was not compiled for WebGPU: compile it with target wgsl`);
+    return webgpuDevice(gpu);
+  }
+  if (device === "auto" && program.webgpu !== undefined) {
+    try {
+      return await webgpuDevice({ ...gpu, software: false });
+    } catch (error) {
+      // Whatever keeps a GPU from being used, WebAssembly runs anywhere.
+      if (program.wasm === undefined) throw error;
+    }
+  }
+  if (program.wasm === undefined)
+    throw deviceError(
+      "NO_WEBGPU",
+      `'${program.plan.name}' was compiled for WebGPU only: compile it with target wasm too`,
+    );
+  return wasmDevice(options);
+}
+
+/**
+ * Opens the device for `program` and loads it. `weights` is asked for them at once, and again after a GPU was lost. A program that
+ * does not fit the GPU that `auto` found runs on WebAssembly.
+ */
+export async function openDevice(
+  program: Program,
+  options: DeviceOptions = {},
+  weights?: WeightSource,
+): Promise<Loaded> {
+  const { warmup } = options;
+  const load = { ...(weights === undefined ? {} : { weights }), ...(warmup === undefined ? {} : { warmup }) };
+  let device = await deviceFor(program, options);
+  let executable: Executable;
   try {
-    const executable = await device.compile(program);
-    const { inputs, outputs } = program.plan;
-    return {
-      device: executable.detail,
-      setWeight: (index, data) => executable.setWeight(index, data),
-      run: async (at, given) => {
-        const named = Object.fromEntries(
-          inputs.flatMap(({ name }, i): readonly (readonly [string, HostArray])[] => {
-            const array = given[i];
-            return array === undefined ? [] : [[name, array]];
-          }),
-        );
-        const results = await executable.run(named, at);
-        return outputs.map(({ name }) => {
-          const result = results[name];
-          if (!(result instanceof Float32Array))
-            throw new Error(`heddle: internal: output '${name}' is not f32`);
-          return result;
-        });
-      },
-      dispose: () => void device.dispose(),
-    };
+    executable = await device.compile(program, load);
   } catch (error) {
     await device.dispose();
-    throw error;
+    const code = (error as { readonly code?: string }).code;
+    const elsewhere =
+      device.name === "webgpu" && (options.device ?? "auto") === "auto" && program.wasm !== undefined;
+    if (!elsewhere || (code !== "LIMITS" && code !== "OUT_OF_MEMORY")) throw error;
+    device = wasmDevice(options);
+    try {
+      executable = await device.compile(program, load);
+    } catch (again) {
+      await device.dispose();
+      throw again;
+    }
   }
+  const { inputs, outputs } = program.plan;
+  return {
+    device: executable.detail,
+    run: async (at, given) => {
+      const named = Object.fromEntries(
+        inputs.flatMap(({ name }, i): readonly (readonly [string, HostArray])[] => {
+          const array = given[i];
+          return array === undefined ? [] : [[name, array]];
+        }),
+      );
+      const results = await executable.run(named, at);
+      return outputs.map(({ name }) => {
+        const result = results[name];
+        if (!(result instanceof Float32Array))
+          throw new Error(`heddle: internal: output '${name}' is not f32`);
+        return result;
+      });
+    },
+    memory: () => executable.memory(),
+    dispose: () => void device.dispose(),
+  };
 }

@@ -66,6 +66,8 @@ export type PlanWeight = {
    * floor(j/8)·in·8 + k·8 + j mod 8, outputs padded with zeros to a multiple of 8.
    */
   readonly layout: "rows" | "panels";
+  /** Storage on the device, two 16-bit elements to a 32-bit word, the earlier one in its lower half; f32 unless given. */
+  readonly dtype?: "f32" | "f16" | "bf16";
 };
 
 /**
@@ -111,7 +113,7 @@ export type PlanVariant = {
   readonly upTo: number | null;
   readonly schedule: string;
   readonly steps: readonly Step[];
-  /** Elements (f32) of each arena slot. */
+  /** 32-bit words of each arena slot: an f32 or i32 takes one, two 16-bit elements share one (⌈n/2⌉ for n). */
   readonly slots: readonly Size[];
 };
 
@@ -133,6 +135,17 @@ export type Plan = {
   readonly variants: readonly PlanVariant[];
 };
 
+/** The storage type of what a reference names; undefined for slots, which hold values of any type. */
+export function storageOf(plan: Plan, ref: BufferRef): Dtype | undefined {
+  if (ref.in === "slot") return undefined;
+  if (ref.in === "table") return "f32";
+  if (ref.in === "weight") {
+    const weight = plan.weights[ref.index];
+    return weight === undefined ? undefined : (weight.dtype ?? "f32");
+  }
+  return (ref.in === "input" ? plan.inputs : plan.outputs)[ref.index]?.dtype;
+}
+
 export const variantFor = (plan: Plan, N: number): PlanVariant => {
   const found = plan.variants.find((v) => v.upTo === null || N <= v.upTo);
   if (found === undefined)
@@ -150,8 +163,54 @@ export type WasmModules = {
   readonly dataEnd: number;
 };
 
+/**
+ * A buffer as a shader's text uses it: only through functions named after it, which the runtime writes, so that it may split
+ * a large tensor into several bindings and choose how 16-bit numbers are unpacked without touching the text.
+ *
+ * `NAME_at(i)` and `NAME_at4(i)` load one element (f32 or i32) or the four from i on, `NAME_put(i, v)` and `NAME_put4(i, v)` store;
+ * i is an i32 and counts elements.
+ */
+export type ShaderBuffer = {
+  readonly name: string;
+  readonly dtype: Dtype;
+  readonly access: "read" | "write" | "readwrite";
+  /**
+   * `four`: the text calls no `put`, and every i of `at4` and `put4` is a multiple of 4: the buffer may be an array of vectors.
+   * `one`: `at4` and `put4` may start anywhere; never with a 16-bit dtype that is written.
+   */
+  readonly layout: "four" | "one";
+  readonly uses: readonly ("at" | "at4" | "put" | "put4")[];
+};
+
+/**
+ * One kernel in WGSL without the declarations of its buffers (bindings 1 … of group 0, in the order of `buffers`). Binding 0 is
+ * the text's own `var<uniform> params: Params`, 4-byte fields in this order: `first_group` u32, `groups` u32, `low` f32 (the
+ * runtime writes −∞, for which WGSL has no literal), `reserved` u32, then the kernel's scalars as i32 or f32. A dispatch runs groups
+ * first_group … groups − 1, as many as it has workgroups; its y axis continues where x ends, and workgroups past `groups` do nothing.
+ * The entry point is `main`.
+ */
+export type Shader = {
+  readonly buffers: readonly ShaderBuffer[];
+  readonly code: string;
+};
+
+/**
+ * A program for WebGPU. What it needs of a device besides `features` stands in its plan: `sharedBytes` (workgroup storage),
+ * `workgroup` (invocations) and the number of buffers (plus one uniform) of each kernel.
+ */
+export type WgslProgram = {
+  readonly features: readonly "subgroups"[];
+  /** Inputs, outputs, weights and tables are those of the Program's own plan, in the same order. */
+  readonly plan: Plan;
+  /** By kernel of the plan. */
+  readonly shaders: readonly Shader[];
+};
+
 /** Everything a device needs to run: the plan and, per target, its kernels. */
 export type Program = {
+  /** Of `wasm` where it is there, otherwise of the last of `webgpu`. For readers and checks it stands for all targets. */
   readonly plan: Plan;
   readonly wasm?: WasmModules;
+  /** Best first: a device runs the first one that it meets the needs of. The last one needs no feature, 16 KiB and 256 invocations. */
+  readonly webgpu?: readonly WgslProgram[];
 };

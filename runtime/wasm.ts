@@ -49,8 +49,14 @@ export function wasmDevice(options: WasmOptions = {}): Device {
   return {
     name: "wasm",
     detail: detailOf(threads, alone),
-    async compile(program) {
+    async compile(program, { weights } = {}) {
       const executable = await load(program, { relaxed, threads, alone, poison, pool, detailOf });
+      try {
+        await weights?.((index, data) => executable.setWeight(index, data));
+      } catch (error) {
+        await executable.dispose();
+        throw error;
+      }
       const kept: Executable = {
         ...executable,
         dispose: () => {
@@ -75,7 +81,7 @@ function whyAlone(): string | undefined {
   return undefined;
 }
 
-type LoadOptions = {
+type Loading = {
   readonly relaxed: boolean;
   readonly threads: number;
   readonly alone: string | undefined;
@@ -94,7 +100,7 @@ function bytesOf(modules: WasmModules, relaxed: boolean, shared: boolean): Uint8
   return bytes;
 }
 
-async function load(program: Program, options: LoadOptions): Promise<Executable> {
+async function load(program: Program, options: Loading): Promise<Executable> {
   const { plan, wasm } = program;
   if (wasm === undefined) throw say(`'${plan.name}' was not compiled for WebAssembly`);
   const { relaxed, pool } = options;

@@ -2,13 +2,19 @@
  * The page: everything that happens to a program, in order, with a check after each pass. A check that fails here is our
  * bug and says so; what is wrong with a user's program comes out of `readSpec` as diagnostics.
  *
- *     text → AST → Spec → Graph → fused graph → tile kernels → kernels → simplified → unrolled → legal → modules, Plan
+ *     text → AST → Spec → Graph → fused graph → tile kernels → kernels → simplified → unrolled → legal → artifact, Plan
+ *
+ * A target is a backend: limits and figures for the planner, tilings, a machine, the operations it has. WebGPU has several, one
+ * for each set of features and limits that a device may offer; the runtime takes the first that fits.
  */
 import { distribute } from "../codegen/distribute.ts";
 import { fuse } from "../codegen/fuse.ts";
 import { legalize } from "../codegen/legalize.ts";
+import type { Supported } from "../codegen/legalize.ts";
 import { lower } from "../codegen/lower/index.ts";
 import type { Launch } from "../codegen/lower/launch.ts";
+import { CPU_TILINGS } from "../codegen/lower/tilings.ts";
+import type { Tilings } from "../codegen/lower/tilings.ts";
 import { simd } from "../codegen/machine/simd.ts";
 import { makePlan } from "../codegen/plan.ts";
 import type { LoweredVariant, PlanResult } from "../codegen/plan.ts";
@@ -18,8 +24,12 @@ import { verifyLaunches } from "../codegen/verify-launches.ts";
 import { emitModule } from "../codegen/wasm/module.ts";
 import { wasmOps } from "../codegen/wasm/value.ts";
 import { wasmTarget } from "../codegen/wasm/target.ts";
+import { emitShader } from "../codegen/wgsl/emit.ts";
+import { wgslOps } from "../codegen/wgsl/expression.ts";
+import { GPU_TILINGS, gpuMachine, WGSL_VARIANTS, wgslTarget } from "../codegen/wgsl/target.ts";
 import { read } from "../grammar/index.ts";
-import type { Program, WasmModules } from "../runtime/plan.ts";
+import type { Plan, Program, Shader, WasmModules, WgslProgram } from "../runtime/plan.ts";
+import type { Anchors } from "./anchors.ts";
 import type * as Ast from "./ast.ts";
 import { check } from "./check.ts";
 import { inOrder, isError } from "./diagnostic.ts";
@@ -28,10 +38,12 @@ import type { Graph } from "./graph.ts";
 import type { Kernel, TileKernel } from "./kernel.ts";
 import { attentionGraph, modelGraph } from "./model.ts";
 import { choose, rangesOf } from "./planner.ts";
-import type { LengthRange, Wish } from "./planner.ts";
+import type { LengthRange, Target, Wish } from "./planner.ts";
 import type { ScheduleKind } from "./schedule.ts";
 import { showGraph, showKernel, showPlan, showTiles } from "./show.ts";
 import type { AttentionSpec, ModelSpec, Spec } from "./spec.ts";
+import { NARROW, WIDE } from "./storage.ts";
+import type { Storage } from "./storage.ts";
 import { sound, verified, verifiedTiles, verifyGraph, verifyPlan } from "./verify.ts";
 
 /** Reads and checks a text. `spec` is null when any diagnostic is an error. `file` is only a name for messages. */
@@ -45,8 +57,11 @@ export function readSpec(
   return { spec: all.some(isError) ? null : spec, ast, diagnostics: all };
 }
 
+export type TargetName = "wasm" | "wgsl";
+
 export type CompileOptions = {
-  readonly target: "wasm";
+  /** One or several: a program then holds the kernels of each. */
+  readonly target: TargetName | readonly TargetName[];
   /** Attentions and models to compile; all of them unless given. */
   readonly names?: readonly string[];
   /** Overrides the planner and the spec's own hints. */
@@ -55,6 +70,10 @@ export type CompileOptions = {
   readonly length?: number;
   /** Makes the hidden values of models outputs. */
   readonly hidden?: boolean;
+  /** Makes every value of the fused graph an output under its id, so that each kernel's own result can be checked. */
+  readonly values?: boolean;
+  /** Turns the comments of shaders into references to the source: see `anchorsOf` in src/anchors.ts. */
+  readonly anchors?: Anchors;
   /** What `HEDDLE_DEBUG` asks to see: 1 plan, 2 schedules, 3 tile kernels, 4 kernels, 5 modules. */
   readonly trace?: { readonly level: number; readonly write: (text: string) => void };
 };
@@ -66,18 +85,23 @@ export type CompiledProgram = {
     | { readonly kind: "model"; readonly spec: ModelSpec };
   /** As it is run: fused. */
   readonly graph: Graph;
-  /** The modules are shared by all programs of one compilation. */
-  readonly program: Program & { readonly wasm: WasmModules };
-  /** The kernels of `program.plan.kernels`, in that order. */
+  /** Modules and shaders are shared by all programs of one compilation. */
+  readonly program: Program;
+  /** The kernels of `program.plan.kernels`, in that order, and the tile kernels they were made from. */
   readonly kernels: readonly Kernel[];
+  readonly tiles: readonly TileKernel[];
+  /** Beside `program.webgpu`: the kernels of each of its plans, and the tile kernels they were made from. */
+  readonly wgsl?: readonly { readonly kernels: readonly Kernel[]; readonly tiles: readonly TileKernel[] }[];
   /** Where the hidden values are, embedding first; empty unless asked for. */
   readonly hidden: PlanResult["hidden"];
   /** Of the whole compilation. */
   readonly stats: CompileStats;
 };
 export type CompileStats = {
+  /** Kernels of all targets. */
   readonly kernels: number;
-  readonly bytes: { readonly base: number; readonly relaxed: number };
+  /** Of WebAssembly, and of the text of all shaders; 0 where the target was not asked for. */
+  readonly bytes: { readonly base: number; readonly relaxed: number; readonly wgsl: number };
   /** Wall time. */
   readonly ms: number;
 };
@@ -85,98 +109,247 @@ export type CompileStats = {
 /** name "ScheduleError": the attention cannot be computed as asked for (its schedule, its dtype); the message says why. */
 export type ScheduleError = Error & { readonly name: "ScheduleError" };
 
+/** What one target, or one variant of it, makes of a graph. */
+type Backend = {
+  readonly target: Target;
+  readonly tilings: Tilings;
+  /** From a verified tile kernel to one that the target can print. */
+  readonly machine: (kernel: TileKernel) => Kernel;
+  readonly ops: Supported;
+};
+
 /**
  * Compiles attentions and models of a checked spec. Throws a ScheduleError where a wished schedule is not legal; any
  * other error is internal.
  */
 export function compileSpec(spec: Spec, options: CompileOptions): readonly CompiledProgram[] {
   const start = performance.now();
-  const trace = (level: number, text: () => string) => {
-    if (options.trace !== undefined && options.trace.level >= level) options.trace.write(text());
-  };
+  const targets = typeof options.target === "string" ? [options.target] : options.target;
+  if (targets.length === 0) throw new Error("heddle: internal: no target to compile for");
   const wanted = <T extends { readonly name: string }>(items: readonly T[]): readonly T[] =>
     items.filter((i) => options.names?.includes(i.name) ?? true);
-  const passes = passesOf(trace);
-
-  const drafts = [
+  /** WebAssembly stores f32 whatever a spec asks for; WebGPU stores what it says. */
+  const drafts = (storage: Storage): readonly Draft[] => [
     ...wanted(spec.attentions).map((a) => ({
       item: { kind: "attention", spec: a } as const,
       attention: a,
-      graph: attentionGraph(a),
+      graph: prepared(attentionGraph(a, storage), options),
     })),
     ...wanted(spec.models).map((m) => ({
       item: { kind: "model", spec: m } as const,
       attention: m.attention,
-      graph: modelGraph(m),
+      graph: prepared(modelGraph(m, storage), options),
     })),
-  ].map(({ item, attention, graph: whole }) => {
-    storable(attention);
-    // An attention alone takes its heads as an axis of their own, which the shape rules of models do not know.
-    sound(`graph '${whole.name}'`, verifyGraph(whole));
-    const graph = fuse(options.hidden === true ? whole : { ...whole, hidden: [] });
-    sound(`fused graph '${graph.name}'`, verifyGraph(graph));
-    trace(3, () => showGraph(graph));
+  ];
 
-    const variants = rangesFor(attention, spec, options).map(({ upTo, schedule }): LoweredVariant => {
-      const label = `${schedule.kind} ${schedule.rows}x${schedule.keys}`;
-      trace(2, () => `schedule ${graph.name} ${upTo === null ? "any N" : `N <= ${upTo}`}: ${label}\n`);
-      const tiled = graph.nodes.flatMap((node) => lower(node, graph, () => schedule));
-      return { upTo, schedule: label, launches: tiled.map((launch) => passes.run(launch)) };
-    });
-    const input = { name: graph.name, graph, variants, hidden: options.hidden === true };
-    const { plan, kernels, hidden } = makePlan(input);
-    verifyLaunches(plan, input);
-    sound(`plan '${plan.name}'`, verifyPlan(plan));
-    trace(1, () => showPlan(plan));
-    return { name: graph.name, item, graph, plan, kernels, hidden };
+  const wasm = targets.includes("wasm") ? compileWasm(drafts(WIDE), spec, options) : null;
+  const narrow = targets.includes("wgsl") ? drafts(NARROW) : [];
+  const wgsl = targets.includes("wgsl")
+    ? WGSL_VARIANTS.map((variant) => compileWgsl(narrow, spec, options, variant))
+    : [];
+  const ms = performance.now() - start;
+  return (wasm?.drafts ?? narrow).map(({ item, graph }, i) => {
+    const variants = wgsl.map((v) => at(v.programs, i));
+    const main = wasm === null ? at(variants, variants.length - 1) : at(wasm.programs, i);
+    for (const { plan } of variants) sameTensors(main.plan, plan);
+    return {
+      name: graph.name,
+      item,
+      graph,
+      program: {
+        plan: main.plan,
+        ...(wasm === null ? {} : { wasm: wasm.modules }),
+        ...(variants.length === 0 ? {} : { webgpu: variants.map((v) => v.program) }),
+      },
+      kernels: main.kernels,
+      tiles: main.tiles,
+      ...(variants.length === 0 ? {} : { wgsl: variants.map(({ kernels, tiles }) => ({ kernels, tiles })) }),
+      hidden: main.hidden,
+      stats: {
+        kernels: (wasm?.kernels ?? 0) + wgsl.reduce((n, v) => n + v.kernels, 0),
+        bytes: {
+          base: wasm?.modules.base.length ?? 0,
+          relaxed: wasm?.modules.relaxed.length ?? 0,
+          wgsl: wgsl.reduce((n, v) => n + v.bytes, 0),
+        },
+        ms,
+      },
+    };
   });
+}
 
-  const kernels = passes.kernels();
+const at = <T>(items: readonly T[], i: number): T => {
+  const found = items[i];
+  if (found === undefined) throw new Error("heddle: internal: a program was lost");
+  return found;
+};
+
+type Draft = {
+  readonly item: CompiledProgram["item"];
+  readonly attention: AttentionSpec;
+  readonly graph: Graph;
+};
+
+/** The graph as it is run. */
+function prepared(whole: Graph, options: CompileOptions): Graph {
+  sound(`graph '${whole.name}'`, verifyGraph(whole));
+  const fused = fuse(options.hidden === true ? whole : { ...whole, hidden: [] });
+  const outputs = fused.values.map(({ id }) => ({ name: id, value: id }));
+  const graph = options.values === true ? { ...fused, outputs } : fused;
+  sound(`fused graph '${graph.name}'`, verifyGraph(graph));
+  return graph;
+}
+
+type Planned = PlanResult & { readonly tiles: readonly TileKernel[] };
+
+/** Every program for one backend, and the kernels they share. */
+function plansFor(
+  drafts: readonly Draft[],
+  spec: Spec,
+  options: CompileOptions,
+  backend: Backend,
+): { readonly plans: readonly Planned[]; readonly kernels: readonly Kernel[] } {
+  const trace = tracing(options);
+  const passes = passesOf(backend, trace);
+  const plans = drafts.map(({ attention, graph }): Planned => {
+    trace(3, () => showGraph(graph));
+    const variants = rangesFor(attention, spec, options, backend.target).map(
+      ({ upTo, schedule }): LoweredVariant => {
+        const label = `${schedule.kind} ${schedule.rows}x${schedule.keys}`;
+        trace(
+          2,
+          () =>
+            `schedule ${graph.name} on ${backend.target.name} ${upTo === null ? "any N" : `N <= ${upTo}`}: ${label}\n`,
+        );
+        const tiled = graph.nodes.flatMap((node) => lower(node, graph, () => schedule, backend.tilings));
+        return { upTo, schedule: label, launches: tiled.map((launch) => passes.run(launch)) };
+      },
+    );
+    const input = { name: graph.name, graph, variants, hidden: options.hidden === true };
+    const result = makePlan(input);
+    verifyLaunches(result.plan, input);
+    sound(`plan '${result.plan.name}'`, verifyPlan(result.plan));
+    trace(1, () => showPlan(result.plan));
+    return { ...result, tiles: result.kernels.map(passes.tilesOf) };
+  });
+  return { plans, kernels: passes.kernels() };
+}
+
+function compileWasm(drafts: readonly Draft[], spec: Spec, options: CompileOptions) {
+  const { plans, kernels } = plansFor(drafts, spec, options, {
+    target: wasmTarget,
+    tilings: CPU_TILINGS,
+    machine: distribute(simd),
+    ops: wasmOps,
+  });
   const [base, relaxed] = [false, true].map((flag) => emitModule(kernels, { relaxed: flag }));
   if (base === undefined || relaxed === undefined) throw new Error("heddle: internal: no module");
-  for (const { sharedBytes, entry } of drafts.flatMap((d) => d.plan.kernels))
+  for (const { sharedBytes, entry } of plans.flatMap((p) => p.plan.kernels))
     for (const { scratch } of [base, relaxed])
       if ((scratch.get(entry) ?? Infinity) > sharedBytes)
         throw new Error(`heddle: internal: '${entry}' needs more scratch memory than its plan says`);
-  const wasm: WasmModules = {
+  const modules: WasmModules = {
     base: base.bytes,
     relaxed: relaxed.bytes,
     memoryFlag: { base: base.memoryFlag, relaxed: relaxed.memoryFlag },
     dataEnd: Math.max(base.dataEnd, relaxed.dataEnd),
   };
-  trace(
+  tracing(options)(
     5,
     () =>
       `module of ${kernels.length} kernels: ${base.bytes.length} bytes, relaxed ${relaxed.bytes.length}\n`,
   );
-  const stats: CompileStats = {
-    kernels: kernels.length,
-    bytes: { base: base.bytes.length, relaxed: relaxed.bytes.length },
-    ms: performance.now() - start,
-  };
-  return drafts.map(({ plan, ...draft }) => ({ ...draft, program: { plan, wasm }, stats }));
+  return { drafts, programs: plans, modules, kernels: kernels.length };
 }
 
+function compileWgsl(
+  drafts: readonly Draft[],
+  spec: Spec,
+  options: CompileOptions,
+  variant: (typeof WGSL_VARIANTS)[number],
+) {
+  const { plans, kernels } = plansFor(drafts, spec, options, {
+    target: wgslTarget(variant),
+    tilings: GPU_TILINGS,
+    machine: gpuMachine(variant),
+    ops: wgslOps,
+  });
+  const shaders = new Map<Kernel, Shader>();
+  const trace = tracing(options);
+  const programs = plans.map((p, i) => {
+    const { item, attention } = at(drafts, i);
+    const own = p.kernels.map((kernel, k) => {
+      const known = shaders.get(kernel);
+      if (known !== undefined) return known;
+      const title = at(p.plan.kernels, k).title;
+      const made = emitShader(kernel, titled(title, item, attention, options.anchors));
+      shaders.set(kernel, made);
+      trace(5, () => made.code);
+      return made;
+    });
+    const program: WgslProgram = { features: variant.features, plan: p.plan, shaders: own };
+    return { ...p, program };
+  });
+  const bytes = [...shaders.values()].reduce((n, s) => n + s.code.length, 0);
+  return { programs, kernels: kernels.length, bytes };
+}
+
+/** The first line of a shader, and where its comments point. */
+function titled(
+  title: string,
+  item: CompiledProgram["item"],
+  attention: AttentionSpec,
+  anchors: Anchors | undefined,
+) {
+  const own = title.startsWith(`${attention.name}: `) ? attention.name : item.spec.name;
+  const spot = (line: number | null | undefined) => (line == null ? "" : `spec:${line} `);
+  return {
+    title: `${spot(anchors?.item(own))}${item.kind} ${item.spec.name}: ${title}`,
+    comment: (text: string): string => {
+      const branch = /^branch (\d+):/.exec(text)?.[1];
+      return branch === undefined ? text : `${spot(anchors?.branch(attention, Number(branch)))}${text}`;
+    },
+  };
+}
+
+/** Weights, inputs and outputs are handed to whichever plan runs, by position. */
+function sameTensors(a: Plan, b: Plan): void {
+  const names = ({ inputs, outputs, weights }: Plan) =>
+    JSON.stringify([inputs, outputs, weights].map((list) => list.map((t) => [t.name, t.shape])));
+  if (names(a) !== names(b))
+    throw new Error(`heddle: internal: the plans of '${a.name}' take different tensors`);
+}
+
+type Trace = (level: number, text: () => string) => void;
+const tracing =
+  ({ trace }: CompileOptions): Trace =>
+  (level, text) => {
+    if (trace !== undefined && trace.level >= level) trace.write(text());
+  };
+
 /** Schedules by length: the planner's, bent by what the caller or the spec asks for. */
-function rangesFor(attention: AttentionSpec, spec: Spec, options: CompileOptions): readonly LengthRange[] {
-  const wish = wishFor(spec, attention, options.schedule);
+function rangesFor(
+  attention: AttentionSpec,
+  spec: Spec,
+  options: CompileOptions,
+  target: Target,
+): readonly LengthRange[] {
+  const wish = wishFor(spec, attention, options.schedule, target.name === "wgsl" ? "wgsl" : "wasm");
   return scheduling(() =>
     options.length === undefined
-      ? rangesOf(attention, wasmTarget, wish)
-      : [{ upTo: null, schedule: choose(attention, options.length, wasmTarget, wish).chosen }],
+      ? rangesOf(attention, target, wish)
+      : [{ upTo: null, schedule: choose(attention, options.length, target, wish).chosen }],
   );
 }
 
-/** WebAssembly kernels store f32 so far: another dtype is refused rather than ignored. */
-function storable({ name, dtype }: AttentionSpec): void {
-  if (dtype === "f32") return;
-  const why = `attention '${name}' has dtype ${dtype}; kernels for WebAssembly store f32 in this version: write \`dtype f32\``;
-  throw Object.assign(new Error(why), { name: "ScheduleError" as const });
-}
-
-/** What the spec asks for an attention on WebAssembly; a `kind` given here counts more. */
-export function wishFor(spec: Spec, { name }: AttentionSpec, given?: ScheduleKind): Wish {
-  const hint = spec.schedules.find((s) => s.attention === name && s.target === "wasm");
+/** What the spec asks for an attention on a target; a `kind` given here counts more. */
+export function wishFor(
+  spec: Spec,
+  { name }: AttentionSpec,
+  given?: ScheduleKind,
+  target: TargetName = "wasm",
+): Wish {
+  const hint = spec.schedules.find((s) => s.attention === name && s.target === target);
   const kind = given ?? hint?.kind;
   return {
     ...(kind === undefined ? {} : { kind }),
@@ -200,17 +373,19 @@ export function scheduling<T>(plan: () => T): T {
  * Tile kernel to legal kernel, once for each body. Layers repeat their kernels, so results are remembered by what is
  * lowered; two bodies that come under one name get names of their own.
  */
-function passesOf(trace: (level: number, text: () => string) => void) {
+function passesOf({ machine, ops }: Backend, trace: Trace) {
   const done = new Map<string, Kernel>();
+  const origin = new Map<Kernel, TileKernel>();
   const names = new Set<string>();
   const compile = (tiles: TileKernel): Kernel => {
     verifiedTiles(tiles);
     trace(3, () => showTiles(tiles));
-    const kernel = verified(distribute(simd)(tiles));
+    const kernel = verified(machine(tiles));
     const small = verified(simplify(kernel));
     const flat = verified(simplify(verified(unroll(small))));
-    const legal = verified(simplify(verified(legalize(flat, wasmOps))));
+    const legal = verified(simplify(verified(legalize(flat, ops))));
     trace(4, () => showKernel(legal));
+    origin.set(legal, tiles);
     return legal;
   };
   return {
@@ -229,5 +404,10 @@ function passesOf(trace: (level: number, text: () => string) => void) {
       return { ...launch, kernel };
     },
     kernels: (): readonly Kernel[] => [...done.values()],
+    tilesOf: (kernel: Kernel): TileKernel => {
+      const found = origin.get(kernel);
+      if (found === undefined) throw new Error(`heddle: internal: nobody made kernel '${kernel.name}'`);
+      return found;
+    },
   };
 }

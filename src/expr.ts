@@ -193,6 +193,12 @@ export const ceilDiv = <L = never>(a: Expr<L>, b: Expr<L>): Expr<L> => {
   return y === 1 ? a : div(add(a, sub(b, i32(1) as Expr<L>)), b);
 };
 
+export const exchange = (name: string, value: Expr, mask: 1 | 2): Stmt => ({
+  s: "exchange",
+  name,
+  value,
+  mask,
+});
 export const let_ = (name: string, value: Expr): Stmt => ({ s: "let", name, value });
 export const var_ = (name: string, value: Expr): Stmt => ({ s: "var", name, value });
 export const set = (name: string, value: Expr): Stmt => ({ s: "set", name, value });

@@ -3,13 +3,15 @@
  * and at most the symbols N (tokens per sequence) and B (batch). Weights carry their checkpoint names.
  */
 import type { AttentionSpec } from "./spec.ts";
+import type { FloatDtype } from "./storage.ts";
 
 export type Dim = number | "N" | "B";
 /** A value by its position of definition: inputs, weights and node outputs share one namespace of ids. */
 export type ValueId = string;
 export type Value = {
   readonly id: ValueId;
-  readonly dtype: "f32" | "i32";
+  /** Storage: what is computed from a 16-bit value is computed in f32. */
+  readonly dtype: FloatDtype | "i32";
   readonly shape: readonly Dim[];
 };
 
@@ -109,7 +111,9 @@ export type Graph = {
 };
 
 /**
- * Tokens per block of xPos' local scale: the largest power of two ≤ 32·base. As ζ ≥ 0.4/1.4, a key is scaled by at most
- * ζ^−32 = 2.6e17: far inside f32, while the product of a visible causal pair stays ≤ 1. Storage in f16 will need smaller blocks.
+ * Tokens per block of xPos' local scale: the largest power of two ≤ 32·base, or ≤ 4·base where q and k may be stored in f16. As
+ * ζ ≥ 0.4/1.4, a key is scaled by at most ζ^−32 = 2.6e17, far inside f32 and bf16, or by ζ^−4 = 150, which leaves keys up to 436
+ * inside f16. The product of a visible causal pair stays ≤ 1, and the choice never changes it.
  */
-export const xposBlock = (base: number): number => 2 ** Math.max(0, Math.floor(Math.log2(32 * base)));
+export const xposBlock = (base: number, dtype: FloatDtype): number =>
+  2 ** Math.max(0, Math.floor(Math.log2((dtype === "f16" ? 4 : 32) * base)));

@@ -15,7 +15,7 @@
  * - comparisons give `bool` (scalar) or `boolx4`; `select(cond, yes, no)` evaluates both sides.
  * - Buffer and shared indices count elements of the array's own scalar type. A vector access `f32x4` at index i covers
  *   elements i … i+3 and needs no alignment.
- * - Every group of the grid runs `body` once, with `workgroup` lanes; `barrier` stands only in uniform control flow.
+ * - Every group of the grid runs `body` once, with `workgroup` lanes; `barrier` and `exchange` stand only in uniform control flow.
  *   Shared arrays are undefined at the start of a group.
  */
 
@@ -119,6 +119,12 @@ export type Stmt<Extra = never> =
       readonly else?: readonly Stmt<Extra>[];
     }
   | { readonly s: "barrier" }
+  /**
+   * Defines `name`, like `let`, as what lane (lane xor `mask`) has for `value` (f32 or f32x4) here. All lanes of the group must get
+   * here together, and there is a multiple of four of them: lanes 4q … 4q + 3 exchange among themselves, so that any hardware that
+   * runs four lanes as one can do it. It orders no memory.
+   */
+  | { readonly s: "exchange"; readonly name: string; readonly value: Expr; readonly mask: 1 | 2 }
   | { readonly s: "comment"; readonly text: string }
   | Extra;
 
@@ -195,7 +201,8 @@ export type Tile =
   | { readonly s: "fill"; readonly tile: string; readonly value: Expr }
   /**
    * acc[i, j] += Σ_k a[i, k] · (transposed ? b[j, k] : b[k, j]), k over a's columns. `b` is a tile, or weight panels whose
-   * row `row` + k and columns from `col` on (a multiple of 8) are meant.
+   * row `row` + k and columns from `col` on (a multiple of 8) are meant. With `from`, a multiple of 4, `b` is a tile that is not
+   * transposed and only the columns of `a` from there on that meet its rows are multiplied: acc[i, j] += Σ_k a[i, from + k] · b[k, j].
    */
   | {
       readonly s: "mma";
@@ -203,6 +210,7 @@ export type Tile =
       readonly a: string;
       readonly b: string | (Panels & { readonly row: Expr; readonly col: Expr });
       readonly transposed?: boolean;
+      readonly from?: number;
     }
   /** tile[i, j] = value(i, j), every element independently of the others of `tile` (apart from `pick`). */
   | { readonly s: "map"; readonly tile: string; readonly value: Expr<Element> }

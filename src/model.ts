@@ -2,14 +2,20 @@
 import { xposBlock } from "./graph.ts";
 import type { Activation, Dim, Graph, Node, Value, ValueId, Weight } from "./graph.ts";
 import type { AttentionSpec, ModelSpec } from "./spec.ts";
+import { storedAs, WIDE } from "./storage.ts";
+import type { FloatDtype, Storage } from "./storage.ts";
 
-/** Inputs q [B, N, heads, headDim], k and v [B, N, kvHeads, headDim]; outputs `out` like q and `lse` [B, heads, N]. */
-export function attentionGraph(spec: AttentionSpec): Graph {
+/**
+ * Inputs q [B, N, heads, headDim], k and v [B, N, kvHeads, headDim]; outputs `out` like q and `lse` [B, heads, N]. Where the target
+ * stores the spec's dtype, q, k, v and out have it if headDim is a multiple of 4; lse is f32.
+ */
+export function attentionGraph(spec: AttentionSpec, storage: Storage = WIDE): Graph {
   const { heads, headDim, kvHeads } = spec;
+  const dtype = storedAs(storage(spec.dtype), headDim);
   const input = (name: string, rows: number) => ({
     id: name,
     name,
-    dtype: "f32" as const,
+    dtype,
     shape: ["B", "N", rows, headDim] as const,
   });
   return {
@@ -19,7 +25,7 @@ export function attentionGraph(spec: AttentionSpec): Graph {
     aliases: [],
     ignored: [],
     values: [
-      { id: "out", dtype: "f32", shape: ["B", "N", heads, headDim] },
+      { id: "out", dtype, shape: ["B", "N", heads, headDim] },
       { id: "lse", dtype: "f32", shape: ["B", heads, "N"] },
     ],
     nodes: [{ op: "attention", out: "out", lse: "lse", q: "q", k: "k", v: "v", spec }],
@@ -31,6 +37,9 @@ export function attentionGraph(spec: AttentionSpec): Graph {
   };
 }
 
+/** Rows of the residual stream or results, and rows inside a half of a layer. */
+type Place = "stream" | "inner";
+
 type Draft = {
   readonly weights: Weight[];
   readonly values: Value[];
@@ -38,24 +47,37 @@ type Draft = {
   readonly ignored: { readonly name: string; readonly shape: readonly number[] }[];
 };
 
-/** Steps that append a node and return its value; a weight's id is its checkpoint name. */
-function drafting(spec: ModelSpec, draft: Draft) {
+/**
+ * Steps that append a node and return its value; a weight's id is its checkpoint name.
+ *
+ * What is stored in 16 bits, where the target does that: matrices, and what stays inside a half of a layer, where each value is read once
+ * and a norm or a sum over many terms follows. The residual stream stays f32: every layer adds to it, so its roundings would add up
+ * over the depth (bf16 has 8 bits), and its outliers grow past f16's 65504. So do the results of the program (logits, out, hidden
+ * states), lse, and vectors (norms, biases), which are small.
+ */
+function drafting(spec: ModelSpec, draft: Draft, storage: Storage) {
+  // xPos' blocks follow what is asked for, so that the graphs of all targets are the same but for their storage.
+  const asked = spec.attention.dtype;
+  const dtype = storage(asked);
   const weight = (name: string, shape: readonly number[]): ValueId => {
+    const stored = shape.length === 1 ? "f32" : storedAs(dtype, shape.at(-1) ?? 1);
     if (!draft.weights.some((known) => known.name === name))
-      draft.weights.push({ id: name, name, dtype: "f32", shape });
+      draft.weights.push({ id: name, name, dtype: stored, shape });
     return name;
   };
-  const value = (id: ValueId, shape: readonly Dim[]): ValueId => {
-    draft.values.push({ id, dtype: "f32", shape });
+  const value = (id: ValueId, shape: readonly Dim[], stored: FloatDtype): ValueId => {
+    draft.values.push({ id, dtype: stored, shape });
     return id;
   };
-  const rows = (id: ValueId, width: number) => value(id, ["B", "N", width]);
+  /** Rows, made in pieces of `piece` columns. */
+  const rows = (id: ValueId, width: number, place: Place, piece = width) =>
+    value(id, ["B", "N", width], place === "stream" ? "f32" : storedAs(dtype, piece));
 
   return {
     embed: (out: ValueId, tokens: ValueId): ValueId => {
       const table = weight("embed_tokens.weight", [spec.vocab, spec.dim]);
       draft.nodes.push({ op: "embed", out, tokens, weight: table, scale: spec.embedScale });
-      return rows(out, spec.dim);
+      return rows(out, spec.dim, "stream");
     },
     position: (out: ValueId, x: ValueId, count: number): ValueId => {
       draft.nodes.push({
@@ -64,9 +86,9 @@ function drafting(spec: ModelSpec, draft: Draft) {
         x,
         weight: weight("embed_positions.weight", [count, spec.dim]),
       });
-      return rows(out, spec.dim);
+      return rows(out, spec.dim, "stream");
     },
-    norm: (out: ValueId, x: ValueId, name: string, width = spec.dim): ValueId => {
+    norm: (out: ValueId, x: ValueId, name: string, place: Place, width = spec.dim): ValueId => {
       draft.nodes.push({
         op: "norm",
         out,
@@ -75,13 +97,15 @@ function drafting(spec: ModelSpec, draft: Draft) {
         bias: weight(`${name}.bias`, [width]),
         eps: spec.eps,
       });
-      return rows(out, width);
+      return rows(out, width, place);
     },
     linear: (
       out: ValueId,
       x: ValueId,
       name: string,
       [outputs, inputs]: readonly [number, number],
+      place: Place,
+      piece = outputs,
     ): ValueId => {
       draft.nodes.push({
         op: "linear",
@@ -90,32 +114,35 @@ function drafting(spec: ModelSpec, draft: Draft) {
         weight: weight(`${name}.weight`, [outputs, inputs]),
         bias: weight(`${name}.bias`, [outputs]),
       });
-      return rows(out, outputs);
+      return rows(out, outputs, place, piece);
     },
     /** The output head has no bias. */
     project: (out: ValueId, x: ValueId, name: string): ValueId => {
       draft.nodes.push({ op: "linear", out, x, weight: weight(name, [spec.vocab, spec.dim]) });
-      return rows(out, spec.vocab);
+      return rows(out, spec.vocab, "stream");
     },
     activate: (out: ValueId, x: ValueId, activation: Activation, width: number): ValueId => {
       draft.nodes.push({ op: "activate", out, x, activation });
-      return rows(out, width);
+      return rows(out, width, "inner");
     },
     add: (out: ValueId, x: ValueId, residual: ValueId, alpha: number): ValueId => {
       draft.nodes.push({ op: "add", out, x, residual, alpha });
-      return rows(out, spec.dim);
+      return rows(out, spec.dim, "stream");
     },
     xpos: (out: ValueId, x: ValueId, heads: number, base: number, sign: 1 | -1): ValueId => {
       const { headDim } = spec.attention;
-      draft.nodes.push({ op: "xpos", out, x, heads, headDim, base, block: xposBlock(base), sign });
-      return rows(out, heads * headDim);
+      draft.nodes.push({ op: "xpos", out, x, heads, headDim, base, block: xposBlock(base, asked), sign });
+      return rows(out, heads * headDim, "inner", headDim);
     },
     attention: (out: ValueId, lse: ValueId, q: ValueId, k: ValueId, v: ValueId): ValueId => {
+      const { heads, headDim } = spec.attention;
       const decay =
-        spec.xpos === null ? {} : { decay: { base: spec.xpos.base, block: xposBlock(spec.xpos.base) } };
+        spec.xpos === null
+          ? {}
+          : { decay: { base: spec.xpos.base, block: xposBlock(spec.xpos.base, asked) } };
       draft.nodes.push({ op: "attention", out, lse, q, k, v, spec: spec.attention, ...decay });
-      value(lse, ["B", spec.attention.heads, "N"]);
-      return rows(out, spec.attention.heads * spec.attention.headDim);
+      value(lse, ["B", heads, "N"], "f32");
+      return rows(out, heads * headDim, "inner", headDim);
     },
     ignore: (name: string, shape: readonly number[]): void => {
       draft.ignored.push({ name, shape });
@@ -130,25 +157,28 @@ function selfAttention(g: Drafting, spec: ModelSpec, at: string, x: ValueId): Va
   const width = heads * headDim;
   const kvWidth = kvHeads * headDim;
   const name = `${at}.self_attn`;
-  let k = g.linear(`${at}.k`, x, `${name}.k_proj`, [kvWidth, spec.dim]);
-  const v = g.linear(`${at}.v`, x, `${name}.v_proj`, [kvWidth, spec.dim]);
-  let q = g.linear(`${at}.q`, x, `${name}.q_proj`, [width, spec.dim]);
+  // In pieces of a head, as the attention takes them.
+  let k = g.linear(`${at}.k`, x, `${name}.k_proj`, [kvWidth, spec.dim], "inner", headDim);
+  const v = g.linear(`${at}.v`, x, `${name}.v_proj`, [kvWidth, spec.dim], "inner", headDim);
+  let q = g.linear(`${at}.q`, x, `${name}.q_proj`, [width, spec.dim], "inner", headDim);
   if (spec.xpos !== null) {
     q = g.xpos(`${at}.q_xpos`, q, heads, spec.xpos.base, 1);
     k = g.xpos(`${at}.k_xpos`, k, kvHeads, spec.xpos.base, -1);
     g.ignore(`${name}.xpos.scale`, [headDim / 2]);
   }
   let mixed = g.attention(`${at}.attention`, `${at}.lse`, q, k, v);
-  if (spec.norm === "sub_ln") mixed = g.norm(`${at}.attention_norm`, mixed, `${name}.inner_attn_ln`, width);
-  return g.linear(`${at}.attention_out`, mixed, `${name}.out_proj`, [spec.dim, width]);
+  if (spec.norm === "sub_ln")
+    mixed = g.norm(`${at}.attention_norm`, mixed, `${name}.inner_attn_ln`, "inner", width);
+  return g.linear(`${at}.attention_out`, mixed, `${name}.out_proj`, [spec.dim, width], "stream");
 }
 
 function feedForward(g: Drafting, spec: ModelSpec, at: string, x: ValueId): ValueId {
   const { dim, activation } = spec.ffn;
-  const wide = g.linear(`${at}.fc1`, x, `${at}.ffn.fc1`, [dim, spec.dim]);
+  const wide = g.linear(`${at}.fc1`, x, `${at}.ffn.fc1`, [dim, spec.dim], "inner");
   let active = g.activate(`${at}.active`, wide, activation, dim);
-  if (spec.norm === "sub_ln") active = g.norm(`${at}.ffn_norm`, active, `${at}.ffn.ffn_layernorm`, dim);
-  return g.linear(`${at}.fc2`, active, `${at}.ffn.fc2`, [spec.dim, dim]);
+  if (spec.norm === "sub_ln")
+    active = g.norm(`${at}.ffn_norm`, active, `${at}.ffn.ffn_layernorm`, "inner", dim);
+  return g.linear(`${at}.fc2`, active, `${at}.ffn.fc2`, [spec.dim, dim], "stream");
 }
 
 /** x·alpha + f(x), with the norm before f (pre-norm) or after the sum (post-norm). */
@@ -160,9 +190,9 @@ function residual(
   f: (x: ValueId) => ValueId,
 ): ValueId {
   if (spec.norm === "sub_ln" || spec.norm === "pre_ln")
-    return g.add(names.sum, f(g.norm(names.normed, x, names.norm)), x, 1);
+    return g.add(names.sum, f(g.norm(names.normed, x, names.norm, "inner")), x, 1);
   const alpha = spec.norm === "deepnorm" ? (2 * spec.layers) ** 0.25 : 1;
-  return g.norm(names.normed, g.add(names.sum, f(x), x, alpha), names.norm);
+  return g.norm(names.normed, g.add(names.sum, f(x), x, alpha), names.norm, "stream");
 }
 
 function layer(g: Drafting, spec: ModelSpec, index: number, x: ValueId): ValueId {
@@ -190,19 +220,19 @@ function embedding(g: Drafting, spec: ModelSpec): ValueId {
   // torchscale scales given embeddings too; x + (s − 1)·x is x·s.
   else if (spec.embedScale !== 1) x = g.add("scaled", x, x, spec.embedScale - 1);
   if (spec.positions !== null) x = g.position("positioned", x, spec.positions.rows);
-  if (spec.embedNorm) x = g.norm("embedding_norm", x, "layernorm_embedding");
+  if (spec.embedNorm) x = g.norm("embedding_norm", x, "layernorm_embedding", "stream");
   return x;
 }
 
 /**
  * The forward graph of a LongNet decoder or encoder. Input `tokens` [B, N] or `features` [B, N, dim]; output `logits`
- * [B, N, vocab], or `out` [B, N, dim] for a model without a head.
+ * [B, N, vocab], or `out` [B, N, dim] for a model without a head. Inputs and outputs are f32 or i32 whatever the target stores.
  */
-export function modelGraph(spec: ModelSpec): Graph {
+export function modelGraph(spec: ModelSpec, storage: Storage = WIDE): Graph {
   if (spec.head === "tied" && spec.input === "features")
     throw new Error(`heddle: internal: '${spec.name}' ties its head to an embedding it does not have`);
   const draft: Draft = { weights: [], values: [], nodes: [], ignored: [] };
-  const g = drafting(spec, draft);
+  const g = drafting(spec, draft, storage);
 
   const hidden = [embedding(g, spec)];
   let x = hidden[0] ?? "";
@@ -210,7 +240,7 @@ export function modelGraph(spec: ModelSpec): Graph {
     x = layer(g, spec, index, x);
     hidden.push(x);
   }
-  if (spec.finalNorm) x = g.norm("final", x, "layer_norm");
+  if (spec.finalNorm) x = g.norm("final", x, "layer_norm", spec.head === "none" ? "stream" : "inner");
   const head = "output_projection.weight";
   if (spec.head !== "none") x = g.project("logits", x, spec.head === "tied" ? "embed_tokens.weight" : head);
 

@@ -6,8 +6,8 @@
 import { sizeOf, type Size } from "../runtime/plan.ts";
 import { branchTile, classShape, classTile, numbers, passKeys, segmentOf } from "./geometry.ts";
 import {
-  attentionSharedBytes,
   legal,
+  tileBytes,
   type Limits,
   type Schedule,
   type ScheduleChoice,
@@ -93,8 +93,8 @@ export type Target = {
   readonly name: string;
   readonly limits: Limits;
   readonly figures: Figures;
-  /** Tile sizes worth trying, rows × keys. */
-  readonly tiles: readonly (readonly [rows: number, keys: number])[];
+  /** Tile sizes worth trying for an attention, rows × keys. */
+  readonly tiles: (spec: AttentionShape) => readonly (readonly [rows: number, keys: number])[];
 };
 
 export type Cost = {
@@ -201,12 +201,13 @@ export type Wish = { readonly kind?: ScheduleKind; readonly rows?: number; reado
 /** The best legal tile sizes of every kind at length N, and the cheapest of them all. Throws when a wish is not legal. */
 export function choose(spec: AttentionSpec, N: number, target: Target, wish: Wish = {}): Choice {
   const kinds: readonly ScheduleKind[] = ["dense", "class", "branch", "annulus"];
-  const sizes = target.tiles
+  const sizes = target
+    .tiles(spec)
     .map(([rows, keys]) => [wish.rows ?? rows, wish.keys ?? keys] as const)
     .filter(([rows, keys], i, all) => all.findIndex((t) => t[0] === rows && t[1] === keys) === i);
   // Where no tile of the list fits (very wide heads), the smallest one the target can address does.
   const fitting = sizes.filter(
-    ([rows, keys]) => attentionSharedBytes(spec, rows, keys) <= target.limits.sharedBytes,
+    ([rows, keys]) => tileBytes(target.limits, spec, rows, keys) <= target.limits.sharedBytes,
   );
   const smallest = [wish.rows ?? target.limits.rowStep, wish.keys ?? target.limits.keyStep] as const;
   const candidates = kinds.map((kind): Candidate => {

@@ -3,6 +3,7 @@ import type { Graph, GraphOp, Node, Value, ValueId } from "./graph.ts";
 import { attention } from "./reference/attention.ts";
 import { activate, add, embed, linear, norm, position } from "./reference/pointwise.ts";
 import { rotate } from "./reference/xpos.ts";
+import { rounding } from "./storage.ts";
 
 export { attention, branchAttention, logSumExp, segmentSlots } from "./reference/attention.ts";
 export type { AttentionInputs, AttentionMeaning, AttentionResult } from "./reference/attention.ts";
@@ -65,7 +66,8 @@ const run = (node: Node, scope: Scope): void =>
   (meanings[node.op] as (node: Node, scope: Scope) => void)(node, scope);
 
 /**
- * Inputs by input name, weights by checkpoint name (a tied weight may come under its alias).
+ * Inputs by input name, weights by checkpoint name (a tied weight may come under its alias). Values that the graph stores in 16 bits,
+ * given or made, are rounded to that type; all others stay f64, so a graph of f32 is the unrounded meaning.
  * Throws a plain Error that names the tensor when one is missing or has the wrong number of elements.
  */
 export function runReference(
@@ -81,6 +83,14 @@ export function runReference(
   for (const value of [...graph.inputs, ...graph.weights, ...graph.values])
     shapes.set(value.id, resolve(value));
 
+  const narrow = new Map<ValueId, (x: number) => number>();
+  for (const { id, dtype } of [...graph.inputs, ...graph.weights, ...graph.values])
+    if (dtype === "f16" || dtype === "bf16") narrow.set(id, rounding[dtype]);
+  const stored = (id: ValueId, value: Float64Array): Float64Array => {
+    const round = narrow.get(id);
+    return round === undefined ? value : value.map(round);
+  };
+
   const shapeOf = (id: ValueId) => {
     const shape = shapes.get(id);
     if (shape === undefined)
@@ -93,7 +103,7 @@ export function runReference(
     const size = shape.reduce((product, dim) => product * dim, 1);
     if (given.length !== size)
       throw new Error(`heddle: ${title} has ${given.length} elements, not ${shape.join(" × ")} = ${size}`);
-    values.set(id, Float64Array.from(given));
+    values.set(id, stored(id, Float64Array.from(given)));
   };
 
   for (const input of graph.inputs) give(input.id, `input '${input.name}'`, inputs[input.name]);
@@ -114,7 +124,7 @@ export function runReference(
       throw new Error(
         `heddle: internal: '${id}' of '${graph.name}' has ${value.length} elements, not ${size}`,
       );
-    values.set(id, value);
+    values.set(id, stored(id, value));
   };
   for (const node of graph.nodes) run(node, { N, B, shapeOf, get, set });
 

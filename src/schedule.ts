@@ -22,16 +22,21 @@ export type Limits = {
   /** Granularity of tile heights and widths. */
   readonly rowStep: number;
   readonly keyStep: number;
+  /** Bytes that the tiles of an attention kernel take; `attentionSharedBytes` unless given. */
+  readonly attentionBytes?: (spec: AttentionShape, rows: number, keys: number) => number;
 };
 
 export type Legality =
   { readonly ok: true; readonly schedule: Schedule } | { readonly ok: false; readonly why: string };
 
-/** Bytes of the tiles Q, K, V, S, O and the row vectors of an attention kernel in f32. */
+/** Bytes of the tiles Q, K, V, S, O and the row vectors of an attention kernel in f32, all in memory: on the `simd` machine. */
 export const attentionSharedBytes = (spec: AttentionShape, rows: number, keys: number): number => {
   const depth = Math.ceil(spec.headDim / 8) * 8;
   return 4 * (2 * rows * depth + 2 * keys * depth + rows * keys + 4 * rows + keys);
 };
+
+export const tileBytes = (limits: Limits, spec: AttentionShape, rows: number, keys: number): number =>
+  (limits.attentionBytes ?? attentionSharedBytes)(spec, rows, keys);
 
 /** Largest lattice of a class schedule: beyond it cells hold few rows of each class and lanes are wasted. */
 const MAX_LATTICE = 512;
@@ -54,7 +59,7 @@ export function legal(
     return no(`rows must be a positive multiple of ${limits.rowStep}, found ${rows}`);
   if (keys <= 0 || keys % limits.keyStep !== 0)
     return no(`keys must be a positive multiple of ${limits.keyStep}, found ${keys}`);
-  const bytes = attentionSharedBytes(spec, rows, keys);
+  const bytes = tileBytes(limits, spec, rows, keys);
   if (bytes > limits.sharedBytes)
     return no(
       `tiles of ${rows} rows × ${keys} keys need ${bytes} bytes, the target has ${limits.sharedBytes}`,

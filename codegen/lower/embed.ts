@@ -3,6 +3,8 @@ import type { Graph, Node } from "../../src/graph.ts";
 import type { TileKernel } from "../../src/kernel.ts";
 import { f32, group, i32, let_, mul } from "../../src/expr.ts";
 import type { Launch } from "./launch.ts";
+import { CPU_TILINGS } from "./tilings.ts";
+import type { Tilings } from "./tilings.ts";
 import {
   ceilDivOf,
   denseRows,
@@ -18,24 +20,27 @@ import {
 
 export type EmbedNode = Extract<Node, { readonly op: "embed" }>;
 
-const ROWS = 16;
-
 /** Tokens lie in [0, vocab): whoever runs the plan checks its inputs. */
-export function lowerEmbed(node: EmbedNode, graph: Graph): readonly Launch<TileKernel>[] {
+export function lowerEmbed(
+  node: EmbedNode,
+  graph: Graph,
+  tilings: Tilings = CPU_TILINGS,
+): readonly Launch<TileKernel>[] {
   const width = widthOf(graph, node.weight);
+  const height = tilings.rows("embed", width);
   const M = productOf(shapeOf(graph, node.tokens));
   return [
     {
       title: `embed ${node.out}`,
-      kernel: embedKernel(width, node.scale),
+      kernel: embedKernel(width, height, node.scale),
       bind: { tokens: { value: node.tokens }, weight: { value: node.weight }, out: { value: node.out } },
       scalars: { M },
-      grid: ceilDivOf(M, ROWS),
+      grid: ceilDivOf(M, height),
     },
   ];
 }
 
-function embedKernel(width: number, scale: number): TileKernel {
+function embedKernel(width: number, height: number, scale: number): TileKernel {
   const to = denseRows("out", width, int("m0"), int("M"));
   const from = { ...to, buffer: "weight", base: i32(0), gather: { buffer: "tokens", base: int("m0") } };
   return {
@@ -45,9 +50,9 @@ function embedKernel(width: number, scale: number): TileKernel {
     tables: [],
     shared: [],
     workgroup: 1,
-    tiles: [{ name: "rows", rows: ROWS, cols: width }],
+    tiles: [{ name: "rows", rows: height, cols: width }],
     body: [
-      let_("m0", mul(group, i32(ROWS))),
+      let_("m0", mul(group, i32(height))),
       { s: "copy", tile: "rows", rows: from, ...(scale === 1 ? {} : { scale: f32(scale) }) },
       { s: "write", tile: "rows", rows: to },
     ],

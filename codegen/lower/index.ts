@@ -8,23 +8,29 @@ import type { Launch } from "./launch.ts";
 import { lowerLinear } from "./linear.ts";
 import { lowerNorm } from "./norm.ts";
 import { lowerActivate, lowerAdd, lowerPosition } from "./pointwise.ts";
+import { withStorage } from "./storage.ts";
+import { CPU_TILINGS } from "./tilings.ts";
+import type { Tilings } from "./tilings.ts";
+import { dtypeOf } from "./shape.ts";
 import { lowerXpos } from "./xpos.ts";
 
 type Lower<O extends GraphOp> = (
   node: Extract<Node, { readonly op: O }>,
   graph: Graph,
   schedule: (node: Extract<Node, { readonly op: "attention" }>) => Schedule,
+  tilings: Tilings,
 ) => readonly Launch<TileKernel>[];
 
 const lowerings: { readonly [O in GraphOp]: Lower<O> } = {
-  embed: lowerEmbed,
-  position: lowerPosition,
-  norm: lowerNorm,
-  linear: (node, graph) => lowerLinear(node, graph),
-  activate: lowerActivate,
-  add: lowerAdd,
-  xpos: lowerXpos,
-  attention: (node, _, schedule) => lowerAttention(node, schedule(node)),
+  embed: (node, graph, _, tilings) => lowerEmbed(node, graph, tilings),
+  position: (node, graph, _, tilings) => lowerPosition(node, graph, tilings),
+  norm: (node, graph, _, tilings) => lowerNorm(node, graph, tilings),
+  linear: (node, graph, _, tilings) => lowerLinear(node, graph, tilings.linear),
+  activate: (node, graph, _, tilings) => lowerActivate(node, graph, tilings),
+  add: (node, graph, _, tilings) => lowerAdd(node, graph, tilings),
+  xpos: (node, graph, _, tilings) => lowerXpos(node, graph, tilings),
+  attention: (node, graph, schedule, tilings) =>
+    lowerAttention(node, schedule(node), dtypeOf(graph, node.out), tilings.attention?.(node.spec.headDim)),
 };
 
 /** The launches of one node, in order. `schedule` answers for attention nodes only. */
@@ -32,7 +38,8 @@ export function lower<O extends GraphOp>(
   node: Extract<Node, { readonly op: O }>,
   graph: Graph,
   schedule: (node: Extract<Node, { readonly op: "attention" }>) => Schedule,
+  tilings: Tilings = CPU_TILINGS,
 ): readonly Launch<TileKernel>[] {
   const byOp: Lower<O> = lowerings[node.op as O];
-  return byOp(node, graph, schedule);
+  return withStorage(byOp(node, graph, schedule, tilings), graph);
 }

@@ -4,6 +4,7 @@ import type { Element, Expr, Stmt, Tile, TileDecl, TileKernel } from "../../src/
 import { add, at, col, div, f32, group, i32, let_, load, lt, madd, mul, rem, row } from "../../src/expr.ts";
 import { activations } from "./activation.ts";
 import type { Binding, Launch } from "./launch.ts";
+import { CPU_TILINGS } from "./tilings.ts";
 import {
   ceilDivOf,
   denseRows,
@@ -27,15 +28,8 @@ export type LinearTiling = {
   readonly depth: number;
 };
 
-/**
- * For one thread of a CPU: a panel of 256 × 8 weights is 8 KiB, a quarter of the first-level cache, and is used for all
- * 32 rows; 32 × 256 of x and the 32 × 128 accumulator are 48 KiB. Copying x costs one load and store of a vector per 128
- * multiply-adds of vectors. Twice or half of any of the three measured the same.
- */
-export const CPU_LINEAR: LinearTiling = { rows: 32, cols: 128, depth: 256 };
-
 /** Pieces of `whole` of at most `most`, equal but for the last, each but the last a multiple of 8. */
-function pieces(
+export function pieces(
   whole: number,
   most: number,
 ): { readonly size: number; readonly full: number; readonly rest: number } {
@@ -48,7 +42,7 @@ function pieces(
 export function lowerLinear(
   node: LinearNode,
   graph: Graph,
-  tiling: LinearTiling = CPU_LINEAR,
+  tiling: LinearTiling = CPU_TILINGS.linear,
 ): readonly Launch<TileKernel>[] {
   const [outs, ins] = shapeOf(graph, node.weight);
   if (typeof outs !== "number" || typeof ins !== "number" || widthOf(graph, node.x) !== ins)

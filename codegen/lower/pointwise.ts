@@ -20,6 +20,8 @@ import {
 } from "../../src/expr.ts";
 import { activations } from "./activation.ts";
 import type { Launch } from "./launch.ts";
+import { CPU_TILINGS } from "./tilings.ts";
+import type { Tilings } from "./tilings.ts";
 import {
   ceilDivOf,
   denseRows,
@@ -37,10 +39,14 @@ import { productOf } from "./shape.ts";
 
 type NodeOf<O extends Node["op"]> = Extract<Node, { readonly op: O }>;
 
-const ROWS = 16;
-
 /** out[i, j] = value(i, j) over the rows m0 … of x; other buffers are read at the same place by `value`. */
-function rowwise(name: string, width: number, others: readonly string[], value: Expr<Element>): TileKernel {
+function rowwise(
+  name: string,
+  width: number,
+  height: number,
+  others: readonly string[],
+  value: Expr<Element>,
+): TileKernel {
   const rows = (buffer: string) => denseRows(buffer, width, int("m0"), int("M"));
   return {
     name,
@@ -49,41 +55,57 @@ function rowwise(name: string, width: number, others: readonly string[], value: 
     tables: [],
     shared: [],
     workgroup: 1,
-    tiles: [{ name: "x_tile", rows: ROWS, cols: width }],
+    tiles: [{ name: "x_tile", rows: height, cols: width }],
     body: [
-      let_("m0", mul(group, i32(ROWS))),
+      let_("m0", mul(group, i32(height))),
       { s: "copy", tile: "x_tile", rows: rows("x") },
       { s: "write", tile: "x_tile", rows: rows("out"), value },
     ],
   };
 }
 
-export function lowerActivate(node: NodeOf<"activate">, graph: Graph): readonly Launch<TileKernel>[] {
+export function lowerActivate(
+  node: NodeOf<"activate">,
+  graph: Graph,
+  tilings: Tilings = CPU_TILINGS,
+): readonly Launch<TileKernel>[] {
   const width = widthOf(graph, node.x);
+  const height = tilings.rows("pointwise", width);
   const M = rowsOf(graph, node.x);
   return [
     {
       title: `${node.activation} ${node.out}`,
-      kernel: rowwise(`${node.activation}_${width}`, width, [], activations[node.activation](at("x_tile"))),
+      kernel: rowwise(
+        `${node.activation}_${width}`,
+        width,
+        height,
+        [],
+        activations[node.activation](at("x_tile")),
+      ),
       bind: { x: { value: node.x }, out: { value: node.out } },
       scalars: { M },
-      grid: ceilDivOf(M, ROWS),
+      grid: ceilDivOf(M, height),
     },
   ];
 }
 
-export function lowerAdd(node: NodeOf<"add">, graph: Graph): readonly Launch<TileKernel>[] {
+export function lowerAdd(
+  node: NodeOf<"add">,
+  graph: Graph,
+  tilings: Tilings = CPU_TILINGS,
+): readonly Launch<TileKernel>[] {
   const width = widthOf(graph, node.x);
+  const height = tilings.rows("pointwise", width);
   const M = rowsOf(graph, node.x);
   const index = add<Element>(add<Element>(mul<Element>(row, i32(width)), col), mul(int("m0"), i32(width)));
   const value = madd<Element>(f32(node.alpha), load<Element>("residual", index), at("x_tile"));
   return [
     {
       title: `add ${node.out}`,
-      kernel: rowwise(`add${named(node.alpha)}_${width}`, width, ["residual"], value),
+      kernel: rowwise(`add${named(node.alpha)}_${width}`, width, height, ["residual"], value),
       bind: { x: { value: node.x }, residual: { value: node.residual }, out: { value: node.out } },
       scalars: { M },
-      grid: ceilDivOf(M, ROWS),
+      grid: ceilDivOf(M, height),
     },
   ];
 }
@@ -105,8 +127,13 @@ export function byPosition(rows: number): readonly Stmt[] {
 /** fairseq's learned positions start at row 2 of their table. */
 const FIRST_POSITION = 2;
 
-export function lowerPosition(node: NodeOf<"position">, graph: Graph): readonly Launch<TileKernel>[] {
+export function lowerPosition(
+  node: NodeOf<"position">,
+  graph: Graph,
+  tilings: Tilings = CPU_TILINGS,
+): readonly Launch<TileKernel>[] {
   const width = widthOf(graph, node.x);
+  const height = tilings.rows("pointwise", width);
   const rows = (buffer: string) => denseRows(buffer, width, int("m0"), int("end"));
   const first = mul(add(int("n0"), i32(FIRST_POSITION)), i32(width));
   const index = add<Element>(add<Element>(mul<Element>(row, i32(width)), col), first);
@@ -117,9 +144,9 @@ export function lowerPosition(node: NodeOf<"position">, graph: Graph): readonly 
     tables: [],
     shared: [],
     workgroup: 1,
-    tiles: [{ name: "x_tile", rows: ROWS, cols: width }],
+    tiles: [{ name: "x_tile", rows: height, cols: width }],
     body: [
-      ...byPosition(ROWS),
+      ...byPosition(height),
       { s: "copy", tile: "x_tile", rows: rows("x") },
       {
         s: "write",
@@ -136,7 +163,7 @@ export function lowerPosition(node: NodeOf<"position">, graph: Graph): readonly 
       kernel,
       bind: { x: { value: node.x }, weight: { value: node.weight }, out: { value: node.out } },
       scalars: { N },
-      grid: timesOf(sequences, ceilDivOf(N, ROWS)),
+      grid: timesOf(sequences, ceilDivOf(N, height)),
     },
   ];
 }

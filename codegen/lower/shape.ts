@@ -1,13 +1,15 @@
 /** Shapes of graph values as sizes, and the pieces of a kernel that every row-wise operation shares. */
 import type { Dim, Graph, ValueId } from "../../src/graph.ts";
-import type { Buffer, Expr, Rows, ScalarParam, Size } from "../../src/kernel.ts";
+import type { Buffer, Dtype, Expr, Rows, ScalarParam, Size } from "../../src/kernel.ts";
 import { i32, mul, ref, sub } from "../../src/expr.ts";
 
-export function shapeOf(graph: Graph, id: ValueId): readonly Dim[] {
+function valueOf(graph: Graph, id: ValueId) {
   for (const values of [graph.values, graph.inputs, graph.weights])
-    for (const v of values) if (v.id === id) return v.shape;
+    for (const v of values) if (v.id === id) return v;
   throw new Error(`heddle: internal: '${graph.name}' has no value '${id}'`);
 }
+export const shapeOf = (graph: Graph, id: ValueId): readonly Dim[] => valueOf(graph, id).shape;
+export const dtypeOf = (graph: Graph, id: ValueId): Dtype => valueOf(graph, id).dtype;
 
 /** Elements per row: the last axis, which is always a number. */
 export function widthOf(graph: Graph, id: ValueId): number {

@@ -3,20 +3,25 @@ import type { Graph, Node } from "../../src/graph.ts";
 import type { Element, TileKernel } from "../../src/kernel.ts";
 import { at, col, eq, f32, i32, madd, mul, op, select } from "../../src/expr.ts";
 import type { Launch } from "./launch.ts";
+import { CPU_TILINGS } from "./tilings.ts";
+import type { Tilings } from "./tilings.ts";
 import { byPosition, sequencesOf } from "./pointwise.ts";
 import { ceilDivOf, denseRows, int, integer, reads, timesOf, writes } from "./shape.ts";
 
 export type XposNode = Extract<Node, { readonly op: "xpos" }>;
 
-const ROWS = 16;
-
-export function lowerXpos(node: XposNode, graph: Graph): readonly Launch<TileKernel>[] {
+export function lowerXpos(
+  node: XposNode,
+  graph: Graph,
+  tilings: Tilings = CPU_TILINGS,
+): readonly Launch<TileKernel>[] {
   const { heads, headDim, base, block, sign } = node;
+  const height = tilings.rows("xpos", headDim);
   const [N, sequences] = sequencesOf(graph, node.x);
   return [
     {
       title: `xpos ${node.out}`,
-      kernel: xposKernel(heads, headDim),
+      kernel: xposKernel(heads, headDim, height),
       bind: {
         x: { value: node.x },
         // (cos·f, sin·f) of each pair: [N, headDim].
@@ -24,12 +29,12 @@ export function lowerXpos(node: XposNode, graph: Graph): readonly Launch<TileKer
         out: { value: node.out },
       },
       scalars: { N },
-      grid: timesOf(sequences, ceilDivOf(N, ROWS)),
+      grid: timesOf(sequences, ceilDivOf(N, height)),
     },
   ];
 }
 
-function xposKernel(heads: number, headDim: number): TileKernel {
+function xposKernel(heads: number, headDim: number, height: number): TileKernel {
   const width = heads * headDim;
   const head = (buffer: string) =>
     denseRows(buffer, width, int("m0"), int("end"), { col: mul(int("head"), i32(headDim)), cols: headDim });
@@ -45,9 +50,9 @@ function xposKernel(heads: number, headDim: number): TileKernel {
     tables: [],
     shared: [],
     workgroup: 1,
-    tiles: ["pairs", "cosine", "sine", "x_tile"].map((name) => ({ name, rows: ROWS, cols: headDim })),
+    tiles: ["pairs", "cosine", "sine", "x_tile"].map((name) => ({ name, rows: height, cols: headDim })),
     body: [
-      ...byPosition(ROWS),
+      ...byPosition(height),
       { s: "copy", tile: "pairs", rows: { buffer: "table", base, stride, cols, count } },
       { s: "map", tile: "cosine", value: at("pairs", "even") },
       { s: "map", tile: "sine", value: sine },

@@ -19,6 +19,8 @@ export type SimtOptions = {
   readonly lanes: number;
   /** Bytes of shared memory a group may use. WebGPU guarantees 16384. */
   readonly sharedBytes: number;
+  /** Whether the target has the IR's `exchange`: reductions then go through memory and barriers only beyond four lanes a row. */
+  readonly exchange?: boolean;
 };
 
 type Spell = { readonly [K in Tile["s"]]: (tile: Extract<Tile, { s: K }>, site: Site) => readonly Phase[] };
@@ -27,9 +29,9 @@ const spellings: Spell = { copy, write, fill, mma, map, reduce };
 const spell = (tile: Tile, site: Site): readonly Phase[] =>
   (spellings[tile.s] as (tile: Tile, site: Site) => readonly Phase[])(tile, site);
 
-/** Bytes of shared memory that a tile kernel takes on this machine. */
-export function simtSharedBytes(kernel: TileKernel, lanes: number): number {
-  const { shared } = siteFor(kernel, gridFor(kernel, lanes));
+/** Bytes of shared memory that a tile kernel takes on this machine at least. */
+export function simtSharedBytes(kernel: TileKernel, lanes: number, exchange = false): number {
+  const { shared } = siteFor(kernel, gridFor(kernel, lanes, exchange), 0);
   return [...kernel.shared, ...shared].reduce((sum, s) => sum + 4 * s.length, 0);
 }
 
@@ -38,18 +40,18 @@ export function simtSharedBytes(kernel: TileKernel, lanes: number): number {
  * @throws when its tiles do not fit in shared memory; `simtSharedBytes` tells beforehand.
  */
 export const simt =
-  ({ lanes, sharedBytes }: SimtOptions) =>
+  ({ lanes, sharedBytes, exchange = false }: SimtOptions) =>
   (kernel: TileKernel): Kernel => {
     if (lanes < 1 || !Number.isInteger(Math.log2(lanes)))
       throw new Error(`heddle: internal: simt: ${lanes} lanes are not a power of two`);
-    const site = siteFor(kernel, gridFor(kernel, lanes));
+    const site = siteFor(kernel, gridFor(kernel, lanes, exchange), sharedBytes);
     const shared = [...kernel.shared, ...site.shared];
     const bytes = shared.reduce((sum, s) => sum + 4 * s.length, 0);
     if (bytes > sharedBytes)
       throw new Error(
         `heddle: internal: simt: the tiles of '${kernel.name}' need ${bytes} bytes of shared memory, a group has ${sharedBytes}`,
       );
-    const body = synchronise(phases(kernel.body, site));
+    const body = synchronise(phases(kernel.body, site), site.overlaps);
     const { name, buffers, scalars, tables } = kernel;
     return { name, buffers, scalars, tables, shared, workgroup: lanes, body: [...site.begin, ...body] };
   };
@@ -76,6 +78,7 @@ function phases(body: readonly Stmt<Tile>[], site: Site): readonly Stmt<Phase>[]
       case "var":
       case "set":
       case "barrier":
+      case "exchange":
       case "comment":
         out.push(s);
         break;

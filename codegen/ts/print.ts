@@ -2,10 +2,16 @@
 
 const width = 110;
 
+const source: unique symbol = Symbol("source");
+/** A value that is printed as this expression, e.g. the name of a constant. */
+export type Verbatim = { readonly [source]: string };
+export const verbatim = (expression: string): Verbatim => ({ [source]: expression });
+
 /** A value as an expression: on one line where it fits behind `indent`, otherwise one entry per line. */
 export function printData(value: unknown, indent = ""): string {
   const flat = printFlat(value);
-  if (indent.length + flat.length <= width || typeof value !== "object" || value === null) return flat;
+  if (indent.length + flat.length <= width || typeof value !== "object" || value === null || source in value)
+    return flat;
   const inner = `${indent}  `;
   const entries = Array.isArray(value)
     ? value.map((v: unknown) => printData(v, inner))
@@ -17,6 +23,7 @@ export function printData(value: unknown, indent = ""): string {
 function printFlat(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(printFlat).join(", ")}]`;
   if (typeof value === "object" && value !== null) {
+    if (source in value) return String(value[source]);
     const entries = entriesOf(value).map(([key, v]) => `${printKey(key)}: ${printFlat(v)}`);
     return entries.length === 0 ? "{}" : `{ ${entries.join(", ")} }`;
   }
@@ -42,6 +49,9 @@ const reserved = new Set(
 
 /** How an item of a spec is declared in a module: its own name unless TypeScript keeps that for itself. */
 export const declared = (name: string): string => (reserved.has(name) ? `${name}_` : name);
+
+/** Lines of text as a template literal, which shows them as they are. */
+export const template = (text: string): string => `\`${text.replaceAll(/[\\`]|\$(?=\{)/g, "\\$&")}\``;
 
 /** Bytes as base64, 57 KiB at a time so that no call takes too many arguments. */
 export function base64(bytes: Uint8Array): string {

@@ -154,6 +154,10 @@ function emitBody(
       case "if":
         value(c, scope, s.cond);
         return c.when(block(s.then, scope), s.else === undefined ? undefined : block(s.else, scope));
+      case "exchange":
+        throw new Error(
+          `heddle: internal: wasm: a thread is one lane and has nobody to exchange '${s.name}' with`,
+        );
       case "barrier":
       case "comment":
         return;

@@ -149,6 +149,23 @@ export const instructions = {
 
 export type Instruction = keyof typeof instructions;
 
+/** The opcodes of the builder's own methods. */
+export const control = {
+  loop: 0x03,
+  if: 0x04,
+  else: 0x05,
+  end: 0x0b,
+  br_if: 0x0d,
+  call: 0x10,
+  drop: 0x1a,
+  select: 0x1b,
+  "local.get": 0x20,
+  "local.set": 0x21,
+  "local.tee": 0x22,
+} as const;
+/** The type of a block that leaves nothing. */
+export const NO_RESULT = 0x40;
+
 /** Unsigned LEB128 of an integer in [0, 2³²). */
 export function leb(value: number): number[] {
   const bytes: number[] = [];
@@ -294,26 +311,26 @@ export function codeOf(locals: Locals): Code {
     },
     get(local) {
       stack.push(typeOf("local.get", local));
-      put([0x20, ...leb(local)]);
+      put([control["local.get"], ...leb(local)]);
     },
     set(local) {
       pop("local.set", typeOf("local.set", local));
-      put([0x21, ...leb(local)]);
+      put([control["local.set"], ...leb(local)]);
     },
     tee(local) {
       pop("local.tee", typeOf("local.tee", local));
       stack.push(typeOf("local.tee", local));
-      put([0x22, ...leb(local)]);
+      put([control["local.tee"], ...leb(local)]);
     },
     select() {
       pop("select", "i32");
       const no = pop("select");
       stack.push(pop("select", no));
-      put([0x1b]);
+      put([control.select]);
     },
     drop() {
       pop("drop");
-      put([0x1a]);
+      put([control.drop]);
     },
     append(more) {
       leaves("append", more, []);
@@ -321,25 +338,25 @@ export function codeOf(locals: Locals): Code {
     },
     call(index, takes) {
       for (let i = takes.length - 1; i >= 0; i--) pop("call", takes[i]);
-      put([0x10, ...leb(index)]);
+      put([control.call, ...leb(index)]);
     },
     when(then, otherwise) {
       pop("if", "i32");
       leaves("if", then, []);
-      put([0x04, 0x40]);
+      put([control.if, NO_RESULT]);
       put(then.bytes);
       if (otherwise !== undefined && otherwise.bytes.length > 0) {
         leaves("else", otherwise, []);
-        put([0x05]);
+        put([control.else]);
         put(otherwise.bytes);
       }
-      put([0x0b]);
+      put([control.end]);
     },
     repeat(body) {
       leaves("loop", body, ["i32"]);
-      put([0x03, 0x40]);
+      put([control.loop, NO_RESULT]);
       put(body.bytes);
-      put([0x0d, 0, 0x0b]);
+      put([control.br_if, 0, control.end]);
     },
   };
   return code;

@@ -29,6 +29,7 @@ export function surroundings(loop: Stmt) {
     switch (s.s) {
       case "let":
       case "var":
+      case "exchange":
         expr(s.value);
         declared.add(s.name);
         return;

@@ -9,7 +9,7 @@ export const wasmTarget: Target = {
   // within 10 % and 31 within 25 %, the worst is 43 % off. What the planner then picks measured 1.0 to 1.5 × the best of its
   // sweep. A tuner that times schedules is to replace them.
   figures: { macs: 21, copies: 2.5, exps: 1.6, keyTile: 40, group: 150, launch: 5000 },
-  tiles: [
+  tiles: () => [
     [16, 32],
     [32, 32],
     [32, 64],

@@ -1,20 +1,28 @@
-/** `heddle compile`: a spec file to its generated TypeScript module. */
+/** `heddle compile`: a spec file to its generated TypeScript module, or to readable shaders. */
 import { createHash } from "node:crypto";
-import { readFile, stat } from "node:fs/promises";
+import { mkdir, readFile, stat } from "node:fs/promises";
 import { basename, dirname, join, sep } from "node:path";
 import { printModule } from "../../codegen/ts/module.ts";
+import type { Provenance } from "../../codegen/ts/module.ts";
 import { writeWhole } from "../../runtime/node.ts";
+import { anchorsOf } from "../anchors.ts";
 import { compileSpec } from "../compile.ts";
-import { exitCodes } from "./failure.ts";
+import type { CompiledProgram, TargetName } from "../compile.ts";
+import { exitCodes, usageError } from "./failure.ts";
 import type { ExitCode } from "./failure.ts";
 import { bytesText, progressOn, styled, traceTo } from "./io.ts";
 import type { Io } from "./io.ts";
+import { shadersOf } from "./shaders.ts";
 import { checkedSpec } from "./spec-file.ts";
 import type { Format } from "./spec-file.ts";
 import { version } from "./version.ts";
 
+export const emits = ["module", "wgsl"] as const;
+
 export type CompileCommand = {
-  readonly target: "wasm";
+  readonly target: readonly TargetName[];
+  /** `module`: one TypeScript file; `wgsl`: a folder with a file for each shader. */
+  readonly emit: (typeof emits)[number];
   /** A file, or a folder (one that exists, or a path that ends in a separator). */
   readonly out?: string;
   readonly check: boolean;
@@ -22,53 +30,101 @@ export type CompileCommand = {
 };
 
 export async function compile(path: string, options: CompileCommand, io: Io): Promise<ExitCode> {
+  const { emit } = options;
+  if (emit === "wgsl" && !options.target.includes("wgsl"))
+    throw usageError("--emit wgsl writes shaders, which --target wasm does not have");
   const file = await checkedSpec(path, options.format, io);
   if (file === null) return exitCodes.diagnostics;
   const trace = traceTo(io);
   const progress = progressOn(io);
   progress.say(`compiling ${path}`);
   const programs = compileSpec(file.spec, {
-    target: options.target,
+    target: emit === "wgsl" ? "wgsl" : options.target,
+    anchors: anchorsOf(file.ast, file.source.text),
     ...(trace === undefined ? {} : { trace }),
   });
   progress.end();
-  const [first] = programs;
-  if (first === undefined) throw new Error("heddle: internal: a checked spec compiled to nothing");
   const provenance = {
     version,
     file: basename(path),
     sha256: createHash("sha256").update(file.source.text).digest("hex"),
   };
-  const items = programs.map(({ item, program }) => ({ item, plan: program.plan }));
-  const text = printModule(provenance, items, first.program.wasm);
-  const target = await targetOf(path, options.out);
+  const made =
+    emit === "wgsl"
+      ? shaderFiles(provenance, programs, options.out ?? join(dirname(path), `${stem(path)}.wgsl`))
+      : [{ path: await moduleTarget(path, options.out), text: printModule(provenance, programs) }];
 
-  if (options.check) {
-    const there = await readFile(target, "utf8").catch(() => null);
-    if (there === text) {
-      io.out(`${target} is up to date\n`);
-      return exitCodes.ok;
-    }
-    const why =
-      there === null ? "is missing" : "is stale: it was made from another spec or by another heddle";
-    io.err(
-      `${styled(io, "red", "error")}: ${target} ${why}.\nRun \`heddle compile ${path}\` to make it anew.\n`,
-    );
-    return exitCodes.diagnostics;
+  if (options.check) return await compare(made, command(path, options), io);
+  for (const { path: to, text } of made) {
+    if (emit === "wgsl") await mkdir(dirname(to), { recursive: true });
+    await writeWhole(to, text);
   }
-  await writeWhole(target, text);
-  const { kernels, bytes, ms } = first.stats;
-  const names = programs.map((p) => p.name).join(", ");
   io.out(
-    `${target}: ${names}; ${kernels} kernel${kernels === 1 ? "" : "s"}, ${bytesText(bytes.base)} of WebAssembly ` +
-      `(${bytesText(bytes.relaxed)} relaxed), compiled in ${Math.round(ms)} ms\n`,
+    emit === "wgsl"
+      ? made.map((m) => `${m.path}\n`).join("")
+      : `${made[0]?.path}: ${summary(programs, options)}\n`,
   );
   return exitCodes.ok;
 }
 
+/** `dir/small.heddle` → `small`. */
+const stem = (path: string): string => basename(path).replace(/\.heddle$/, "");
+
+function command(path: string, { emit, target, out }: CompileCommand): string {
+  const flags = [
+    ...(emit === "wgsl" ? ["--emit wgsl"] : target.length === 1 ? [`--target ${target[0]}`] : []),
+    ...(out === undefined ? [] : [`--out ${out}`]),
+  ];
+  return ["heddle compile", path, ...flags].join(" ");
+}
+
+function summary(programs: readonly CompiledProgram[], { target }: CompileCommand): string {
+  const [first] = programs;
+  if (first === undefined) throw new Error("heddle: internal: a checked spec compiled to nothing");
+  const { kernels, bytes, ms } = first.stats;
+  return [
+    `${programs.map((p) => p.name).join(", ")}; ${kernels} kernel${kernels === 1 ? "" : "s"}`,
+    ...(target.includes("wasm")
+      ? [`${bytesText(bytes.base)} of WebAssembly (${bytesText(bytes.relaxed)} relaxed)`]
+      : []),
+    ...(target.includes("wgsl") ? [`${bytesText(bytes.wgsl)} of WGSL`] : []),
+    `compiled in ${Math.round(ms)} ms`,
+  ].join(", ");
+}
+
+type Made = { readonly path: string; readonly text: string };
+
+function shaderFiles(
+  { version: by, file, sha256 }: Provenance,
+  programs: readonly CompiledProgram[],
+  folder: string,
+): readonly Made[] {
+  const head = `// Generated by heddle ${by} from ${file}, spec sha256 ${sha256}.\n`;
+  return shadersOf(programs).map(({ name, text }) => ({
+    path: join(folder, `${name}.wgsl`),
+    text: head + text,
+  }));
+}
+
+/** Says which files on disk are not what would be written. */
+async function compare(made: readonly Made[], again: string, io: Io): Promise<ExitCode> {
+  let code: ExitCode = exitCodes.ok;
+  for (const { path, text } of made) {
+    const there = await readFile(path, "utf8").catch(() => null);
+    if (there === text) continue;
+    const why =
+      there === null ? "is missing" : "is stale: it was made from another spec or by another heddle";
+    io.err(`${styled(io, "red", "error")}: ${path} ${why}.\n`);
+    code = exitCodes.diagnostics;
+  }
+  if (code === exitCodes.ok) for (const { path } of made) io.out(`${path} is up to date\n`);
+  else io.err(`Run \`${again}\` to make it anew.\n`);
+  return code;
+}
+
 /** `dir/small.heddle` → `dir/small.generated.ts`, unless told otherwise. */
-async function targetOf(path: string, out: string | undefined): Promise<string> {
-  const name = `${basename(path).replace(/\.heddle$/, "")}.generated.ts`;
+async function moduleTarget(path: string, out: string | undefined): Promise<string> {
+  const name = `${stem(path)}.generated.ts`;
   if (out === undefined) return join(dirname(path), name);
   const folder =
     out.endsWith("/") ||

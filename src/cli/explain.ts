@@ -1,8 +1,5 @@
 /** `heddle explain`: what a spec costs at a length, which schedule is chosen and why. */
-import { inputError } from "../../runtime/input-error.ts";
 import { compileSpec, wishFor } from "../compile.ts";
-import { nearest } from "../diagnostic.ts";
-import type { Spec } from "../spec.ts";
 import { attentionNumbers, modelNumbers, toPlain } from "./explain/numbers.ts";
 import type { AttentionNumbers, ModelNumbers } from "./explain/numbers.ts";
 import { attentionText, modelText } from "./explain/text.ts";
@@ -10,7 +7,7 @@ import { exitCodes } from "./failure.ts";
 import type { ExitCode } from "./failure.ts";
 import { progressOn, traceTo } from "./io.ts";
 import type { Io } from "./io.ts";
-import { checkedSpec } from "./spec-file.ts";
+import { checkedSpec, itemsNamed } from "./spec-file.ts";
 import type { Format } from "./spec-file.ts";
 
 export type ExplainOptions = { readonly length: number; readonly json: boolean; readonly format: Format };
@@ -24,7 +21,7 @@ export async function explain(
   const file = await checkedSpec(path, options.json ? "json" : options.format, io);
   if (file === null) return exitCodes.diagnostics;
   const { spec } = file;
-  const wanted = itemsOf(spec, name, path);
+  const wanted = itemsNamed(spec, name, path);
   const progress = progressOn(io);
   const trace = traceTo(io);
   const parts = wanted.map((item): readonly [AttentionNumbers | ModelNumbers, boolean] => {
@@ -52,16 +49,3 @@ export async function explain(
     );
   return exitCodes.ok;
 }
-
-const itemsOf = (spec: Spec, name: string | undefined, path: string) => {
-  const all = [
-    ...spec.attentions.map((a) => ({ kind: "attention", spec: a }) as const),
-    ...spec.models.map((m) => ({ kind: "model", spec: m }) as const),
-  ];
-  const found = name === undefined ? all : all.filter((i) => i.spec.name === name);
-  if (found.length > 0) return found;
-  const names = all.map((i) => i.spec.name);
-  const meant = nearest(name ?? "", names);
-  const hint = meant === null ? "" : ` Did you mean '${meant}'?`;
-  throw inputError(`${path} has no '${name}'; it has ${names.map((n) => `'${n}'`).join(", ")}.${hint}`);
-};

@@ -2,6 +2,7 @@
 import { inputError } from "../../runtime/input-error.ts";
 import type * as Ast from "../ast.ts";
 import { readSpec } from "../compile.ts";
+import type { CompiledProgram } from "../compile.ts";
 import { isError, nearest, render, toGithub, toJson } from "../diagnostic.ts";
 import type { Diagnostic, Source } from "../diagnostic.ts";
 import type { AttentionSpec, ModelSpec, Spec } from "../spec.ts";
@@ -65,6 +66,25 @@ export async function checkedSpec(
   if (spec === null || format !== "json") report([file], format, io);
   if (spec === null || diagnostics.some(isError)) return null;
   return { ...file, spec };
+}
+
+/** An attention or a model. */
+export type Item = CompiledProgram["item"];
+
+/** The item of a name, or all of them. Throws an InputError that says what names there are. */
+export function itemsNamed(spec: Spec, name: string | undefined, file: string): readonly Item[] {
+  const all: readonly Item[] = [
+    ...spec.attentions.map((a) => ({ kind: "attention", spec: a }) as const),
+    ...spec.models.map((m) => ({ kind: "model", spec: m }) as const),
+  ];
+  const found = name === undefined ? all : all.filter((i) => i.spec.name === name);
+  if (found.length > 0) return found;
+  if (name === undefined || all.length === 0)
+    throw inputError(`${file} declares neither an attention nor a model`);
+  const names = all.map((i) => i.spec.name);
+  const meant = nearest(name, names);
+  const hint = meant === null ? "" : ` Did you mean '${meant}'?`;
+  throw inputError(`${file} has no '${name}'; it has ${names.map((n) => `'${n}'`).join(", ")}.${hint}`);
 }
 
 /** The attention of a name. Throws an InputError that says what names there are. */

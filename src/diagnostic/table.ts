@@ -86,6 +86,9 @@ const messages = {
   "not-multiple": error`${"what"} must be a multiple of ${"of"}, not ${"value"}.`,
   "duplicate-schedule": error`${"attention"} already has a schedule on ${"target"}.`,
 
+  // Shaders, with `heddle check --validate`
+  "invalid-shader": error`WebGPU refuses kernel ${"kernel"} of ${"item"}: ${"message"}.`,
+
   // Import of torchscale configurations
   "import-not-object": error`A torchscale configuration is an object, not ${"found"}.`,
   "import-architecture": error`This configuration is neither a LongNetDecoder nor a LongNetEncoder.`,

@@ -217,9 +217,10 @@ export function foldInto<T, C>(
   const base = I.add(own.start, own.offset);
   const slotOf = (position: T): T => termsBelow(I, I.sub(position, base), r);
   const period = childBranch.dilation / branch.dilation;
-  // Both grids hold the tile's rows, so they agree modulo r: the child's first key at or after `base` is a slot of p.
+  // Both grids hold the tile's rows, so they agree modulo r: the child's first key at or after `base` is a slot of p. The tile
+  // begins in the segment, so less than an offset, and less than R, before `base`.
   const R = I.of(childBranch.dilation);
-  const distance = I.rem(I.add(I.rem(I.sub(tile.first, base), R), R), R);
+  const distance = I.rem(I.add(I.sub(tile.first, base), R), R);
   const phase = I.rem(I.div(distance, r), I.of(period));
   const ownParents = shape.parents[p] ?? [];
   const except = parents

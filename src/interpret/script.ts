@@ -3,7 +3,7 @@
  *
  * Barriers stand in uniform control flow, so no coroutines are needed: a block that contains a barrier is run in lock
  * step (each maximal run of other statements as one loop over the lanes, names kept per lane), everything else lane
- * by lane with plain locals.
+ * by lane with plain locals. An exchange is a barrier for values alone: memory is not ordered, so the epoch stays.
  *
  * V8 does not optimise functions past some 60 kB of bytecode, so long loops move into functions of their own.
  */
@@ -26,10 +26,12 @@ export type Compiled = {
 /** Characters of a loop beyond which it becomes a function. */
 const LONG = 16_000;
 
-const hasBarrier = (s: Stmt): boolean =>
+/** Whether lanes wait for each other in a statement. */
+const meets = (s: Stmt): boolean =>
   s.s === "barrier" ||
-  (s.s === "for" && s.body.some(hasBarrier)) ||
-  (s.s === "if" && (s.then.some(hasBarrier) || (s.else ?? []).some(hasBarrier)));
+  s.s === "exchange" ||
+  (s.s === "for" && s.body.some(meets)) ||
+  (s.s === "if" && (s.then.some(meets) || (s.else ?? []).some(meets)));
 
 type Local = { readonly type: Type; readonly value: Value };
 
@@ -173,13 +175,13 @@ export function script(kernel: Kernel, checkGroups: boolean): Compiled {
     for (let i = 0; i < stmts.length;) {
       at(i);
       const s = stmts[i]!;
-      if (hasBarrier(s)) {
+      if (meets(s)) {
         together(s);
         i++;
         continue;
       }
       const start = i;
-      while (i < stmts.length && !hasBarrier(stmts[i]!)) i++;
+      while (i < stmts.length && !meets(stmts[i]!)) i++;
       const end = i;
       const before = lines;
       lines = [];
@@ -234,6 +236,10 @@ export function script(kernel: Kernel, checkGroups: boolean): Compiled {
         }
         return line("}");
       }
+      case "exchange":
+        line(fail("uniform", "an exchange in a group of one lane"));
+        names.set(s.name, { type: s.value.type, value: lanesOf(s.value.type).map(() => "0") });
+        return;
       // With one lane there is nobody to wait for.
       case "barrier":
       case "comment":
@@ -241,7 +247,21 @@ export function script(kernel: Kernel, checkGroups: boolean): Compiled {
     }
   };
 
-  /** A statement with a barrier inside: its condition or bounds must be the same for every lane. */
+  /** Lanes hand each other a value: all give theirs before the first takes another's. */
+  const swap = (s: Extract<Stmt, { s: "exchange" }>) => {
+    if (W % 4 !== 0) line(fail("uniform", `an exchange among ${W} lanes, which is no multiple of four`));
+    const given = lanesOf(s.value.type).map(() =>
+      local(s.name, `env.perLane[${perLane.push(`new ${array[scalarOf(s.value.type)]}(${W})`) - 1}]`),
+    );
+    const own = apart(() => {
+      const value = defined(S, s.value, translate(s.value)(s.value));
+      given.forEach((js, k) => line(`${js}[l] = ${value[k]!};`));
+    });
+    add([`for (let l = 0; l < ${W}; l++) {`, ...own, "}"]);
+    names.set(s.name, { type: s.value.type, value: given.map((js) => `${js}[l ^ ${s.mask}]`) });
+  };
+
+  /** A statement in which lanes wait for each other: its condition or bounds must be the same for every lane. */
   const together = (s: Stmt) => {
     const here = path;
     const agree = (roots: readonly Expr[], what: string): string[] => {
@@ -253,7 +273,7 @@ export function script(kernel: Kernel, checkGroups: boolean): Compiled {
         line(`if (l === 0) { ${shared.map((u, i) => `${u} = ${mine[i]};`).join(" ")} }`);
         const differs = shared.map((u, i) => `${u} !== ${mine[i]}`).join(" || ");
         line(
-          `else if (${differs}) ${fail("uniform", `lanes disagree on ${what}, which has a barrier inside`)}`,
+          `else if (${differs}) ${fail("uniform", `lanes disagree on ${what}, which has a barrier or an exchange inside`)}`,
         );
       });
       line([`for (let l = 0; l < ${W}; l++) {`, ...own, "}"].join("\n"));
@@ -262,6 +282,8 @@ export function script(kernel: Kernel, checkGroups: boolean): Compiled {
     switch (s.s) {
       case "barrier":
         return line("epoch++;");
+      case "exchange":
+        return swap(s);
       case "for": {
         const [from, to] = agree([s.from, s.to], "the bounds of a loop");
         return void apart(() => {

@@ -63,6 +63,8 @@ export function showStmt(s: Stmt<Tile>): string[] {
       ];
     case "barrier":
       return ["barrier"];
+    case "exchange":
+      return [`let ${s.name} = ${showExpr(s.value)} of lane ^ ${s.mask}`];
     case "comment":
       return s.text.split("\n").map((line) => `// ${line}`);
     default:
@@ -104,7 +106,8 @@ function showTile(s: Tile): string {
         typeof s.b === "string"
           ? s.b
           : `${s.b.buffer} panels(base ${showExpr(s.b.base)}, depth ${s.b.depth})[${showExpr(s.b.row)}.., ${showExpr(s.b.col)}..]`;
-      return `mma ${s.acc} += ${s.a} · ${b}${s.transposed === true ? "ᵀ" : ""}`;
+      const a = s.from === undefined ? s.a : `${s.a}[.., ${s.from}..]`;
+      return `mma ${s.acc} += ${a} · ${b}${s.transposed === true ? "ᵀ" : ""}`;
     }
     case "map":
       return `map ${s.tile} = ${showExpr(s.value)}`;

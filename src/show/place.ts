@@ -6,6 +6,7 @@ const subject = (s: Stmt<Tile>): string => {
     case "let":
     case "var":
     case "set":
+    case "exchange":
     case "for":
       return `${s.s} ${s.name}`;
     case "store":

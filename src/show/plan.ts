@@ -12,7 +12,7 @@ export function showPlan(p: Plan): string {
       ...p.outputs.map((t, i) => `output ${i} '${t.name}': ${showShape(t.dtype, t.shape)}`),
       ...p.weights.map(
         (w, i) =>
-          `weight ${i} '${w.name}': ${showShape("f32", w.shape)}${w.layout === "rows" ? "" : " in panels"}`,
+          `weight ${i} '${w.name}': ${showShape(w.dtype ?? "f32", w.shape)}${w.layout === "rows" ? "" : " in panels"}`,
       ),
       ...p.tables.map(
         (t, i) => `table ${i} ${t.kind} head_dim ${t.headDim} base ${t.base} block ${t.block} sign ${t.sign}`,

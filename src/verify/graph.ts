@@ -1,4 +1,7 @@
-/** Graphs: single assignment, and the shape rule of every operation. */
+/**
+ * Graphs: single assignment, and the shape rule of every operation. Rows and matrices may be stored in any float type, vectors (norms,
+ * biases) and lse are f32.
+ */
 import type { Dim, Graph, Node, Value } from "../graph.ts";
 import { showShape } from "../show/size.ts";
 
@@ -84,29 +87,31 @@ function argumentsOf(n: Node): readonly string[] {
 /** The shape rule of a node whose arguments are all defined. */
 function shapes(n: Node, valueOf: (id: string) => Value | undefined): string[] {
   const problems: string[] = [];
-  const want = (id: string, dtype: "f32" | "i32", shape: readonly (Dim | undefined)[]) => {
+  const want = (id: string, dtype: "f32" | "i32" | "float", shape: readonly (Dim | undefined)[]) => {
     const v = valueOf(id);
     if (v === undefined) return;
     const fits =
-      v.dtype === dtype &&
+      (dtype === "float" ? v.dtype !== "i32" : v.dtype === dtype) &&
       v.shape.length === shape.length &&
       shape.every((d, i) => d === undefined || d === v.shape[i]);
+    // Of a type that may differ, the one that is there is not at fault.
+    const wanted = dtype !== "float" ? dtype : v.dtype === "i32" ? "f32" : v.dtype;
     if (!fits)
-      problems.push(`'${id}' is ${show(v)}, not ${dtype}[${shape.map((d) => d ?? "any").join(", ")}]`);
+      problems.push(`'${id}' is ${show(v)}, not ${wanted}[${shape.map((d) => d ?? "any").join(", ")}]`);
   };
   const shapeOf = (id: string): readonly Dim[] => valueOf(id)?.shape ?? [];
-  const like = (id: string, other: string) => want(id, "f32", shapeOf(other));
+  const like = (id: string, other: string) => want(id, "float", shapeOf(other));
   const last = (id: string) => shapeOf(id).at(-1);
 
   switch (n.op) {
     case "embed": {
       want(n.tokens, "i32", [undefined, undefined]);
-      want(n.weight, "f32", [undefined, undefined]);
-      want(n.out, "f32", [...shapeOf(n.tokens), last(n.weight)]);
+      want(n.weight, "float", [undefined, undefined]);
+      want(n.out, "float", [...shapeOf(n.tokens), last(n.weight)]);
       break;
     }
     case "position":
-      want(n.weight, "f32", [undefined, last(n.x)]);
+      want(n.weight, "float", [undefined, last(n.x)]);
       like(n.x, n.x);
       like(n.out, n.x);
       break;
@@ -118,9 +123,9 @@ function shapes(n: Node, valueOf: (id: string) => Value | undefined): string[] {
       break;
     case "linear": {
       const out = shapeOf(n.weight)[0];
-      want(n.weight, "f32", [undefined, last(n.x)]);
+      want(n.weight, "float", [undefined, last(n.x)]);
       if (n.bias !== undefined) want(n.bias, "f32", [out]);
-      want(n.out, "f32", [...shapeOf(n.x).slice(0, -1), out]);
+      want(n.out, "float", [...shapeOf(n.x).slice(0, -1), out]);
       if (n.residual !== undefined) like(n.residual.x, n.out);
       break;
     }
@@ -143,9 +148,9 @@ function shapes(n: Node, valueOf: (id: string) => Value | undefined): string[] {
       // Heads side by side are the same memory as one row: [B, N, heads, headDim] or [B, N, heads · headDim].
       const apart = shapeOf(n.q).length === 4;
       const rows = (count: number) => (apart ? [count, headDim] : [count * headDim]);
-      want(n.q, "f32", [undefined, undefined, ...rows(heads)]);
-      want(n.k, "f32", [B, N, ...rows(kvHeads)]);
-      want(n.v, "f32", [B, N, ...rows(kvHeads)]);
+      want(n.q, "float", [undefined, undefined, ...rows(heads)]);
+      want(n.k, "float", [B, N, ...rows(kvHeads)]);
+      want(n.v, "float", [B, N, ...rows(kvHeads)]);
       like(n.out, n.q);
       want(n.lse, "f32", [B, heads, N]);
     }

@@ -68,6 +68,17 @@ function statements(k: Kernel<Tile>, tiles: readonly TileDecl[]): string[] {
           unused(s.name);
           names.set(s.name, { type: s.value.type, kind: s.s });
           return;
+        case "exchange":
+          check(...problemsOf(s.value, scope));
+          if (s.value.type !== "f32" && s.value.type !== "f32x4")
+            say(`lanes exchange f32 or f32x4, not ${s.value.type}`);
+          if (s.mask !== 1 && s.mask !== 2)
+            say(`an exchange by ${String(s.mask)}: only 1 and 2 stay within four lanes`);
+          if (k.workgroup % 4 !== 0)
+            say(`an exchange among ${k.workgroup} lanes, which is no multiple of four`);
+          unused(s.name);
+          names.set(s.name, { type: s.value.type, kind: "let" });
+          return;
         case "set": {
           check(...problemsOf(s.value, scope));
           const to = names.get(s.name);

@@ -1,5 +1,5 @@
 /** Plans: every argument exists and fits, and nothing is read before it is written. Formulas are tried at sample lengths. */
-import { sizeOf } from "../../runtime/plan.ts";
+import { sizeOf, storageOf } from "../../runtime/plan.ts";
 import type { BufferRef, Plan, PlanVariant, Size, Step } from "../../runtime/plan.ts";
 import { showSize } from "../show/size.ts";
 
@@ -74,8 +74,7 @@ function argumentsOf(p: Plan, v: PlanVariant, s: Step): string[] {
     if (rooms[r.in][r.index] === undefined) problems.push(`'${b.name}': there is no ${r.in} ${r.index}`);
     if (b.access !== "read" && r.in !== "slot" && r.in !== "output")
       problems.push(`'${b.name}' is written, but bound to ${r.in} ${r.index}`);
-    const dtype =
-      r.in === "input" ? p.inputs[r.index]?.dtype : r.in === "output" ? p.outputs[r.index]?.dtype : undefined;
+    const dtype = storageOf(p, r);
     if (dtype !== undefined && dtype !== b.dtype)
       problems.push(`'${b.name}' is ${b.dtype} and ${r.in} ${r.index} ${dtype}`);
     const other = s.buffers.findIndex((q, i) => i !== j && q.in === r.in && q.index === r.index);

@@ -105,7 +105,10 @@ export function tileProblems(
       const b = used(m.b);
       if (acc === undefined || a === undefined || b === undefined) return;
       const [depth, cols] = m.transposed === true ? [b.cols, b.rows] : [b.rows, b.cols];
-      if (depth !== a.cols) say(`depth ${a.cols} of '${m.a}' meets depth ${depth} of '${m.b}'`);
+      if (m.from !== undefined) {
+        if (m.transposed === true || m.from % 4 !== 0 || m.from < 0 || m.from + depth > a.cols)
+          say(`columns from ${m.from} on of '${m.a}' do not meet ${depth} rows of '${m.b}'`);
+      } else if (depth !== a.cols) say(`depth ${a.cols} of '${m.a}' meets depth ${depth} of '${m.b}'`);
       if (cols !== acc.cols) say(`'${m.b}' gives ${cols} columns and '${m.acc}' has ${acc.cols}`);
       return;
     }

@@ -6,7 +6,7 @@
 import type { Expr, Kernel, Stmt } from "../kernel.ts";
 import { place } from "../show/place.ts";
 
-/** The barriers that not every lane may reach, by place and reason. */
+/** The barriers and exchanges that not every lane may reach, by place and reason. */
 export function divergentBarriers(k: Kernel): string[] {
   if (k.workgroup === 1) return [];
   const steady = new Set([
@@ -43,8 +43,13 @@ export function divergentBarriers(k: Kernel): string[] {
         const split = apart ?? (varies(s.cond) ? here : undefined);
         walk(here, s.then, split, report);
         if (s.else !== undefined) walk(`${here} else`, s.else, split, report);
-      } else if (s.s === "barrier" && apart !== undefined && report)
-        problems.push(`${here}: a barrier in control flow that may differ between lanes, by ${apart}`);
+      } else if (s.s === "barrier" || s.s === "exchange") {
+        // What a lane gets is another's, which only by chance is its own.
+        if (s.s === "exchange") differs.add(s.name);
+        const what = s.s === "barrier" ? "a barrier" : "an exchange";
+        if (apart !== undefined && report)
+          problems.push(`${here}: ${what} in control flow that may differ between lanes, by ${apart}`);
+      }
     });
   // A loop may set late what it reads early: repeat until nothing new differs.
   for (let size = -1; size < differs.size;) {

@@ -9,6 +9,11 @@ export type Case =
       /** Stands in the fixture for a text too long to show. */ readonly shown?: string;
     }
   | { readonly config: unknown }
+  /** A valid spec, and what a driver says against a shader of it: text and line. */
+  | {
+      readonly text: string;
+      readonly refused: { readonly shader: string; readonly line: number; readonly message: string };
+    }
   | { readonly built: Ast.Program; readonly shown: string };
 
 const body = (fields: string) => `attention a {\n  heads 4\n  head_dim 8\n  ${fields}\n}\n`;
@@ -107,6 +112,15 @@ export const cases = {
   "not-multiple": { text: `${body(dense)}schedule a on wgsl { rows 6  keys 12 }\n` },
   "duplicate-schedule": {
     text: `${body(dense)}schedule a on wgsl { rows 4 }\nschedule a on wgsl { rows 8 }\n`,
+  },
+  "invalid-shader": {
+    text: body("branch segment 8 dilation 1\n  branch segment 16 dilation 2"),
+    refused: {
+      shader:
+        "// spec:1 attention a: branch\n// spec:4 branch 0\nlet x = 1;\n// spec:5 branch 1\nlet y = x +;\n",
+      line: 5,
+      message: "unable to parse right side of + expression",
+    },
   },
   "import-not-object": { config: [1, 2] },
   "import-architecture": { config: { architecture: "BEiT3", vocab_size: 10 } },

@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import { read } from "../../grammar/index.ts";
 import { check } from "../../src/check.ts";
+import { shaderDiagnostics } from "../../src/cli/validate.ts";
 import { codes, inOrder, render } from "../../src/diagnostic.ts";
 import type { Diagnostic } from "../../src/diagnostic.ts";
 import { importConfig } from "../../src/import.ts";
@@ -16,6 +17,14 @@ const before = readdirSync(folder).sort();
 const problems = (
   c: Case,
 ): { readonly source: string; readonly all: readonly Diagnostic[]; readonly shown: string } => {
+  if ("refused" in c) {
+    const { ast } = read(c.text, "spec.heddle");
+    const source = { file: "spec.heddle", text: c.text };
+    const { shader: text, line, message } = c.refused;
+    const problem = { shader: { name: "attention_a_first", text, programs: ["a"] }, line, message };
+    const all = shaderDiagnostics([problem], ast, source);
+    return { source: c.text, all, shown: render(all, source) };
+  }
   if ("text" in c) {
     const { ast, diagnostics } = read(c.text, "spec.heddle");
     const all = inOrder([...diagnostics, ...check(ast).diagnostics]);

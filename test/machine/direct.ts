@@ -236,6 +236,7 @@ function runGroup(
           break;
         case "store":
         case "barrier":
+        case "exchange":
         case "comment":
           break;
         default:

@@ -1,8 +1,8 @@
 /** Attention kernels on a machine: launches of a schedule, run on the interpreter and held against the reference. */
-import { lowerBranch } from "../../codegen/lower/attention/branch.ts";
-import { lowerClass } from "../../codegen/lower/attention/class.ts";
+import { lowerAttention } from "../../codegen/lower/attention/index.ts";
 import type { AttentionNode } from "../../codegen/lower/attention/tiles.ts";
 import type { Launch } from "../../codegen/lower/launch.ts";
+import type { AttentionTiling } from "../../codegen/lower/tilings.ts";
 import { sizeOf } from "../../runtime/plan.ts";
 import { interpret } from "../../src/interpret.ts";
 import type { Kernel, TileKernel } from "../../src/kernel.ts";
@@ -23,8 +23,11 @@ export const scheduled = (spec: AttentionSpec, choice: ScheduleChoice, N: number
   return verdict.ok ? verdict.schedule : null;
 };
 
-export const launchesOf = (node: AttentionNode, schedule: Schedule): readonly Launch<TileKernel>[] =>
-  schedule.kind === "class" ? lowerClass(node, schedule) : lowerBranch(node, schedule);
+export const launchesOf = (
+  node: AttentionNode,
+  schedule: Schedule,
+  tiling?: AttentionTiling,
+): readonly Launch<TileKernel>[] => lowerAttention(node, schedule, "f32", tiling);
 
 export function noise(length: number, seed: number): Float32Array {
   let state = Math.imul(seed, 2654435761) + 12345;

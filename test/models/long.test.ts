@@ -79,7 +79,7 @@ describe("xPos at any length", () => {
   it.each(["branch", "class"] as const)(
     "equals the reference across a block of local scales, %s",
     async (kind) => {
-      const N = xposBlock(512) + 700;
+      const N = xposBlock(512, "f32") + 700;
       const logits = await forward(N, kind);
       const stored = new Map(weights.map((w) => [w.name, w.data]));
       const expected = runReference(graph, { tokens: tokensOf(N) }, stored, { N, B: 1 }).outputs["logits"];

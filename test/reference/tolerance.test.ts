@@ -18,6 +18,12 @@ describe("tolerance", () => {
     expect(tolerance("f16", 100)).toBeLessThan(3e-3);
     expect(tolerance("bf16", 100)).toBeLessThan(2.5e-2);
   });
+
+  it("gives models of 16 bits twice as much as an operation, whatever their depth, and those of f32 no more", () => {
+    expect(tolerance("f32", 100, "model")).toBe(tolerance("f32", 100));
+    expect(tolerance("f16", 100, "model") - tolerance("f16", 100)).toBeCloseTo(4 * 2 ** -11, 15);
+    expect(tolerance("bf16", 100, "model") - tolerance("bf16", 100)).toBeCloseTo(4 * 2 ** -8, 15);
+  });
 });
 
 describe("compare", () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { bf16Bits, bf16Value, f16Bits, f16Value } from "../../runtime/half.ts";
+import { bf16Bits, bf16Value, f16Bits, f16Value, narrow, widen } from "../../runtime/half.ts";
 
 /** binary16 by its definition, in exact f64 arithmetic. */
 function f16ByDefinition(bits: number): number {
@@ -77,5 +77,66 @@ describe("bf16", () => {
     const view = new DataView(new ArrayBuffer(4));
     view.setUint32(0, 0x7f800001);
     expect(bf16Value(bf16Bits(view.getFloat32(0)))).toBeNaN();
+  });
+});
+
+describe.each([
+  { dtype: "f16", bitsOf: f16Bits, valueOf: f16Value },
+  { dtype: "bf16", bitsOf: bf16Bits, valueOf: bf16Value },
+] as const)("arrays of $dtype", ({ dtype, bitsOf, valueOf }) => {
+  it("hold all 65,536 values, there and back, as one by one", () => {
+    const bits = Uint16Array.from({ length: 65536 }, (_, i) => i);
+    const values = widen(bits, dtype, new Float32Array(65536));
+    for (let i = 0; i < 65536; i++)
+      if (!Object.is(values[i], valueOf(i))) expect([i, values[i]]).toEqual([i, valueOf(i)]);
+    // A NaN may come back with another payload, but as a NaN.
+    narrow(values, dtype).forEach((b, i) => {
+      const same = Number.isNaN(valueOf(i)) ? Number.isNaN(valueOf(b)) : b === i;
+      if (!same) expect(b).toBe(i);
+    });
+  });
+
+  it("round as one by one, at every scale", () => {
+    let state = 1;
+    const random = Float32Array.from({ length: 100_000 }, (_, i) => {
+      state = (Math.imul(state, 1664525) + 1013904223) | 0;
+      return (state / 2 ** 31) * 2 ** ((i % 60) - 40);
+    });
+    const edges = [
+      0,
+      -0,
+      65504,
+      65519.99,
+      65520,
+      -65520,
+      2 ** -24,
+      2 ** -25,
+      1.5 * 2 ** -25,
+      2 ** -149,
+      3.4e38,
+    ];
+    const ties = [Infinity, -Infinity, 1 + 2 ** -11, 1 + 3 * 2 ** -11, 1 + 2 ** -8, 1 + 3 * 2 ** -8];
+    const values = Float32Array.from([...random, ...edges, ...ties]);
+    const bits = narrow(values, dtype);
+    values.forEach((x, i) => {
+      if (bits[i] !== bitsOf(x)) expect([x, bits[i]]).toEqual([x, bitsOf(x)]);
+    });
+    expect(valueOf(narrow(Float32Array.of(NaN), dtype)[0] ?? 0)).toBeNaN();
+  });
+
+  it("fill whole 32-bit words, the earlier element in the lower half", () => {
+    const bits = narrow(Float32Array.of(1, -2, 0.5), dtype);
+    expect([...bits]).toEqual([bitsOf(1), bitsOf(-2), bitsOf(0.5), 0]);
+    const words = new Uint32Array(bits.buffer);
+    expect(words[0]).toBe(bitsOf(1) + bitsOf(-2) * 65536);
+    expect([...widen(bits, dtype, new Float32Array(3))]).toEqual([1, -2, 0.5]);
+    expect(narrow(new Float32Array(0), dtype)).toHaveLength(0);
+  });
+
+  it("may lie anywhere in a buffer", () => {
+    const whole = Float32Array.of(9, 1, 2, 9);
+    const bits = narrow(whole.subarray(1, 3), dtype);
+    widen(bits, dtype, whole.subarray(2));
+    expect([...whole]).toEqual([9, 1, 1, 2]);
   });
 });

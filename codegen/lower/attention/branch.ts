@@ -4,13 +4,15 @@
  */
 import { add, at, div, eq, f32, group, i32, max, mul, ref, row, sub } from "../../../src/expr.ts";
 import { branchPhantoms, branchTile, hasPhantoms, segmentOf, type Integers } from "../../../src/geometry.ts";
-import type { Element, Expr, Size, TileKernel } from "../../../src/kernel.ts";
+import type { Value } from "../../../src/graph.ts";
+import type { Dtype, Element, Expr, Size, TileKernel } from "../../../src/kernel.ts";
 import { gridSize } from "../../../src/planner.ts";
 import type { Schedule } from "../../../src/schedule.ts";
-import type { Launch } from "../launch.ts";
+import type { Binding, Launch } from "../launch.ts";
 import { elementExpressions, expressions, newBlock, offsetTable } from "./integers.ts";
-import { absorbZeros, attentionTiles, empty, fill, finish, finishMean, resume } from "./state.ts";
+import { absorbZeros, empty, fill, finish, finishMean, resume, stateTiles } from "./state.ts";
 import {
+  attentionTiles,
   decayTables,
   headColumn,
   headRows,
@@ -19,6 +21,7 @@ import {
   readQueries,
   scoreKeys,
   type AttentionNode,
+  type AttentionWork,
 } from "./tiles.ts";
 
 const buffers = (mean: boolean): TileKernel["buffers"] => [
@@ -30,7 +33,7 @@ const buffers = (mean: boolean): TileKernel["buffers"] => [
   ...(mean ? [{ name: "count", dtype: "f32", access: "readwrite" } as const] : []),
 ];
 
-function branchKernel(node: AttentionNode, schedule: Schedule, single: boolean): TileKernel {
+function branchKernel(node: AttentionWork, schedule: Schedule, single: boolean): TileKernel {
   const { spec } = node;
   const { rows, keys } = schedule;
   const mean = spec.combine === "mean" && spec.branches.length > 1;
@@ -53,7 +56,7 @@ function branchKernel(node: AttentionNode, schedule: Schedule, single: boolean):
 
   const body = b.nested(() => {
     const position = b.bind("query", add(tile.queryStart, mul(tile.slot, step)));
-    const queryBlock = readQueries(b, node, { batch, head, position, step, count: tile.queries });
+    const queries = readQueries(b, node, { batch, head, position, step, count: tile.queries });
     if (single || mean) b.push(...empty);
     else b.push({ s: "if", cond: eq(ref("first"), i32(1)), then: empty, else: resume(out, lse) });
     const j0 = ref("j0");
@@ -64,10 +67,12 @@ function branchKernel(node: AttentionNode, schedule: Schedule, single: boolean):
         batch,
         head,
         tokens: { position: key, step, count },
-        queryBlock,
+        queries,
         width: keys,
         // In slots of the segment: key j0 + col is visible to query slot + row where it does not come later.
-        causal: spec.causal ? { keyStep: 1, rowStep: 1, lead: b.bind("lead", sub(tile.slot, j0)) } : null,
+        causal: spec.causal
+          ? { keyStep: i32(1), rowStep: 1, lead: b.bind("lead", sub(tile.slot, j0)) }
+          : null,
         multiplicity: null,
       });
     });
@@ -96,8 +101,9 @@ function branchKernel(node: AttentionNode, schedule: Schedule, single: boolean):
     shared: [],
     workgroup: 1,
     tiles: [
-      ...attentionTiles(rows, keys, spec.headDim),
+      ...attentionTiles(node, rows, keys),
       ...(mean ? ["older", "covered"].map((name) => ({ name, rows, cols: 1 })) : []),
+      ...(mean ? [{ name: "before", rows, cols: spec.headDim }] : []),
     ],
     body: b.out,
   };
@@ -127,34 +133,37 @@ function emptyKernel(node: AttentionNode, rows: number, mean: boolean): TileKern
     tables: [],
     shared: [],
     workgroup: 1,
-    tiles: attentionTiles(rows, rows, spec.headDim).filter((t) => t.name === "O" || t.name === "m"),
+    tiles: stateTiles(rows, rows, spec.headDim).filter((t) => t.name === "O" || t.name === "m"),
     body: b.out,
   };
 }
 
-/** `combine mean`: divides the sum of the branches' outputs by their number. */
-function meanKernel(node: AttentionNode, rows: number): TileKernel {
+/**
+ * The last pass over all rows: `combine mean` divides the sum of the branches' outputs by their number; a state that lies apart from
+ * out, in f32, is rounded into it.
+ */
+function lastKernel(node: AttentionNode, rows: number, mean: boolean, apart: boolean): TileKernel {
   const { spec } = node;
   const b = newBlock();
   const I = expressions(b, spec);
   const place = rowPlace(b, spec.heads, rows, I);
-  const out = headRows("out", spec.heads, spec.headDim, place);
-  b.push(
-    { s: "copy", tile: "O", rows: out },
-    { s: "copy", tile: "m", rows: headColumn("count", spec.heads, place) },
-    { s: "write", tile: "O", rows: out, value: div<Element>(at("O"), max<Element>(at("m"), f32(1))) },
-  );
+  const within = (buffer: string) => headRows(buffer, spec.heads, spec.headDim, place);
+  b.push({ s: "copy", tile: "O", rows: within(apart ? "state" : "out") });
+  if (mean) b.push({ s: "copy", tile: "m", rows: headColumn("count", spec.heads, place) });
+  const value = mean ? { value: div<Element>(at("O"), max<Element>(at("m"), f32(1))) } : {};
+  b.push({ s: "write", tile: "O", rows: within("out"), ...value });
   return {
-    name: `attention_${spec.name}_mean`,
+    name: `attention_${spec.name}${mean ? "_mean" : ""}${apart ? "_out" : ""}`,
     buffers: [
-      { name: "out", dtype: "f32", access: "readwrite" },
-      { name: "count", dtype: "f32", access: "read" },
+      ...(apart ? [{ name: "state", dtype: "f32", access: "read" } as const] : []),
+      { name: "out", dtype: "f32", access: apart ? "write" : "readwrite" },
+      ...(mean ? [{ name: "count", dtype: "f32", access: "read" } as const] : []),
     ],
     scalars: [{ name: "N", type: "i32" }],
     tables: [],
     shared: [],
     workgroup: 1,
-    tiles: attentionTiles(rows, rows, spec.headDim).filter((t) => t.name === "O" || t.name === "m"),
+    tiles: stateTiles(rows, rows, spec.headDim).filter((t) => t.name === "O" || (mean && t.name === "m")),
     body: b.out,
   };
 }
@@ -173,20 +182,35 @@ function rowPlace(b: ReturnType<typeof newBlock>, heads: number, rows: number, I
   };
 }
 
-/** Launches of a `branch` or `dense` schedule. */
-export function lowerBranch(node: AttentionNode, schedule: Schedule): readonly Launch<TileKernel>[] {
+/** Launches of a `branch` or `dense` schedule; `stored` is the storage of out. */
+export function lowerBranch(
+  node: AttentionWork,
+  schedule: Schedule,
+  stored: Dtype = "f32",
+): readonly Launch<TileKernel>[] {
   const { spec } = node;
   const mean = spec.combine === "mean" && spec.branches.length > 1;
+  // A branch of dilation 1 covers every row (unless rows are moved, and then it is not), so it may start the state.
+  const covering = mean ? -1 : spec.branches.findIndex((branch) => branch.dilation === 1);
+  const single = spec.branches.length === 1 && covering === 0;
+  // A state of 16 bits would be rounded once by every branch.
+  const apart = stored !== "f32" && !single;
+  const state = `${node.out}.state`;
+  const count = `${node.out}.count`;
   const bind = {
     q: { value: node.q },
     k: { value: node.k },
     v: { value: node.v },
-    out: { value: node.out },
+    out: { value: apart ? state : node.out },
     lse: { value: node.lse },
-    ...(mean ? { count: { value: `${node.out}.count` } } : {}),
+    ...(mean ? { count: { value: count } } : {}),
   };
-  const pick = (names: readonly string[]) =>
-    Object.fromEntries(Object.entries(bind).filter(([name]) => names.includes(name)));
+  const temporaries: readonly Value[] = [
+    ...(mean ? [{ id: count, dtype: "f32" as const, shape: ["B", spec.heads, "N"] as const }] : []),
+    ...(apart
+      ? [{ id: state, dtype: "f32" as const, shape: ["B", "N", spec.heads * spec.headDim] as const }]
+      : []),
+  ];
   const rowGrid: Size = {
     op: "mul",
     args: [
@@ -195,25 +219,25 @@ export function lowerBranch(node: AttentionNode, schedule: Schedule): readonly L
     ],
   };
   const launches: Launch<TileKernel>[] = [];
-  const add_ = (title: string, kernel: TileKernel, scalars: { readonly [name: string]: Size }, grid: Size) =>
+  const add_ = (
+    title: string,
+    kernel: TileKernel,
+    scalars: { readonly [name: string]: Size },
+    grid: Size,
+    from: { readonly [buffer: string]: Binding } = bind,
+  ) =>
     launches.push({
       title,
       kernel,
-      bind: pick(kernel.buffers.map((x) => x.name)),
+      bind: Object.fromEntries(
+        Object.entries(from).filter(([name]) => kernel.buffers.some((x) => x.name === name)),
+      ),
       scalars: { N: "N", ...scalars },
       grid,
-      ...(mean
-        ? {
-            temporaries: [
-              { id: `${node.out}.count`, dtype: "f32" as const, shape: ["B", spec.heads, "N"] as const },
-            ],
-          }
-        : {}),
+      ...(temporaries.length > 0 ? { temporaries } : {}),
     });
 
-  // A branch of dilation 1 covers every row (unless rows are moved, and then it is not), so it may start the state.
-  const covering = mean ? -1 : spec.branches.findIndex((branch) => branch.dilation === 1);
-  if (spec.branches.length === 1 && covering === 0) {
+  if (single) {
     const kernel = branchKernel(node, schedule, true);
     add_(`${spec.name}: ${schedule.kind}`, kernel, {}, gridSize(spec, schedule, 0));
     return launches;
@@ -232,6 +256,10 @@ export function lowerBranch(node: AttentionNode, schedule: Schedule): readonly L
       gridSize(spec, schedule, branch),
     );
   }
-  if (mean) add_(`${spec.name}: mean`, meanKernel(node, schedule.rows), {}, rowGrid);
+  if (mean || apart) {
+    const title = `${spec.name}: ${mean ? "mean" : "out"}`;
+    const ends = { ...bind, state: { value: state }, out: { value: node.out } };
+    add_(title, lastKernel(node, schedule.rows, mean, apart), {}, rowGrid, ends);
+  }
   return launches;
 }

@@ -1,21 +1,31 @@
 /** Attention of a graph node under a schedule, as launches of tile kernels. */
-import type { TileKernel } from "../../../src/kernel.ts";
+import type { Dtype, TileKernel } from "../../../src/kernel.ts";
 import type { Schedule } from "../../../src/schedule.ts";
 import type { Launch } from "../launch.ts";
+import type { AttentionTiling } from "../tilings.ts";
 import { lowerBranch } from "./branch.ts";
 import { lowerClass } from "./class.ts";
 import type { AttentionNode } from "./tiles.ts";
 
 export type { AttentionNode } from "./tiles.ts";
 
-/** In the order in which they must run: later launches may resume the state that earlier ones left in out and lse. */
-export function lowerAttention(node: AttentionNode, schedule: Schedule): readonly Launch<TileKernel>[] {
+/**
+ * In the order in which they must run: later launches may resume the state that earlier ones left in out and lse. `stored` is the
+ * storage of out; where it has 16 bits, a state that launches resume lies in f32 beside it and is rounded once, at the end.
+ */
+export function lowerAttention(
+  node: AttentionNode,
+  schedule: Schedule,
+  stored: Dtype = "f32",
+  tiling?: AttentionTiling,
+): readonly Launch<TileKernel>[] {
+  const work = tiling === undefined ? node : { ...node, tiling };
   switch (schedule.kind) {
     case "branch":
     case "dense":
-      return lowerBranch(node, schedule);
+      return lowerBranch(work, schedule, stored);
     case "class":
-      return lowerClass(node, schedule);
+      return lowerClass(work, schedule);
     case "annulus":
       throw new Error("heddle: internal: 'annulus' was accepted by no legality check");
   }

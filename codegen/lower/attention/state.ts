@@ -39,11 +39,8 @@ export const LOG2E = Math.LOG2E;
 const e = <T extends Expr | Element>(x: T): AnyExpr => x;
 const n = (value: number): AnyExpr => f32(value);
 
-/** The tiles of an attention kernel: rows × headDim for queries and outputs, keys × headDim for keys and values. */
-export const attentionTiles = (rows: number, keys: number, depth: number): readonly TileDecl[] => [
-  { name: "Q", rows, cols: depth },
-  { name: "K", rows: keys, cols: depth },
-  { name: "V", rows: keys, cols: depth },
+/** Scores of a tile of keys, and the state of its rows. */
+export const stateTiles = (rows: number, keys: number, depth: number): readonly TileDecl[] => [
   { name: "S", rows, cols: keys },
   { name: "O", rows, cols: depth },
   { name: "m", rows, cols: 1 },
@@ -72,19 +69,27 @@ const rescale: readonly Stmt<Tile>[] = [
   map("m", e(at("top"))),
 ];
 
-/** Absorbs a tile of base-2 scores S and its values V; with `multiplicity`, key j counts mult[0, j] times. */
-export const absorb = (multiplicity: boolean): readonly Stmt<Tile>[] => {
+/**
+ * Absorbs a tile of base-2 scores S and its values: `multiply` adds their product with the weights that S becomes to O. `between` runs
+ * when the scores are final. With `multiplicity`, key j counts mult[0, j] times.
+ */
+export const absorb = (
+  multiplicity: boolean,
+  between: readonly Stmt<Tile>[],
+  multiply: readonly Stmt<Tile>[],
+): readonly Stmt<Tile>[] => {
   // Scores enter the maximum without their multiplicity: it is at most the number of branches, so nothing overflows.
   const weight = exp2(sub(e(at("S")), e(at("m"))));
   return [
     map("top", e(at("m"))),
     { s: "reduce", into: "top", from: "S", op: "max" },
+    ...between,
     ...rescale,
     map("S", multiplicity ? mul(weight, e(at("mult"))) : weight),
     map("l", mul(e(at("l")), e(at("fade")))),
     { s: "reduce", into: "l", from: "S", op: "add" },
     map("O", mul(e(at("O")), e(at("fade")))),
-    { s: "mma", acc: "O", a: "S", b: "V" },
+    ...multiply,
   ];
 };
 
@@ -124,10 +129,10 @@ export const finishMean = (out: Rows, lse: Rows, count: Rows): readonly Stmt<Til
   return [
     map("top", logSum),
     map("fade", inverse),
-    { s: "copy", tile: "Q", rows: out },
+    { s: "copy", tile: "before", rows: out },
     { s: "copy", tile: "older", rows: lse },
     { s: "copy", tile: "covered", rows: count },
-    { s: "write", tile: "O", rows: out, value: op("madd", [e(at("O")), e(at("fade")), e(at("Q"))]) },
+    { s: "write", tile: "O", rows: out, value: op("madd", [e(at("O")), e(at("fade")), e(at("before"))]) },
     {
       s: "write",
       tile: "covered",

@@ -22,6 +22,7 @@ export function mma(tile: Mma, site: SimdSite): readonly Stmt[] {
   const acc = site.place(tile.acc);
   const a = site.place(tile.a);
   const depth = a.cols;
+  if (tile.from !== undefined) fail(`parts of '${tile.a}' are multiplied on other machines only`);
   if (acc.rows !== a.rows) fail(`'${tile.acc}' has ${acc.rows} rows and '${tile.a}' ${a.rows}`);
   const pre: Stmt[] = [];
   const bind = (out: Stmt[], hint: string, e: Expr): Expr => {

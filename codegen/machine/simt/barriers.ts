@@ -6,7 +6,10 @@
  */
 import type { Stmt } from "../../../src/kernel.ts";
 
-/** `by` names the mapping of elements to lanes; accesses by the same mapping never meet across lanes, `ANY` meets all. */
+/**
+ * `array` names a buffer or the memory of a tile. `by` names the mapping of its elements to lanes; accesses by the same mapping never
+ * meet across lanes, `ANY` meets all.
+ */
 export type Access = { readonly array: string; readonly verb: "read" | "write"; readonly by: string };
 export const ANY = "any";
 
@@ -20,21 +23,25 @@ export type Phase = {
 type Pending = ReadonlyMap<string, Access>;
 
 const textOf = (a: Access): string => `${a.array} ${a.verb} ${a.by}`;
-const meets = (a: Access, b: Access): boolean =>
-  a.array === b.array && (a.verb === "write" || b.verb === "write") && (a.by !== b.by || a.by === ANY);
+/** Whether two different names stand for memory that overlaps. */
+export type Overlaps = (a: string, b: string) => boolean;
+const meets = (a: Access, b: Access, overlaps: Overlaps): boolean =>
+  (a.verb === "write" || b.verb === "write") &&
+  (a.array === b.array ? a.by !== b.by || a.by === ANY : overlaps(a.array, b.array));
 const join = (a: Pending, b: Pending): Pending => new Map([...a, ...b]);
 
 const runsOnce = (s: Extract<Stmt<Phase>, { s: "for" }>): boolean =>
   s.from.e === "const" && s.to.e === "const" && s.from.value < s.to.value;
 
 /** Replaces phases by their statements, with the barriers between them. Conditions and bounds around phases are uniform. */
-export function synchronise(body: readonly Stmt<Phase>[]): readonly Stmt[] {
-  return walk(body, new Map()).out;
+export function synchronise(body: readonly Stmt<Phase>[], overlaps: Overlaps = () => false): readonly Stmt[] {
+  return walk(body, new Map(), overlaps).out;
 }
 
 function walk(
   body: readonly Stmt<Phase>[],
   before: Pending,
+  overlaps: Overlaps,
 ): { readonly out: readonly Stmt[]; readonly after: Pending } {
   const out: Stmt[] = [];
   let pending = before;
@@ -42,7 +49,7 @@ function walk(
     switch (s.s) {
       case "phase": {
         const open = [...pending.values()];
-        if (s.accesses.some((a) => open.some((b) => meets(a, b)))) {
+        if (s.accesses.some((a) => open.some((b) => meets(a, b, overlaps)))) {
           out.push({ s: "barrier" });
           pending = new Map();
         }
@@ -52,20 +59,20 @@ function walk(
       }
       case "for": {
         let entry = pending;
-        let inner = walk(s.body, entry);
+        let inner = walk(s.body, entry, overlaps);
         for (;;) {
           const again = join(entry, inner.after);
           if (again.size === entry.size) break;
           entry = again;
-          inner = walk(s.body, entry);
+          inner = walk(s.body, entry, overlaps);
         }
         out.push({ ...s, body: inner.out });
         pending = runsOnce(s) ? inner.after : join(pending, inner.after);
         break;
       }
       case "if": {
-        const yes = walk(s.then, pending);
-        const no = walk(s.else ?? [], pending);
+        const yes = walk(s.then, pending, overlaps);
+        const no = walk(s.else ?? [], pending, overlaps);
         const { cond } = s;
         // oxlint-disable-next-line unicorn/no-thenable
         const taken: Stmt = { s: "if", cond, then: yes.out };

@@ -1,6 +1,8 @@
 /** Spellings of `map` and `reduce` for a grid of lanes. */
 import {
   add,
+  eq,
+  exchange,
   f32,
   i32,
   let_,
@@ -19,8 +21,8 @@ import type { Expr, Stmt, Tile } from "../../../src/kernel.ts";
 import { ANY, type Access, type Phase } from "./barriers.ts";
 import { lifter, OWN, wide } from "./element.ts";
 import { ownColumns, ownRows, unrolledFor } from "./frame.ts";
-import { rowsPer } from "./grid.ts";
-import { typeOf, variable, when, type Place, type Site } from "./site.ts";
+import { partialsPer, rowsPer } from "./grid.ts";
+import { lineOf, typeOf, variable, when, type Place, type Site } from "./site.ts";
 
 type Map_ = Extract<Tile, { readonly s: "map" }>;
 type Reduce = Extract<Tile, { readonly s: "reduce" }>;
@@ -49,7 +51,7 @@ export function map(tile: Map_, site: Site): readonly Phase[] {
   const body = ownRows(site, rows, unrolled.rows, (row, i) => {
     const lifted = (col: Expr, width: 1 | 4, j: number | null) =>
       lifter(site, { row, col, width, i, j, own: true, rows, cols }, accesses)(tile.value);
-    const to = (col: Expr) => add(rows === 1 ? i32(0) : mul(row, i32(p.ld)), col);
+    const to = (col: Expr) => add(lineOf(p, row), col);
     return ownColumns(site, 0, cols, unrolled.cols, {
       four: (col, j) => [store(p.array, to(col), wide(lifted(col, 4, j)))],
       // All are computed before one is stored: a value may look at its neighbour.
@@ -62,7 +64,7 @@ export function map(tile: Map_, site: Site): readonly Phase[] {
       },
     });
   });
-  accesses.push({ array: p.array, verb: "write", by: OWN });
+  accesses.push({ array: p.tile, verb: "write", by: OWN });
   return [{ s: "phase", accesses, body }];
 }
 
@@ -70,13 +72,15 @@ export function map(tile: Map_, site: Site): readonly Phase[] {
 const LEAST = f32(-3.4e38);
 
 /**
- * Each lane folds its own columns; the partial results of a row meet in shared memory, from where every lane that needs
- * the row folds them in the same order, so all get the same bits.
+ * Each lane folds its own columns, and where lanes exchange values four neighbours fold theirs: as a lane's number is y · across + x,
+ * they are of one row. What is left of a row meets in shared memory, from where every lane that needs the row folds it in the
+ * same order. So all lanes get the same bits: an exchange swaps the operands of a fold, which does not care.
  */
 export function reduce(tile: Reduce, site: Site): readonly Phase[] {
   const from = site.place(tile.from);
   const into = site.place(tile.into);
   const { across } = site.grid;
+  const meeting = partialsPer(site.grid);
   const { rows } = from;
   const fold = (a: Expr, b: Expr): Expr => (tile.op === "add" ? add(a, b) : max(a, b));
   const lanes = (v: Expr): Expr => op(tile.op === "add" ? "sum" : "most", [v]);
@@ -86,9 +90,9 @@ export function reduce(tile: Reduce, site: Site): readonly Phase[] {
   const partial = (i: number, row: Expr, out: Stmt[]): Expr => {
     if (from.at === "registers") return fromRegisters(i, from);
     const own = site.rowInside(rows, i) === null;
-    accesses.push({ array: from.array, verb: "read", by: own ? OWN : ANY });
+    accesses.push({ array: from.tile, verb: "read", by: own ? OWN : ANY });
     const [sum, line] = [site.fresh("part"), site.fresh("line")];
-    out.push(let_(line, rows === 1 ? i32(0) : mul(row, i32(from.ld))), var_(sum, neutral));
+    out.push(let_(line, lineOf(from, row)), var_(sum, neutral));
     const join = (v: Expr) => set(sum, fold(ref(sum, "f32"), v));
     out.push(
       ...ownColumns(site, 0, from.cols, false, {
@@ -109,6 +113,18 @@ export function reduce(tile: Reduce, site: Site): readonly Phase[] {
     return type === "f32" ? folded : lanes(folded);
   };
 
+  /** Folds the results of up to four lanes. All lanes come by: past the edge they repeat the last row. */
+  const among = (value: Expr, out: Stmt[]): Expr => {
+    if (!site.grid.exchange) return value;
+    return ([1, 2] as const)
+      .filter((mask) => mask < across)
+      .reduce<Expr>((mine, mask) => {
+        const [own, other] = [site.fresh("mine"), site.fresh("theirs")];
+        out.push(let_(own, mine), exchange(other, ref(own, "f32"), mask));
+        return fold(ref(own, "f32"), ref(other, "f32"));
+      }, value);
+  };
+
   const height = rowsPer(site.grid, rows);
   const all = Array.from({ length: height }, (_, i) => i);
   /** Adds a row's result to what `into` holds. */
@@ -118,7 +134,7 @@ export function reduce(tile: Reduce, site: Site): readonly Phase[] {
       if (name === undefined) throw new Error("heddle: internal: simt: a reduction has no row to go to");
       return [set(name, fold(ref(name, "f32"), total))];
     }
-    const index = rows === 1 ? i32(0) : mul(row, i32(into.ld));
+    const index = lineOf(into, row);
     return when(
       [site.rowInside(rows, i), site.colInside(1, "singles", 0)],
       [store(into.array, index, fold(load(into.array, index), total))],
@@ -128,15 +144,15 @@ export function reduce(tile: Reduce, site: Site): readonly Phase[] {
     into.at === "registers"
       ? []
       : [
-          { array: into.array, verb: "read", by: OWN },
-          { array: into.array, verb: "write", by: OWN },
+          { array: into.tile, verb: "read", by: OWN },
+          { array: into.tile, verb: "write", by: OWN },
         ];
 
-  if (across === 1) {
+  if (meeting === 1) {
     const body = all.flatMap((i) => {
       const out: Stmt[] = [];
       const row = site.row(rows, i);
-      const total = partial(i, row, out);
+      const total = among(partial(i, row, out), out);
       return [...out, ...absorb(i, row, total)];
     });
     return [{ s: "phase", accesses: [...accesses, ...intoAccesses], body }];
@@ -146,15 +162,18 @@ export function reduce(tile: Reduce, site: Site): readonly Phase[] {
   const spread = all.flatMap((i) => {
     const out: Stmt[] = [];
     const row = site.row(rows, i);
-    const value = partial(i, row, out);
-    const to = add(mul(row, i32(across)), site.x);
-    return [...out, ...when([site.rowInside(rows, i)], [store(scratch, to, value)])];
+    const value = among(partial(i, row, out), out);
+    const four = site.grid.exchange;
+    const to = add(mul(row, i32(meeting)), four ? op("shr", [site.x, i32(2)]) : site.x);
+    // One lane of four stores what all four know.
+    const first = four ? eq(op("and", [site.x, i32(3)]), i32(0)) : null;
+    return [...out, ...when([site.rowInside(rows, i), first], [store(scratch, to, value)])];
   });
   const gather = all.flatMap((i) => {
     const row = site.row(rows, i);
-    const first = mul(row, i32(across));
-    const step = across % 4 === 0 ? 4 : 1;
-    const parts = Array.from({ length: across / step }, (_, u) =>
+    const first = mul(row, i32(meeting));
+    const step = meeting % 4 === 0 ? 4 : 1;
+    const parts = Array.from({ length: meeting / step }, (_, u) =>
       load(scratch, add(first, i32(u * step)), step === 4 ? "f32x4" : "f32"),
     ).reduce(fold);
     return absorb(i, row, step === 4 ? lanes(parts) : parts);

@@ -1,8 +1,8 @@
 /** Values of `map` and `write` at one element, or at four neighbouring columns of a row at once. */
-import { add, i32, isVector, load, mul, ne, op, select, splat } from "../../../src/expr.ts";
+import { add, i32, isVector, load, ne, op, select, splat } from "../../../src/expr.ts";
 import type { Element, Expr } from "../../../src/kernel.ts";
 import { ANY, type Access } from "./barriers.ts";
-import { typeOf, variable, type Place, type Site } from "./site.ts";
+import { lineOf, typeOf, variable, type Place, type Site } from "./site.ts";
 
 /** By this mapping each element belongs to one lane (see grid.ts). */
 export const OWN = "own";
@@ -121,8 +121,8 @@ export function elementOf(
     return op("lane", [whole], [cell.part]);
   }
   const own = cell.own && (p.rows > 1 || cell.rows === 1) && (p.cols > 1 || cell.cols === 1);
-  accesses.push({ array: p.array, verb: "read", by: own ? OWN : ANY });
-  const line = p.rows === 1 ? i32(0) : mul(cell.row, i32(p.ld));
+  accesses.push({ array: p.tile, verb: "read", by: own ? OWN : ANY });
+  const line = lineOf(p, cell.row);
   if (p.cols === 1) return load(p.array, line);
   if (cell.width === 4) {
     const whole = load(p.array, add(line, cell.col), "f32x4");

@@ -8,7 +8,13 @@
 import type { TileDecl, TileKernel } from "../../../src/kernel.ts";
 import { tilesIn } from "../../distribute.ts";
 
-export type Grid = { readonly lanes: number; readonly down: number; readonly across: number };
+export type Grid = {
+  readonly lanes: number;
+  readonly down: number;
+  readonly across: number;
+  /** Whether neighbouring lanes may exchange values without memory (the IR's `exchange`). */
+  readonly exchange: boolean;
+};
 export type Style = "quads" | "singles";
 
 export const ceil4 = (n: number): number => Math.ceil(n / 4) * 4;
@@ -19,10 +25,16 @@ export const colsPer = (g: Grid, cols: number, style: Style): number =>
   cols === 1 ? 1 : Math.ceil((style === "quads" ? cols / 4 : cols) / g.across);
 
 /**
+ * Partial results of a row that meet in shared memory when it is reduced: one of every lane, or of every four lanes that have
+ * exchanged theirs. 1 where nothing is left to meet.
+ */
+export const partialsPer = (g: Grid): number => (g.exchange ? Math.ceil(g.across / 4) : g.across);
+
+/**
  * The grid on which a kernel's products, and after them its copies and maps, cost the fewest operations: a lane's block
  * of an accumulator costs its area and, for each step of depth, the loads of its sides.
  */
-export function gridFor(kernel: TileKernel, lanes: number): Grid {
+export function gridFor(kernel: TileKernel, lanes: number, exchange: boolean): Grid {
   const decls = new Map(kernel.tiles.map((t) => [t.name, t]));
   const decl = (name: string): TileDecl => {
     const found = decls.get(name);
@@ -34,7 +46,7 @@ export function gridFor(kernel: TileKernel, lanes: number): Grid {
     for (const s of tilesIn(kernel.body)) {
       if (s.s === "mma") {
         const acc = decl(s.acc);
-        const quads = s.transposed !== true && acc.cols % 4 === 0;
+        const quads = acc.cols % 4 === 0;
         const height = Math.ceil(acc.rows / g.down);
         const width = quads ? 4 * Math.ceil(acc.cols / 4 / g.across) : Math.ceil(acc.cols / g.across);
         total += decl(s.a).cols * (height * width + height + width);
@@ -43,14 +55,18 @@ export function gridFor(kernel: TileKernel, lanes: number): Grid {
         const quads = Math.ceil(tile.rows / g.down) * Math.ceil(Math.ceil(tile.cols / 4) / g.across);
         // Fewer than eight lanes side by side leave parts of a memory line unused.
         const apart = (s.s === "copy" || s.s === "write") && g.across < 8 && tile.cols > 1 ? 2 : 1;
-        total += 8 * quads * apart + (s.s === "reduce" ? Math.ceil(tile.rows / g.down) * g.across : 0);
+        // A barrier, a store and the loads of what other lanes stored; an exchange is one operation.
+        const swaps = g.exchange ? Math.min(2, Math.log2(g.across)) : 0;
+        const meet = partialsPer(g) === 1 && g.exchange ? 0 : partialsPer(g);
+        total += 8 * quads * apart + (s.s === "reduce" ? Math.ceil(tile.rows / g.down) * (swaps + meet) : 0);
       }
     }
     return total;
   };
   let best: Grid | null = null;
   for (let across = 1; across <= lanes; across *= 2) {
-    const grid = { lanes, down: lanes / across, across };
+    // Four lanes exchange at a time, so there must be four.
+    const grid: Grid = { lanes, down: lanes / across, across, exchange: exchange && lanes >= 4 };
     if (best === null || cost(grid) < cost(best)) best = grid;
   }
   if (best === null) throw new Error("heddle: internal: simt: a group has no lanes");

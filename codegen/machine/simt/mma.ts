@@ -21,9 +21,9 @@ import {
 } from "../../../src/expr.ts";
 import type { Expr, Stmt, Tile } from "../../../src/kernel.ts";
 import { ANY, type Access, type Phase } from "./barriers.ts";
-import { OWN } from "./element.ts";
+import { OWN, quad } from "./element.ts";
 import { colsPer, rowsPer, type Style } from "./grid.ts";
-import { typeOf, variable, when, type RegisterPlace, type SharedPlace, type Site } from "./site.ts";
+import { lineOf, typeOf, variable, when, type RegisterPlace, type SharedPlace, type Site } from "./site.ts";
 
 type Mma = Extract<Tile, { readonly s: "mma" }>;
 const lane = (v: Expr, u: number): Expr => op("lane", [v], [u]);
@@ -31,39 +31,59 @@ const lane = (v: Expr, u: number): Expr => op("lane", [v], [u]);
 export function mma(tile: Mma, site: Site): readonly Phase[] {
   const a = operand(site, tile.a);
   const acc = block(tile, site);
-  const accesses: Access[] = [{ array: a.array, verb: "read", by: ANY }, ...acc.accesses];
+  const accesses: Access[] = [{ array: a.tile, verb: "read", by: ANY }, ...acc.accesses];
   const body: Stmt[] = [...acc.before];
   const bind = (hint: string, value: Expr): Expr => {
     if (value.e === "ref" || value.e === "const") return value;
     const name = site.fresh(hint);
     body.push(let_(name, value));
-    return ref(name);
+    return ref(name, value.type);
   };
 
-  const aRows = acc.vars.map((_, i) => bind("a_row", mul(site.row(a.rows, i), i32(a.ld))));
+  const first = i32(tile.from ?? 0);
+  const aRows = acc.vars.map((_, i) => bind("a_row", add(lineOf(a, site.row(a.rows, i)), first)));
   const cols = (acc.vars[0] ?? []).map((_, j) => site.col(acc.cols, acc.style, j));
-  const width = acc.type === "f32x4" ? 4 : 1;
   const turned = tile.transposed === true;
-  let right: (k: Expr, j: number, type: "f32" | "f32x4") => Expr;
+  let depth = a.cols;
+  /** The right operand at depth k, for column (or quad) j. `turned` vectors run along the depth, others along the columns. */
+  let right: (k: Expr, j: number, type: "f32" | "f32x4", part: number) => Expr;
   if (typeof tile.b === "string") {
     const b = operand(site, tile.b);
-    accesses.push({ array: b.array, verb: "read", by: ANY });
-    // Transposed, a vector runs along the depth; otherwise along the accumulator's columns.
-    const starts = turned ? cols.map((c) => bind("b_row", mul(c, i32(b.ld)))) : cols;
-    right = (k, j, type) =>
-      load(b.array, turned ? add(starts[j] ?? i32(0), k) : add(mul(k, i32(b.ld)), starts[j] ?? i32(0)), type);
+    accesses.push({ array: b.tile, verb: "read", by: ANY });
+    if (turned) {
+      depth = b.cols;
+      const parts = acc.type === "f32x4" ? 4 : 1;
+      const starts = cols.map((c) =>
+        Array.from({ length: parts }, (_, u) => {
+          // Four neighbours of the accumulator's columns lie a fixed number of lines apart.
+          const line = b.quads === null || parts === 1 ? lineOf(b, add(c, i32(u))) : quadLine(b, c, u);
+          return bind("b_row", line);
+        }),
+      );
+      right = (k, j, type, part) => load(b.array, add(starts[j]?.[part] ?? i32(0), k), type);
+    } else {
+      depth = b.rows;
+      right = (k, j, type) => load(b.array, add(lineOf(b, k), cols[j] ?? i32(0)), type);
+    }
   } else {
-    const { buffer, base, depth, row, col } = tile.b;
+    const { buffer, base, depth: height, row, col } = tile.b;
     accesses.push(...site.touch(buffer, "read"));
     const starts = cols.map((c) => {
       const j = bind("column", add(col, c));
-      const panel = mul(div(j, i32(8)), i32(depth * 8));
+      const panel = mul(div(j, i32(8)), i32(height * 8));
       return bind("panel", add(add(base, mul(row, i32(8))), add(panel, rem(j, i32(8)))));
     });
     right = (k, j, type) => load(buffer, add(starts[j] ?? i32(0), mul(k, i32(8))), type);
   }
 
-  const depth = a.cols;
+  // Four dot products make one vector of the accumulator: they are summed apart and joined once.
+  const dots = turned && acc.type === "f32x4";
+  const sums: readonly (readonly (readonly string[])[])[] = acc.vars.map((line) =>
+    line.map((name) => (dots ? [0, 1, 2, 3].map(() => site.fresh("sum")) : [name])),
+  );
+  if (dots) body.push(...sums.flat(2).map((name) => var_(name, f32(0))));
+  const sumType = dots ? "f32" : acc.type;
+
   const whole = Math.floor(depth / 4) * 4;
   /** `steps` steps of depth from k: four at once with vectors of `a`, or one. */
   const steps = (k: Expr, count: 1 | 4): readonly Stmt[] => {
@@ -75,29 +95,27 @@ export function mma(tile: Mma, site: Site): readonly Phase[] {
     };
     const left = aRows.map((r) => vector("a", load(a.array, add(r, k), count === 4 ? "f32x4" : "f32")));
     const step = (v: Expr, u: number): Expr => (count === 4 ? lane(v, u) : v);
-    const dot = turned && width === 1;
-    // Each column's values: one vector along the depth, or one value (vector of columns) per step.
-    const rights = cols.map((_, j) => {
-      if (dot) return [vector("b", right(k, j, count === 4 ? "f32x4" : "f32"))];
-      return Array.from({ length: count }, (_step, u) => vector("b", right(add(k, i32(u)), j, acc.type)));
+    cols.forEach((_, j) => {
+      // Transposed, one vector along the depth for each column; otherwise one value (vector of columns) for each step.
+      const rights = turned
+        ? Array.from({ length: dots ? 4 : 1 }, (_part, part) =>
+            vector("b", right(k, j, count === 4 ? "f32x4" : "f32", part)),
+          )
+        : Array.from({ length: count }, (_step, u) => vector("b", right(add(k, i32(u)), j, acc.type, 0)));
+      left.forEach((l, i) =>
+        (sums[i]?.[j] ?? []).forEach((name, part) => {
+          let sum = variable(name, sumType);
+          for (let u = 0; u < count; u++) {
+            const x = step(l, u);
+            const r = turned ? rights[part] : rights[u];
+            if (r === undefined) throw new Error("heddle: internal: simt: a step has no right side");
+            const y = turned ? step(r, u) : r;
+            sum = madd(sumType === "f32x4" ? splat(x) : x, y, sum);
+          }
+          out.push(set(name, sum));
+        }),
+      );
     });
-    acc.vars.forEach((line, i) =>
-      line.forEach((name, j) => {
-        const l = left[i];
-        const r = rights[j];
-        if (l === undefined || r === undefined)
-          throw new Error("heddle: internal: simt: a block has no side");
-        let sum = variable(name, acc.type);
-        for (let u = 0; u < count; u++) {
-          const x = step(l, u);
-          const first = r[0];
-          const y = dot && first !== undefined ? step(first, u) : r[u];
-          if (y === undefined) throw new Error("heddle: internal: simt: a step has no right side");
-          sum = madd(width === 4 ? splat(x) : x, y, sum);
-        }
-        out.push(set(name, sum));
-      }),
-    );
     return out;
   };
   if (whole > 0) {
@@ -105,7 +123,20 @@ export function mma(tile: Mma, site: Site): readonly Phase[] {
     body.push({ s: "for", name: k, from: i32(0), to: i32(whole), step: 4, body: steps(ref(k), 4) });
   }
   for (let k = whole; k < depth; k++) body.push(...steps(i32(k), 1));
+  if (dots)
+    acc.vars.forEach((line, i) =>
+      line.forEach((name, j) => {
+        const parts = (sums[i]?.[j] ?? []).map((sum) => ref(sum, "f32"));
+        body.push(set(name, add(variable(name, "f32x4"), quad(parts))));
+      }),
+    );
   return [{ s: "phase", accesses, body: [...body, ...acc.after] }];
+}
+
+/** The line of row 4q + u where quads are apart, from the first column 4q of a quad. */
+function quadLine(b: SharedPlace, firstColumn: Expr, u: number): Expr {
+  const q = op("shr", [firstColumn, i32(2)]);
+  return add(mul(add(q, i32(u * (b.quads ?? 0))), i32(b.ld)), i32(b.base));
 }
 
 /** A left or right operand as an array in shared memory. */
@@ -129,7 +160,7 @@ function block(tile: Mma, site: Site) {
       after: [],
       accesses: [],
     };
-  const style: Style = tile.transposed !== true && p.cols % 4 === 0 ? "quads" : "singles";
+  const style: Style = p.cols % 4 === 0 ? "quads" : "singles";
   const type: "f32" | "f32x4" = style === "quads" ? "f32x4" : "f32";
   const vars = Array.from({ length: rowsPer(site.grid, p.rows) }, () =>
     Array.from({ length: colsPer(site.grid, p.cols, style) }, () => site.fresh("acc")),
@@ -138,7 +169,7 @@ function block(tile: Mma, site: Site) {
   const after: Stmt[] = [];
   vars.forEach((line, i) =>
     line.forEach((name, j) => {
-      const index = add(mul(site.row(p.rows, i), i32(p.ld)), site.col(p.cols, style, j));
+      const index = add(lineOf(p, site.row(p.rows, i)), site.col(p.cols, style, j));
       const edges = [site.rowInside(p.rows, i), site.colInside(p.cols, style, j)];
       const loaded = load(p.array, index, type);
       // Past the edge a lane repeats an element of another lane, which it must not touch.
@@ -150,8 +181,8 @@ function block(tile: Mma, site: Site) {
   );
   const by = style === "quads" ? OWN : ANY;
   const accesses: readonly Access[] = [
-    { array: p.array, verb: "read", by },
-    { array: p.array, verb: "write", by },
+    { array: p.tile, verb: "read", by },
+    { array: p.tile, verb: "write", by },
   ];
   return { vars, cols: p.cols, style, type, before, after, accesses };
 }
@@ -162,11 +193,11 @@ export function shadow(p: RegisterPlace, site: Site): readonly Phase[] {
   if (to === null) throw new Error("heddle: internal: simt: no product reads this tile");
   const body = p.vars.flatMap((line, i) => {
     const stores = line.flatMap((name, j) => {
-      const index = add(mul(site.row(p.rows, i), i32(to.ld)), site.col(p.cols, p.style, j));
+      const index = add(lineOf(to, site.row(p.rows, i)), site.col(p.cols, p.style, j));
       return when([site.colInside(p.cols, p.style, j)], [store(to.array, index, variable(name, typeOf(p)))]);
     });
     return when([site.rowInside(p.rows, i)], stores);
   });
   // The mapping differs from the grid's, but stores of the same registers go to the same places.
-  return [{ s: "phase", accesses: [{ array: to.array, verb: "write", by: `registers ${p.style}` }], body }];
+  return [{ s: "phase", accesses: [{ array: to.tile, verb: "write", by: `registers ${p.style}` }], body }];
 }

@@ -4,7 +4,7 @@ import type { Expr, Rows, Stmt, Tile } from "../../../src/kernel.ts";
 import { ANY, type Access, type Phase } from "./barriers.ts";
 import { lifter, OWN, wide, type Cell } from "./element.ts";
 import { mappingOf, ownColumns, ownRows, unrolledFor, width4 } from "./frame.ts";
-import { typeOf, when, type RegisterPlace, type SharedPlace, type Site } from "./site.ts";
+import { lineOf, typeOf, when, type RegisterPlace, type SharedPlace, type Site } from "./site.ts";
 
 type Copy = Extract<Tile, { readonly s: "copy" }>;
 type Fill = Extract<Tile, { readonly s: "fill" }>;
@@ -61,7 +61,7 @@ export function copy(tile: Copy, site: Site): readonly Phase[] {
       accesses: [
         ...from.accesses,
         ...site.touch(tile.rows.buffer, "read", owned ? mappingOf(site, tile.rows) : ANY),
-        ...(p.at === "shared" ? [{ array: p.array, verb: "write", by: OWN } as const] : []),
+        ...(p.at === "shared" ? [{ array: p.tile, verb: "write", by: OWN } as const] : []),
       ],
       body: [...from.pre, ...body],
     },
@@ -101,7 +101,7 @@ function copyShared(site: Site, p: SharedPlace, rows: Rows, from: Source, read: 
     });
     const past = real + (ragged === 0 || width === 1 ? 0 : 4 - ragged);
     const taken = [let_(src, from.start(row)), ...loads, ...(past < width ? zeros(past) : [])];
-    const named = let_(line, p.rows === 1 ? i32(0) : mul(row, i32(p.ld)));
+    const named = let_(line, lineOf(p, row));
     const inside = from.inside(row);
     if (inside === null) return [named, ...taken];
     // oxlint-disable-next-line unicorn/no-thenable
@@ -133,7 +133,7 @@ export function fill(tile: Fill, site: Site): readonly Phase[] {
   }
   const name = site.fresh("fill");
   const value = ref(name, "f32");
-  const line = (row: Expr) => mul(row, i32(p.ld));
+  const line = (row: Expr) => lineOf(p, row);
   const body = ownRows(site, p.rows, false, (row) =>
     ownColumns(site, 0, width4(p.cols), false, {
       four: (col) => [store(p.array, add(line(row), col), splat(value))],
@@ -143,7 +143,7 @@ export function fill(tile: Fill, site: Site): readonly Phase[] {
   return [
     {
       s: "phase",
-      accesses: [{ array: p.array, verb: "write", by: OWN }],
+      accesses: [{ array: p.tile, verb: "write", by: OWN }],
       body: [let_(name, tile.value), ...body],
     },
   ];

@@ -44,10 +44,8 @@ export function residences(kernel: TileKernel, grid: Grid): ReadonlyMap<string, 
   const statements = tilesIn(kernel.body);
   const products = statements.filter((s) => s.s === "mma");
   const isAcc = (name: string) => products.some((s) => s.acc === name);
-  const isDot = (name: string) => products.some((s) => s.acc === name && s.transposed === true);
-
   const style = new Map<string, Style>(
-    kernel.tiles.map((t) => [t.name, isDot(t.name) || t.cols % 4 !== 0 ? "singles" : "quads"]),
+    kernel.tiles.map((t) => [t.name, t.cols % 4 === 0 ? "quads" : "singles"]),
   );
   const styleOf = (name: string): Style => style.get(name) ?? "quads";
   const held = new Set(kernel.tiles.map((t) => t.name));

@@ -2,18 +2,38 @@
 import { add, and, f32, i32, laneId, let_, lt, min, mul, op, ref, splat, var_ } from "../../../src/expr.ts";
 import type { Expr, Shared, Stmt, Tile, TileKernel } from "../../../src/kernel.ts";
 import { tilesIn } from "../../distribute.ts";
+import { arenaFor, lifetimes } from "./arena.ts";
 import { ANY, type Access } from "./barriers.ts";
-import { ceil4, colsPer, rowsPer, type Grid, type Style } from "./grid.ts";
+import { ceil4, colsPer, partialsPer, rowsPer, type Grid, type Style } from "./grid.ts";
 import { residences } from "./residence.ts";
 
-/** rows × ld elements of a shared array; columns cols … ceil4(cols) are zeros where a product may read them. */
+/**
+ * rows × ld elements of a shared array from `base` on; columns cols … ceil4(cols) are zeros where a product may read them.
+ * With `quads` Q, row r lies at line (r mod 4)·Q + ⌊r / 4⌋: lanes side by side, which own four neighbouring rows each, then read
+ * neighbouring lines, and with a pad of four elements these start in different banks.
+ */
 export type SharedPlace = {
   readonly at: "shared";
+  /** For the barriers: which memory this is. */
+  readonly tile: string;
   readonly rows: number;
   readonly cols: number;
   readonly array: string;
+  readonly base: number;
   readonly ld: number;
+  readonly quads: number | null;
 };
+
+/** First element of a row. */
+export function lineOf(p: SharedPlace, row: Expr): Expr {
+  if (p.rows === 1) return i32(p.base);
+  if (p.quads === null) return add(mul(row, i32(p.ld)), i32(p.base));
+  const line =
+    row.e === "const"
+      ? i32((row.value % 4) * p.quads + Math.floor(row.value / 4))
+      : add(mul(op("and", [row, i32(3)]), i32(p.quads)), op("shr", [row, i32(2)]));
+  return add(mul(line, i32(p.ld)), i32(p.base));
+}
 export type RegisterPlace = {
   readonly at: "registers";
   readonly rows: number;
@@ -47,6 +67,8 @@ export type Site = {
   /** An access to a buffer, or none where nobody writes it. */
   readonly touch: (buffer: string, verb: Access["verb"], by?: string) => readonly Access[];
   readonly shared: readonly Shared[];
+  /** Whether two tiles share memory. */
+  readonly overlaps: (a: string, b: string) => boolean;
   /** Statements at the start of a group. Complete once all is spelled. */
   readonly begin: readonly Stmt[];
 };
@@ -63,7 +85,8 @@ function varyingIn(kernel: TileKernel): ReadonlySet<string> {
   const names = new Set<string>();
   const walk = (body: readonly Stmt<Tile>[], looped: boolean): void => {
     for (const s of body) {
-      if (s.s === "for" || s.s === "var" || (s.s === "let" && looped)) names.add(s.name);
+      if (s.s === "for" || s.s === "var" || ((s.s === "let" || s.s === "exchange") && looped))
+        names.add(s.name);
       if (s.s === "for") walk(s.body, true);
       if (s.s === "if") [s.then, s.else ?? []].forEach((b) => walk(b, looped));
     }
@@ -77,7 +100,7 @@ function namesFor(kernel: TileKernel): (hint: string) => string {
   const taken = new Set<string>();
   const walk = (body: readonly Stmt<Tile>[]): void => {
     for (const s of body) {
-      if (s.s === "let" || s.s === "var" || s.s === "for") taken.add(s.name);
+      if (s.s === "let" || s.s === "var" || s.s === "for" || s.s === "exchange") taken.add(s.name);
       if (s.s === "for") walk(s.body);
       if (s.s === "if") [s.then, s.else ?? []].forEach(walk);
     }
@@ -96,7 +119,8 @@ function namesFor(kernel: TileKernel): (hint: string) => string {
   };
 }
 
-export function siteFor(kernel: TileKernel, grid: Grid): Site {
+/** `sharedBytes` is what a group may use: what tiles leave of it saves a barrier. */
+export function siteFor(kernel: TileKernel, grid: Grid, sharedBytes: number): Site {
   const fresh = namesFor(kernel);
   const homes = residences(kernel, grid);
   const statements = tilesIn(kernel.body);
@@ -119,16 +143,41 @@ export function siteFor(kernel: TileKernel, grid: Grid): Site {
   ];
   const [y, x] = [ref(yName), ref(xName)];
 
-  const sharedPlace = (name: string, rows: number, cols: number, walked: boolean): SharedPlace => {
-    // Rows that lanes walk side by side start in different banks.
-    const ld = cols === 1 ? 1 : ceil4(cols) + (walked && rows > 1 ? 4 : 0);
-    return { at: "shared", rows, cols, ld, array: array(name, rows * ld) };
+  /** Rows that lanes walk side by side start in different banks. */
+  const lineLength = (name: string, rows: number, cols: number): number =>
+    cols === 1 ? 1 : ceil4(cols) + ((lefts.has(name) || turned.has(name)) && rows > 1 ? 4 : 0);
+  const inMemory = kernel.tiles.filter((t) => homes.get(t.name)?.at !== "registers" || lefts.has(t.name));
+  const rooms = inMemory.map((t) => ({
+    tile: t.name,
+    elements: t.rows * lineLength(t.name, t.rows, t.cols),
+  }));
+  const reductions = statements.flatMap((s) => (s.s === "reduce" ? [s] : []));
+  const perRow = partialsPer(grid);
+  const partials = perRow === 1 ? 0 : Math.max(0, ...kernel.tiles.map((t) => t.rows)) * perRow;
+  const others = kernel.shared.reduce((sum, s) => sum + s.length, 0);
+  const fits = (elements: number, scratches: number) =>
+    4 * (elements + others + Math.min(scratches, reductions.length) * partials) <= sharedBytes;
+  // Memory of its own for every tile and for neighbouring reductions saves barriers, where there is room.
+  const apart = arenaFor(rooms, new Map());
+  const arena = fits(apart.elements, 2)
+    ? apart
+    : arenaFor(
+        rooms,
+        lifetimes(kernel, (name) => homes.get(name)?.at === "registers"),
+      );
+  const memory = inMemory.length === 0 ? "" : array("block", arena.elements);
+  const sharedPlace = (name: string, rows: number, cols: number): SharedPlace => {
+    const base = arena.base.get(name);
+    if (base === undefined) throw new Error(`heddle: internal: simt: '${name}' has no room`);
+    const ld = lineLength(name, rows, cols);
+    const quads = turned.has(name) && rows % 4 === 0 && rows > 4 ? rows / 4 : null;
+    return { at: "shared", tile: name, rows, cols, ld, quads, base, array: memory };
   };
   const places = new Map<string, Place>();
   for (const { name, rows, cols } of kernel.tiles) {
     const home = homes.get(name);
     if (home?.at !== "registers") {
-      places.set(name, sharedPlace(name, rows, cols, lefts.has(name) || turned.has(name)));
+      places.set(name, sharedPlace(name, rows, cols));
       continue;
     }
     const { style } = home;
@@ -140,7 +189,7 @@ export function siteFor(kernel: TileKernel, grid: Grid): Site {
         return register;
       }),
     );
-    const shadow = lefts.has(name) ? sharedPlace(name, rows, cols, true) : null;
+    const shadow = lefts.has(name) ? sharedPlace(name, rows, cols) : null;
     places.set(name, { at: "registers", rows, cols, style, vars, shadow });
   }
 
@@ -158,10 +207,10 @@ export function siteFor(kernel: TileKernel, grid: Grid): Site {
   const rowAt = (i: number) => add(y, i32(grid.down * i));
   const colAt = (j: number) => add(x, i32(grid.across * j));
 
-  const reductions = statements.flatMap((s) => (s.s === "reduce" ? [s] : []));
-  const tallest = Math.max(0, ...kernel.tiles.map((t) => t.rows));
   const scratches =
-    grid.across === 1 ? [] : reductions.slice(0, 2).map(() => array("partials", tallest * grid.across));
+    partials === 0
+      ? []
+      : reductions.slice(0, fits(arena.elements, 2) ? 2 : 1).map(() => array("partials", partials));
   let turn = 0;
 
   const written = new Set(kernel.buffers.flatMap((b) => (b.access === "read" ? [] : [b.name])));
@@ -171,6 +220,7 @@ export function siteFor(kernel: TileKernel, grid: Grid): Site {
     y,
     x,
     shared,
+    overlaps: arena.overlaps,
     begin,
     place: (tile) => {
       const found = places.get(tile);

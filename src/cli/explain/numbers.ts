@@ -1,12 +1,13 @@
 /** What `heddle explain` tells, as data. */
 import { wasmTarget } from "../../../codegen/wasm/target.ts";
-import { memoryOf, weightLength } from "../../../runtime/memory.ts";
+import { bytesOf, memoryOf, weightLength } from "../../../runtime/memory.ts";
 import type { Memory } from "../../../runtime/memory.ts";
 import { scheduling } from "../../compile.ts";
 import type { CompiledProgram } from "../../compile.ts";
 import { choose, countPairs } from "../../planner.ts";
 import type { Wish } from "../../planner.ts";
 import type { AttentionSpec, ModelSpec } from "../../spec.ts";
+import { storedAs } from "../../storage.ts";
 import { longestPath } from "./path.ts";
 import type { Path } from "./path.ts";
 
@@ -22,7 +23,7 @@ export type AttentionNumbers = {
   readonly densePairs: bigint;
   /** 4 · head_dim for each pair: q·k and the sum of v. */
   readonly flops: bigint;
-  /** q, k, v, out and lse once, in f32: what any implementation must move. */
+  /** q, k, v, out and lse once, in the storage that the spec asks for: what any implementation must move. */
   readonly bytes: number;
   readonly branches: readonly {
     readonly segment: number | "all";
@@ -63,7 +64,9 @@ export function attentionNumbers(spec: AttentionSpec, N: number, wish: Wish = {}
     pairs: counted.total,
     densePairs: BigInt(heads) * (causal ? (n * (n + 1n)) / 2n : n * n),
     flops: 4n * BigInt(headDim) * counted.total,
-    bytes: 4 * N * (2 * heads * headDim + 2 * kvHeads * headDim + heads),
+    bytes:
+      bytesOf(storedAs(spec.dtype, headDim), N * (2 * heads + 2 * kvHeads) * headDim) +
+      bytesOf("f32", N * heads),
     branches: spec.branches.map(({ segment, dilation }, b) => {
       const found = counted.branches[b] ?? { pairs: 0n, rows: 0n };
       return {

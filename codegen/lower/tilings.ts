@@ -1,0 +1,34 @@
+/** How many rows and columns a group works on: a target's choice, which never changes a result. */
+import type { LinearTiling } from "./linear.ts";
+
+export type RowwiseOp = "norm" | "pointwise" | "embed" | "xpos";
+
+/**
+ * How the operands of an attention are read. Slices let a tile of scores be far larger than the memory that lanes share would hold of
+ * whole queries, keys and values; queries are then read again for every tile of keys.
+ */
+export type AttentionTiling = {
+  /** Columns of queries and keys multiplied at once. */
+  readonly depth: number;
+  /** Rows of values read at once, a power of two; a tile of keys takes several where it has more. */
+  readonly values: number;
+};
+
+export type Tilings = {
+  /** Absent: whole rows, queries once. */
+  readonly attention?: (headDim: number) => AttentionTiling;
+  readonly linear: LinearTiling;
+  /** Rows of `width` elements that a group of a row-wise operation holds at once. */
+  readonly rows: (op: RowwiseOp, width: number) => number;
+};
+
+/**
+ * For one thread of a CPU. A panel of 256 × 8 weights is 8 KiB, a quarter of the first-level cache, and is used for all
+ * 32 rows; 32 × 256 of x and the 32 × 128 accumulator are 48 KiB. Copying x costs one load and store of a vector per 128
+ * multiply-adds of vectors. Twice or half of any of the three measured the same. A norm takes few enough rows that both tiles
+ * of a wide model stay in the second-level cache.
+ */
+export const CPU_TILINGS: Tilings = {
+  linear: { rows: 32, cols: 128, depth: 256 },
+  rows: (op) => (op === "norm" ? 8 : 16),
+};

@@ -1,0 +1,124 @@
+/**
+ * Programs as constants of a generated module. What several plans have in common (tensors, steps, kernels) and what several programs
+ * run (shaders) is written once: the variants of a program for WebGPU differ in little.
+ */
+import type { Plan, Program, Shader } from "../../runtime/plan.ts";
+import { printData, template, verbatim } from "./print.ts";
+import type { Verbatim } from "./print.ts";
+
+export type NamedProgram = { readonly name: string; readonly program: Program };
+
+export type PrintedPrograms = {
+  /** Declarations in order: each uses only those before it. */
+  readonly plans: readonly string[];
+  readonly shaders: readonly string[];
+  /** In the order of the programs: the fields `plan` and `webgpu` of a Program. */
+  readonly fields: readonly { readonly plan: Verbatim; readonly webgpu?: readonly unknown[] }[];
+};
+
+/** Names that no two constants share. */
+function naming() {
+  const taken = new Set<string>();
+  return (wish: string): string => {
+    let name = wish;
+    for (let i = 2; taken.has(name); i++) name = `${wish}_${i}`;
+    taken.add(name);
+    return name;
+  };
+}
+type Naming = ReturnType<typeof naming>;
+
+export function printPrograms(programs: readonly NamedProgram[]): PrintedPrograms {
+  const name = naming();
+  const plans = planPrinter(
+    programs.flatMap(({ program: { plan, webgpu = [] } }) => [plan, ...webgpu.map((w) => w.plan)]),
+    name,
+  );
+  const shaders = shaderPrinter(name);
+  const fields = programs.map(({ name: of, program: { plan, webgpu } }) => {
+    const main = plans.constant(plan, `$${of}_plan`, null);
+    if (webgpu === undefined) return { plan: main };
+    const variants = webgpu.map((w) => ({
+      features: w.features,
+      plan: plans.constant(w.plan, `$${of}_plan_wgsl`, plan),
+      shaders: w.shaders.map((s, k) => shaders.constant(s, w.plan.kernels[k]?.entry ?? "shader")),
+    }));
+    return { plan: main, webgpu: variants };
+  });
+  return { plans: plans.declarations(), shaders: shaders.declarations, fields };
+}
+
+/** Entries of a plan's lists that may stand in many plans, and their types. */
+const shared = { kernel: `$Plan["kernels"][number]`, step: `$Plan["variants"][number]["steps"][number]` };
+
+function planPrinter(all: readonly Plan[], name: Naming) {
+  const uses = new Map<string, number>();
+  const different = new Map(all.map((plan) => [JSON.stringify(plan), plan]));
+  const partsOf = (plan: Plan) => [...plan.kernels, ...plan.variants.flatMap((v) => v.steps)];
+  for (const part of [...different.values()].flatMap(partsOf)) {
+    const key = JSON.stringify(part);
+    uses.set(key, (uses.get(key) ?? 0) + 1);
+  }
+
+  const parts: string[] = [];
+  const plans: string[] = [];
+  const constants = new Map<string, Verbatim>();
+  const part = (kind: keyof typeof shared, value: object): unknown => {
+    const key = JSON.stringify(value);
+    if ((uses.get(key) ?? 0) < 2) return value;
+    const known = constants.get(key);
+    if (known !== undefined) return known;
+    const constant = name(`$${kind}`);
+    parts.push(`const ${constant}: ${shared[kind]} = ${printData(value)};`);
+    constants.set(key, verbatim(constant));
+    return verbatim(constant);
+  };
+
+  return {
+    /** The constant of a plan; fields that are those of `like`, which has its constant already, are taken from there. */
+    constant: (plan: Plan, wish: string, like: Plan | null): Verbatim => {
+      const key = JSON.stringify(plan);
+      const known = constants.get(key);
+      if (known !== undefined) return known;
+      const constant = name(wish);
+      const own = Object.entries(plan).filter(
+        ([field, value]) => JSON.stringify(like?.[field as keyof Plan]) !== JSON.stringify(value),
+      );
+      const lists: { readonly [field: string]: unknown } = {
+        kernels: plan.kernels.map((k) => part("kernel", k)),
+        variants: plan.variants.map((v) => ({ ...v, steps: v.steps.map((s) => part("step", s)) })),
+      };
+      const from = like === null ? undefined : constants.get(JSON.stringify(like));
+      const fields = own.map(([field, value]) => `  ${field}: ${printData(lists[field] ?? value, "  ")},`);
+      const spread = from === undefined ? [] : [`  ...${printData(from)},`];
+      plans.push([`const ${constant}: $Plan = {`, ...spread, ...fields, "};"].join("\n"));
+      constants.set(key, verbatim(constant));
+      return verbatim(constant);
+    },
+    declarations: () => [...(parts.length === 0 ? [] : [parts.join("\n")]), ...plans],
+  };
+}
+
+function shaderPrinter(name: Naming) {
+  const declarations: string[] = [];
+  const constants = new Map<string, Verbatim>();
+  return {
+    declarations,
+    constant: (shader: Shader, entry: string): Verbatim => {
+      const key = JSON.stringify(shader);
+      const known = constants.get(key);
+      if (known !== undefined) return known;
+      const constant = name(`$wgsl_${entry.replaceAll(/\W/g, "_")}`);
+      declarations.push(
+        [
+          `const ${constant}: $Shader = {`,
+          `  buffers: ${printData(shader.buffers, "  ")},`,
+          `  code: ${template(shader.code)},`,
+          "};",
+        ].join("\n"),
+      );
+      constants.set(key, verbatim(constant));
+      return verbatim(constant);
+    },
+  };
+}

@@ -1,0 +1,48 @@
+/** Every identifier of the text goes through here: WGSL's own words are left alone, so that no local hides a builtin. */
+
+/** WGSL §16.1, §16.2: keywords, and words kept for later. */
+const KEYWORDS = `
+alias break case const const_assert continue continuing default diagnostic discard else enable false fn for if let loop override
+requires return struct switch true var while
+NULL Self abstract active alignas alignof as asm asm_fragment async attribute auto await become cast catch class co_await
+co_return co_yield coherent column_major common compile compile_fragment concept const_cast consteval constexpr constinit crate
+debugger decltype delete demote demote_to_helper do dynamic_cast enum explicit export extends extern external fallthrough filter
+final finally friend from fxgroup get goto groupshared highp impl implements import inline instanceof interface layout lowp macro
+macro_rules match mediump meta mod module move mut mutable namespace new nil noexcept noinline nointerpolation non_coherent
+noncoherent noperspective null nullptr of operator package packoffset partial pass patch pixelfragment precise precision premerge
+priv protected pub public readonly ref regardless register reinterpret_cast require resource restrict self set shared sizeof smooth
+snorm static static_assert static_cast std subroutine super target template this thread_local throw trait try type typedef typeid
+typename typeof union unless unorm unsafe unsized use using varying virtual volatile wgsl where with writeonly yield`;
+
+/** Builtins, and the words that the text around a kernel's body uses. */
+const WORDS = `
+abs all any array arrayLength atomic atomicAdd bitcast bool ceil clamp cos cross distance dot exp exp2 f16 f32 floor fma fract function
+group groups i32 index invocation lane length log log2 low main max min mix modf most4 normalize pack2x16float params Params pow private
+ptr reflect round sampler select sign sin smoothstep sqrt step sum4 storage storageBarrier subgroup_invocation_id subgroup_size
+subgroupAdd subgroupBroadcastFirst subgroupElect subgroupShuffleXor tan texture transpose trunc u32 uniform unpack2x16float vec2
+vec2f vec2u vec3 vec3f vec3u vec4 vec4f vec4h vec4i vec4u workgroup workgroupBarrier workgroups workgroupUniformLoad`;
+
+const TAKEN = [...KEYWORDS.split(/\s+/), ...WORDS.split(/\s+/)];
+
+/**
+ * Gives each name of a kernel its identifier: the same one wherever it is used, so scopes stay as they are. `declare` first
+ * what must keep its name if possible.
+ */
+export function identifiers(reserved: readonly string[] = []): (name: string) => string {
+  const taken = new Set([...TAKEN, ...reserved]);
+  const known = new Map<string, string>();
+  return (name) => {
+    const before = known.get(name);
+    if (before !== undefined) return before;
+    // Two underscores in front, and one alone, are not WGSL; a digit in front is nobody's.
+    const plain = name
+      .replace(/[^A-Za-z0-9_]/g, "_")
+      .replace(/^_+/, "")
+      .replace(/^(?=[0-9]|$)/, "x");
+    let free = plain;
+    for (let i = 2; taken.has(free); i++) free = `${plain}_${i}`;
+    taken.add(free);
+    known.set(name, free);
+    return free;
+  };
+}

@@ -1,0 +1,85 @@
+/** What the compiler knows of WebGPU: the least that every device offers, and a rough picture of a present-day GPU. */
+import type { Kernel, TileKernel } from "../../src/kernel.ts";
+import type { Target } from "../../src/planner.ts";
+import type { AttentionShape } from "../../src/spec.ts";
+import { pieces } from "../lower/linear.ts";
+import type { AttentionTiling, Tilings } from "../lower/tilings.ts";
+import { simt, simtSharedBytes } from "../machine/simt.ts";
+import { ceil4 } from "../machine/simt/grid.ts";
+
+/** What a variant of a program may use of a device. */
+export type WgslLimits = {
+  /** Bytes of workgroup storage. Every device has 16384. */
+  readonly sharedBytes: number;
+  readonly features: readonly "subgroups"[];
+};
+
+/** Best first; the last one runs on every device. */
+export const WGSL_VARIANTS: readonly WgslLimits[] = [
+  // Every device that has subgroups of four invocations or more.
+  { sharedBytes: 16384, features: ["subgroups"] },
+  { sharedBytes: 16384, features: [] },
+];
+
+/** Lanes of a group: two or four subgroups on most devices, and enough registers for each on all. */
+export const LANES = 64;
+/** Every device runs this many invocations in a group. */
+export const MOST_LANES = 256;
+
+const attentionTiling = (headDim: number): AttentionTiling => ({
+  depth: 32,
+  // A piece of values of about 4 KiB.
+  values: 2 ** Math.max(0, Math.min(5, Math.floor(Math.log2(1024 / headDim)))),
+});
+
+/**
+ * Bytes of the tiles of an attention kernel on the `simt` machine, at most: slices of Q and K make room for the weights and a piece
+ * of V; beside them a reduction of at most 16 lanes a row. test/wgsl/target.test.ts holds it to what the machine takes.
+ */
+export function attentionBytes({ headDim }: AttentionShape, rows: number, keys: number): number {
+  const tiling = attentionTiling(headDim);
+  const slice = ceil4(pieces(headDim, tiling.depth).size) + 4;
+  const scores = (rows + keys) * slice;
+  const values = rows * (ceil4(keys) + 4) + Math.min(tiling.values, keys) * ceil4(headDim);
+  return 4 * (Math.max(scores, values) + keys + rows * Math.max(8, LANES / rows));
+}
+
+/** f32 values of an accumulator that a lane keeps in registers without spilling them. */
+const ACCUMULATED = 64;
+
+export const wgslTarget = ({ sharedBytes }: WgslLimits): Target => ({
+  name: "wgsl",
+  limits: { sharedBytes, workgroup: MOST_LANES, rowStep: 4, keyStep: 4, attentionBytes },
+  // Of a device as a whole, so groups that run side by side share the fixed costs. Only their proportions choose a schedule.
+  figures: { macs: 1000, copies: 150, exps: 250, keyTile: 1, group: 4, launch: 10000 },
+  tiles: ({ headDim }) => {
+    const held = (rows: number) => rows * headDim <= LANES * ACCUMULATED;
+    const tall = [64, 32, 16, 8].filter(held);
+    const all = (tall.length === 0 ? [4] : tall).map((rows) => [rows, 32] as const);
+    return [...all, ...all.map(([rows]) => [rows, 16] as const)];
+  },
+});
+
+/** f32 values of a tile that a lane keeps in registers. */
+const HELD = 64;
+
+export const GPU_TILINGS: Tilings = {
+  attention: attentionTiling,
+  // 64 × 64 of the result in registers, 8 × 8 a lane: each number loaded serves eight products. The depth keeps the tile of x below 10 KiB.
+  linear: { rows: 64, cols: 64, depth: 32 },
+  // As many rows as the registers of a group hold, as a power of two.
+  rows: (op, width) => {
+    const held = (LANES * HELD) / Math.max(1, width) / (op === "xpos" ? 4 : 1);
+    return 2 ** Math.max(0, Math.min(4, Math.floor(Math.log2(held))));
+  },
+};
+
+/** The `simt` machine with as few lanes as hold the tiles of a kernel: tiles that do not fit in registers fit in more of them. */
+export const gpuMachine =
+  ({ sharedBytes, features }: WgslLimits) =>
+  (kernel: TileKernel): Kernel => {
+    const exchange = features.includes("subgroups");
+    let lanes = LANES;
+    while (lanes < MOST_LANES && simtSharedBytes(kernel, lanes, exchange) > sharedBytes) lanes *= 2;
+    return simt({ lanes, sharedBytes, exchange })(kernel);
+  };

@@ -1,0 +1,92 @@
+/** Shaders to pipelines: compiled side by side, once for each way in which their tensors are split. */
+import type { WgslProgram } from "../plan.ts";
+import { deviceError } from "./errors.ts";
+import { COMPUTE } from "./session.ts";
+import type { Session } from "./session.ts";
+import { bindingsOf, shaderText } from "./shader.ts";
+import { partLog } from "./tensor.ts";
+
+export type Pipeline = { readonly pipeline: GPUComputePipeline; readonly layout: GPUBindGroupLayout };
+/** The pipeline of a kernel whose buffers are split into so many parts. */
+export type Pipelines = (kernel: number, parts: readonly number[]) => Promise<Pipeline>;
+
+/** Bytes of the parameters before the scalars. */
+export const HEAD_BYTES = 16;
+
+export function pipelinesOf(session: Session, { plan, shaders }: WgslProgram): Pipelines {
+  const { device, limits, features } = session;
+  const made = new Map<string, Promise<Pipeline>>();
+  const f16 = features.has("shader-f16");
+  const log = partLog(session);
+
+  const compile = async (kernel: number, parts: readonly number[]): Promise<Pipeline> => {
+    const [shader, described] = [shaders[kernel], plan.kernels[kernel]];
+    if (shader === undefined || described === undefined)
+      throw deviceError("FAILED", `internal: '${plan.name}' has no kernel ${kernel}`);
+    const label = described.entry;
+    const bindings = bindingsOf(shader, parts);
+    if (bindings > limits.maxStorageBuffersPerShaderStage)
+      throw deviceError(
+        "LIMITS",
+        `'${label}' would need ${bindings} storage bindings of at most ${2 ** log} bytes (${shader.buffers
+          .map((b, i) => `${b.name}: ${parts[i] ?? 1}`)
+          .join(
+            ", ",
+          )}), this device has ${limits.maxStorageBuffersPerShaderStage}. Use shorter sequences, smaller batches or 16-bit storage (dtype f16)`,
+      );
+    const code = shaderText(shader, { f16, parts, partLog: log });
+    const types = shader.buffers.flatMap((b, i) =>
+      Array.from({ length: parts[i] ?? 1 }, () => (b.access === "read" ? "read-only-storage" : "storage")),
+    ) as GPUBufferBindingType[];
+    const layout = device.createBindGroupLayout({
+      label,
+      entries: [
+        {
+          binding: 0,
+          visibility: COMPUTE,
+          buffer: {
+            type: "uniform",
+            hasDynamicOffset: true,
+            minBindingSize: HEAD_BYTES + 4 * described.scalars.length,
+          },
+        },
+        ...types.map((type, i) => ({ binding: i + 1, visibility: COMPUTE, buffer: { type } })),
+      ],
+    });
+    device.pushErrorScope("validation");
+    const module = device.createShaderModule({ label, code });
+    const scope = device.popErrorScope();
+    try {
+      const pipeline = await Promise.race([
+        device.createComputePipelineAsync({
+          label,
+          layout: device.createPipelineLayout({ label, bindGroupLayouts: [layout] }),
+          compute: { module, entryPoint: "main" },
+        }),
+        session.lost,
+      ]);
+      await scope;
+      return { pipeline, layout };
+    } catch (error) {
+      if (session.isLost()) return session.lost;
+      const { messages } = await module.getCompilationInfo();
+      const [first] = messages.filter((m) => m.type === "error");
+      const why = error instanceof Error ? error.message : String(error);
+      const at =
+        first === undefined
+          ? why
+          : `line ${first.lineNum}: ${first.message} (${code.split("\n")[first.lineNum - 1]?.trim() ?? ""})`;
+      throw deviceError(
+        "FAILED",
+        `the driver refuses kernel '${label}': ${at}. This is a fault of heddle or of the driver.`,
+        error,
+      );
+    }
+  };
+  return (kernel, parts) => {
+    const key = `${kernel} ${parts.join()}`;
+    const known = made.get(key) ?? compile(kernel, parts);
+    made.set(key, known);
+    return known;
+  };
+}

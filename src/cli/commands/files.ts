@@ -1,0 +1,156 @@
+/** Commands about spec files: what each is called and takes. What it does stands in the file of its name. */
+import { InvalidArgumentError, Option } from "commander";
+import type { Command } from "commander";
+import { scheduleKinds } from "../../schedule.ts";
+import { check, fmt } from "../check.ts";
+import type { CheckOptions } from "../check.ts";
+import { compile, emits } from "../compile.ts";
+import type { CompileCommand } from "../compile.ts";
+import { explain } from "../explain.ts";
+import type { ExitCode } from "../failure.ts";
+import { importCommand } from "../import.ts";
+import { inspect, stages } from "../inspect.ts";
+import type { Io } from "../io.ts";
+import { examples, formatOption, formOf, jsonOption, length } from "../options.ts";
+import type { Format } from "../spec-file.ts";
+import { targetNames, targetsOf } from "../targets.ts";
+
+const targets = (text: string) => {
+  const found = targetsOf(text);
+  if (typeof found === "string") throw new InvalidArgumentError(found);
+  return found;
+};
+
+export function fileCommands(program: Command, io: Io, ended: (code: ExitCode) => void): void {
+  program
+    .command("check")
+    .description("say everything that is wrong with spec files")
+    .argument("<spec...>", "spec files")
+    .option("--validate", "compile the shaders too, on Dawn without a GPU (npm install webgpu)", false)
+    .addOption(formatOption())
+    .addOption(jsonOption("the same as --format json"))
+    .addHelpText(
+      "after",
+      examples("check small.heddle", "check --format github specs/*.heddle", "check --validate small.heddle"),
+    )
+    .action(async (paths: string[], o: CheckOptions & { json: boolean }) =>
+      ended(await check(paths, { ...o, format: formOf(o) }, io)),
+    );
+
+  program
+    .command("fmt")
+    .description("lay out spec files in place, keeping comments")
+    .argument("<spec...>", "spec files")
+    .option("--check", "change nothing; fail when a file would change", false)
+    .addOption(formatOption())
+    .addHelpText("after", examples("fmt small.heddle", "fmt --check specs/*.heddle"))
+    .action(async (paths: string[], o: { check: boolean; format: Format }) => ended(await fmt(paths, o, io)));
+
+  program
+    .command("compile")
+    .description("compile a spec file to a TypeScript module with its kernels inside")
+    .argument("<spec>", "spec file")
+    .addOption(
+      new Option("--target <targets>", `what to compile for: ${targetNames.join(",")} or all`)
+        .argParser(targets)
+        .default(targetNames, "all"),
+    )
+    .addOption(
+      new Option("--emit <what>", "a TypeScript module, or a folder of readable shaders")
+        .choices(emits)
+        .default("module"),
+    )
+    .option("--out <path>", "file or folder (default: SPEC.generated.ts or SPEC.wgsl/ beside the spec)")
+    .option("--check", "write nothing; fail when what is on disk is not what would be written", false)
+    .addOption(formatOption())
+    .addOption(jsonOption("the same as --format json"))
+    .addHelpText(
+      "after",
+      examples(
+        "compile small.heddle",
+        "compile small.heddle --out src/generated/",
+        "compile --check small.heddle",
+        "compile small.heddle --target wasm",
+        "compile small.heddle --emit wgsl --out shaders/",
+      ),
+    )
+    .action(async (path: string, o: CompileCommand & { json: boolean }) =>
+      ended(await compile(path, { ...o, format: formOf(o) }, io)),
+    );
+
+  program
+    .command("import")
+    .description("make a spec from torchscale's configuration")
+    .argument("<config>", "JSON file with the names of EncoderConfig or DecoderConfig")
+    .option("--name <name>", "name of the model (default: the file's)")
+    .addOption(
+      new Option("--architecture <name>", "instead of the configuration's own").choices([
+        "LongNetDecoder",
+        "LongNetEncoder",
+      ]),
+    )
+    .option("--weights <file>", "safetensors checkpoint that says how many learned positions there are")
+    .option("--stdout", "print the spec instead of writing NAME.heddle", false)
+    .option("--force", "replace NAME.heddle if it exists", false)
+    .addOption(formatOption())
+    .addHelpText(
+      "after",
+      examples(
+        "import config.json --name small",
+        "import config.json --stdout > small.heddle",
+        "import config.json --weights model.safetensors",
+      ),
+    )
+    .action(async (path: string, o: Parameters<typeof importCommand>[1]) =>
+      ended(await importCommand(path, o, io)),
+    );
+
+  program
+    .command("explain")
+    .description("pairs, FLOPs, bytes, schedules with their costs, coverage, dependency path, memory")
+    .argument("<spec>", "spec file")
+    .argument("[name]", "an attention or a model (default: all)")
+    .addOption(new Option("--length <n>", "tokens of the sequence").argParser(length).makeOptionMandatory())
+    .addOption(jsonOption("the numbers as JSON"))
+    .addOption(formatOption())
+    .addHelpText(
+      "after",
+      examples("explain paper.heddle paper_32k --length 32768", "explain jargon.heddle --length 2048 --json"),
+    )
+    .action(async (path: string, name: string | undefined, o: Parameters<typeof explain>[2]) =>
+      ended(await explain(path, name, o, io)),
+    );
+
+  program
+    .command("inspect")
+    .description("print what an item of a spec becomes, at any stage")
+    .argument("<spec>", "spec file")
+    .argument("<name>", "an attention or a model")
+    .addOption(
+      new Option(
+        "--stage <stage>",
+        "spec with all defaults, graph of operations, kernels in tiles, kernels, or a target's own text",
+      )
+        .choices(stages)
+        .makeOptionMandatory(),
+    )
+    .addOption(
+      new Option("--target <target>", "whose tiles and kernels").choices(targetNames).default("wgsl"),
+    )
+    .option("--kernel <name>", "only kernels with this in their names")
+    .addOption(
+      new Option("--length <n>", "compile for one length (default: for every length)").argParser(length),
+    )
+    .addOption(new Option("--schedule <kind>", "instead of the planner's choice").choices(scheduleKinds))
+    .addOption(formatOption())
+    .addHelpText(
+      "after",
+      examples(
+        "inspect small.heddle small --stage wgsl",
+        "inspect jargon.heddle jargon --stage kernel --target wasm --kernel norm",
+      ),
+    )
+    .action(async (path: string, name: string, o: Parameters<typeof inspect>[2]) =>
+      ended(await inspect(path, name, o, io)),
+    );
+}

@@ -1,0 +1,34 @@
+/** Options that several commands take, and how their values are read. */
+import { InvalidArgumentError, Option } from "commander";
+import { formats } from "./spec-file.ts";
+import type { Format } from "./spec-file.ts";
+
+export const count = (text: string): number => {
+  const value = Number(text);
+  if (!/^\d+(e\d+)?$/i.test(text) || !Number.isSafeInteger(value) || value < 1)
+    throw new InvalidArgumentError("It must be a whole number from 1 on.");
+  return value;
+};
+/** Lengths are i32 in kernels, with room for sums. */
+export const length = (text: string): number => {
+  const value = count(text);
+  if (value >= 2 ** 30) throw new InvalidArgumentError("It must be below 2^30.");
+  return value;
+};
+export const lengths = (text: string): readonly number[] => text.split(",").map((t) => length(t.trim()));
+export const seed = (text: string): number => {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value >= 2 ** 32)
+    throw new InvalidArgumentError("It must be a whole number below 2^32.");
+  return value;
+};
+
+export const formatOption = () =>
+  new Option("--format <form>", "how diagnostics are written").choices(formats).default("pretty");
+export const jsonOption = (what: string) => new Option("--json", what).default(false);
+export const threadsOption = () =>
+  new Option("--threads <n>", "threads of wasm (default: one for each processor)").argParser(count);
+export const formOf = (o: { readonly format: Format; readonly json?: boolean }): Format =>
+  o.json === true ? "json" : o.format;
+export const examples = (...lines: readonly string[]): string =>
+  `\nExamples:\n${lines.map((l) => `  $ heddle ${l}\n`).join("")}`;

@@ -1,0 +1,16 @@
+/** What to compile for, as the command line names it. */
+import type { TargetName } from "../compile.ts";
+
+export const targetNames = ["wasm", "wgsl"] as const satisfies readonly TargetName[];
+
+/** `wasm`, `wasm,wgsl` or `all`; a sentence where it is neither. */
+export function targetsOf(text: string): readonly TargetName[] | string {
+  if (text === "all") return targetNames;
+  const words = text.split(",").map((w) => w.trim());
+  const known = targetNames.filter((t) => words.includes(t));
+  const unknown = words.filter((w) => !(targetNames as readonly string[]).includes(w));
+  if (unknown.length === 0) return known;
+  return unknown[0] === "cuda"
+    ? `This version does not compile for cuda; it has ${targetNames.join(" and ")}.`
+    : `Targets are ${targetNames.join(", ")}, several with commas between them, or all.`;
+}

@@ -1,0 +1,252 @@
+/** One attention or model on every device: each kernel by itself, and a model as a whole. */
+import { compileSpec } from "../../compile.ts";
+import type { CompiledProgram, TargetName } from "../../compile.ts";
+import type { Node } from "../../graph.ts";
+import { runReference } from "../../reference.ts";
+import type { ReferenceResult } from "../../reference.ts";
+import { scheduleKinds } from "../../schedule.ts";
+import type { ScheduleKind } from "../../schedule.ts";
+import type { Spec } from "../../spec.ts";
+import { compare } from "../../tolerance.ts";
+import type { Comparison, FloatDtype } from "../../tolerance.ts";
+import { argumentsOf } from "../../../codegen/fuse.ts";
+import { variantFor } from "../../../runtime/plan.ts";
+import type { Item } from "../spec-file.ts";
+import type { Session, Subject, Tensors } from "./devices.ts";
+import { edgeLengths, workOf } from "./lengths.ts";
+import { compareNode, kernelsOf, referenceOf } from "./nodes.ts";
+import { pickFrom, randomInputs, randomWeights } from "./random.ts";
+import type { Extent } from "./random.ts";
+
+/** What one device made of one kernel at one length. */
+export type Finding = {
+  readonly device: string;
+  readonly item: string;
+  /** Names of the kernels that make a value, or what was compared as a whole. */
+  readonly kernel: string;
+  readonly at: Extent;
+  readonly comparison: Comparison;
+};
+/** What could not be run, and why: `failed` on a device that should have. */
+export type Remark = {
+  readonly device: string;
+  readonly item: string;
+  readonly text: string;
+  readonly failed: boolean;
+};
+
+export type Verification = {
+  readonly spec: Spec;
+  readonly item: Item;
+  readonly subjects: readonly Subject[];
+  readonly lengths?: readonly number[];
+  readonly seed: number;
+  readonly say: (text: string) => void;
+};
+
+/** Multiply-adds of the reference at the longest length: a second or so. */
+const BUDGET = 3e8;
+
+export async function verifyItem(v: Verification): Promise<readonly (Finding | Remark)[]> {
+  const { item, subjects, seed, say } = v;
+  const work = bench(v);
+  const attention = item.kind === "attention" ? item.spec : item.spec.attention;
+  const targets = [...new Set(subjects.map((s) => s.target))];
+  const plans = targets.flatMap((target) => {
+    const { plan, webgpu } = work.compiled(target, "own", true)?.program ?? {};
+    return target === "wasm" && plan !== undefined ? [plan] : (webgpu ?? []).map((w) => w.plan);
+  });
+  const [first] = targets;
+  const graph = first === undefined ? undefined : work.compiled(first, "own", true)?.graph;
+  if (graph === undefined) throw new Error("heddle: internal: there is nothing to verify");
+  const rows =
+    item.kind === "model" && item.spec.positions !== null ? item.spec.positions.rows - 2 : Infinity;
+  const lengths =
+    v.lengths ?? edgeLengths(graph, attention, plans, BUDGET, pickFrom(seed)).filter((N) => N <= rows);
+  const extents = lengths.map((N, i): Extent => ({ N, B: i % 2 === 0 ? 1 : 2 }));
+
+  const found: (Finding | Remark)[] = [];
+  for (const subject of subjects) {
+    const about = { device: subject.name, item: item.spec.name };
+    // Tiles are computed whole.
+    const fitting = extents.filter(
+      ({ N, B }) => B * workOf(graph, attention, 64 * Math.ceil(N / 64)) <= subject.most,
+    );
+    if (fitting.length < extents.length) {
+      const text =
+        fitting.length === 0
+          ? "not run: it would take too long here"
+          : `only at ${fitting.map(({ N }) => N).join(", ")}: longer would take too long`;
+      found.push({ ...about, text, failed: false });
+    }
+    try {
+      for (const at of await onSubject(work, subject, fitting, say)) found.push({ ...about, ...at });
+    } catch (error) {
+      const text = error instanceof Error ? error.message : String(error);
+      found.push({ ...about, text: text.replace(/^heddle: /, ""), failed: true });
+    }
+  }
+  return found;
+}
+
+type Wish = ScheduleKind | "own";
+type Bench = ReturnType<typeof bench>;
+
+/** What the runs of one item share: programs, numbers and references, each made once. */
+function bench({ spec, item, seed }: Verification) {
+  const kept = new Map<string, unknown>();
+  const once = <T>(key: string, make: () => T): T => {
+    if (!kept.has(key)) kept.set(key, make());
+    return kept.get(key) as T;
+  };
+  const vocab = item.kind === "model" ? item.spec.vocab : 0;
+  const name = item.spec.name;
+  /** Null where the schedule cannot compute the item. */
+  const compiled = (target: TargetName, schedule: Wish, values: boolean): CompiledProgram | null =>
+    once(`program ${target} ${schedule} ${values}`, () => {
+      try {
+        const wish = schedule === "own" ? {} : { schedule };
+        return compileSpec(spec, { target, names: [name], values, ...wish })[0] ?? null;
+      } catch (error) {
+        if (schedule === "own" || !(error instanceof Error) || error.name !== "ScheduleError") throw error;
+        return null;
+      }
+    });
+  const graph = (target: TargetName) => {
+    const found = compiled(target, "own", true)?.graph;
+    if (found === undefined) throw new Error("heddle: internal: nothing was compiled");
+    return found;
+  };
+  const weights = (target: TargetName) => once(`weights ${target}`, () => randomWeights(graph(target), seed));
+  const inputs = (target: TargetName, at: Extent): Tensors =>
+    once(`inputs ${target} ${at.N} ${at.B}`, () => randomInputs(graph(target), vocab, at, seed));
+  return {
+    item,
+    compiled,
+    graph,
+    weights,
+    inputs,
+    /** Of a node that only reads inputs: the same for all devices. */
+    shared: (target: TargetName, node: Node, at: Extent, make: () => ReturnType<typeof referenceOf>) => {
+      const given = new Set([...graph(target).inputs, ...graph(target).weights].map((x) => x.id));
+      return argumentsOf(node).every((id) => given.has(id))
+        ? once(`node ${target} ${node.out} ${at.N} ${at.B}`, make)
+        : make();
+    },
+    whole: (target: TargetName, at: Extent): ReferenceResult =>
+      once(`whole ${target} ${at.N} ${at.B}`, () =>
+        runReference(graph(target), Object.fromEntries(inputs(target, at)), weights(target), at),
+      ),
+  };
+}
+
+type Measured = Pick<Finding, "kernel" | "at" | "comparison">;
+
+/** With the planner's schedules every operation, with the other legal ones the attention. */
+async function onSubject(
+  work: Bench,
+  subject: Subject,
+  extents: readonly Extent[],
+  say: (text: string) => void,
+): Promise<readonly Measured[]> {
+  const { name } = work.item.spec;
+  const found: Measured[] = [];
+  const seen = new Set<string>();
+  for (const wish of extents.length === 0 ? [] : (["own", ...scheduleKinds] as const)) {
+    const program = work.compiled(subject.target, wish, true);
+    if (program === null) continue;
+    await opened(subject, program, work, async (session) => {
+      for (const at of extents) {
+        const { schedule } = variantFor(session.plan, at.N);
+        const key = `${schedule} ${at.N}`;
+        if (seen.has(key)) continue;
+        seen.add(key);
+        say(`${name} on ${subject.name}: ${schedule}, ${at.B} × ${at.N} tokens`);
+        found.push(...(await eachNode(work, subject.target, session, at, wish !== "own")));
+      }
+    });
+  }
+  const whole = work.item.kind === "model" ? work.compiled(subject.target, "own", false) : null;
+  if (whole !== null)
+    await opened(subject, whole, work, async (session) => {
+      for (const at of extents) {
+        say(`${name} on ${subject.name}: all layers, ${at.B} × ${at.N} tokens`);
+        found.push(...(await asWhole(work, subject.target, session, at)));
+      }
+    });
+  return found;
+}
+
+async function opened(
+  subject: Subject,
+  program: CompiledProgram,
+  work: Bench,
+  use: (session: Session) => Promise<void>,
+): Promise<void> {
+  const session = await subject.open(program, work.weights(subject.target));
+  try {
+    await use(session);
+  } finally {
+    await session.dispose();
+  }
+}
+
+/**
+ * Compares each operation with the reference of that operation alone, on what the device itself gave it: no error hides behind
+ * another. Layers repeat their kernels, so of a kernel that makes many values the first and the last are compared.
+ */
+async function eachNode(
+  work: Bench,
+  target: TargetName,
+  session: Session,
+  at: Extent,
+  attentionOnly: boolean,
+): Promise<readonly Measured[]> {
+  const graph = work.graph(target);
+  const inputs = work.inputs(target, at);
+  const outputs = await session.run(inputs, at);
+  const valueOf = (id: string) => {
+    const value = outputs.get(id) ?? inputs.get(graph.inputs.find((i) => i.id === id)?.name ?? "");
+    if (value === undefined) throw new Error(`heddle: internal: the device gave no '${id}'`);
+    return value;
+  };
+  const byKernel = new Map<string, Node[]>();
+  for (const node of graph.nodes) {
+    if (attentionOnly && node.op !== "attention") continue;
+    const kernel = kernelsOf(session.plan, node, at.N);
+    byKernel.set(kernel, [...(byKernel.get(kernel) ?? []), node]);
+  }
+  return [...byKernel].flatMap(([kernel, nodes]) =>
+    nodes
+      .filter((_, i) => i === 0 || i === nodes.length - 1)
+      .map((node): Measured => {
+        const make = () => referenceOf(graph, node, valueOf, work.weights(target), at);
+        const comparison = compareNode(graph, node, valueOf, work.shared(target, node, at, make), at);
+        return { kernel, at, comparison };
+      }),
+  );
+}
+
+/** Compares the outputs of a model, as it is run, with the reference of the whole. */
+async function asWhole(
+  work: Bench,
+  target: TargetName,
+  session: Session,
+  at: Extent,
+): Promise<readonly Measured[]> {
+  const { item } = work;
+  if (item.kind !== "model") return [];
+  const graph = work.graph(target);
+  const outputs = await session.run(work.inputs(target, at), at);
+  const expected = work.whole(target, at).values;
+  const narrow = [...graph.values, ...graph.weights].some((v) => v.dtype === "f16" || v.dtype === "bf16");
+  const dtype: FloatDtype = narrow ? item.spec.attention.dtype : "f32";
+  const terms = item.spec.layers * item.spec.ffn.dim;
+  // The graph of the bench gives out every value; the model's own are its last.
+  const last = graph.nodes.at(-1)?.out ?? "";
+  return session.plan.outputs.map(({ name }) => ({
+    kernel: `${name} of the whole model`,
+    at,
+    comparison: compare(outputs.get(name) ?? [], expected.get(last) ?? [], { dtype, terms, of: "model" }),
+  }));
+}
