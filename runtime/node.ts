@@ -95,7 +95,7 @@ export async function vulkanDrivers(): Promise<Drivers> {
     const file = UNLISTED.find((f) => existsSync(f));
     if (file === undefined) return null;
     env["VK_ICD_FILENAMES"] = file;
-    return file;
+    return () => void delete env["VK_ICD_FILENAMES"];
   };
   return { found: lists.flat(), searched: [...ICD_FOLDERS, ...UNLISTED], fallback };
 }

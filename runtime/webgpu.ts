@@ -15,7 +15,9 @@ export type { WebgpuOptions } from "./webgpu/options.ts";
 export type WebgpuDevice = Omit<Device, "compile"> & {
   /** Whether it computes on the processor. */
   readonly software: boolean;
+  /** What programs may use, and what the device has. */
   readonly features: readonly string[];
+  readonly offers: readonly string[];
   readonly limits: SessionLimits;
   /** Bytes of all buffers that are alive. */
   readonly bytes: () => number;
@@ -37,8 +39,6 @@ export async function webgpuDevice(options: WebgpuOptions = {}): Promise<WebgpuD
     }
     const found = await findAdapter(options);
     software = found.software;
-    if (software && options.software === false)
-      throw deviceError("NO_ADAPTER", `there is only a software adapter here: ${found.text}`);
     const device = await found.adapter.requestDevice(wishes(found.adapter));
     return sessionOf(device, found, options);
   };
@@ -70,6 +70,7 @@ export async function webgpuDevice(options: WebgpuOptions = {}): Promise<WebgpuD
     detail: `WebGPU ${first.text}${software ? " (software)" : ""}`,
     software,
     features: [...first.features],
+    offers: [...first.device.features],
     limits: first.limits,
     bytes: () => latest.bytes(),
     compile: async (program, load = {}) => {

@@ -7,6 +7,7 @@ export type GpuWish = {
   readonly gpu?: object;
   readonly powerPreference?: "low-power" | "high-performance";
   readonly drivers?: () => Promise<Drivers>;
+  readonly software?: boolean;
 };
 
 export type Found = {
@@ -60,8 +61,9 @@ const SOFTWARE = /swiftshader|llvmpipe|lavapipe|softpipe|basic render|\bwarp\b|\
 
 const describe = (adapter: GPUAdapter): Pick<Found, "text" | "software"> => {
   const { vendor, architecture, device, description } = adapter.info;
-  const words = [...new Set([description, vendor, architecture, device].filter((w) => w !== ""))];
-  const text = words.length === 0 ? "an adapter without a name" : words.join(", ");
+  const model = [vendor, architecture].filter((w) => w !== "").join(" ");
+  const words = [description === "" ? device : description, model].filter((w) => w !== "");
+  const text = words.length === 0 ? "an adapter without a name" : [...new Set(words)].join(", ");
   // `isFallbackAdapter` of the adapter itself is what older browsers have.
   const { isFallbackAdapter } = {
     ...(adapter as { isFallbackAdapter?: boolean }),
@@ -74,32 +76,46 @@ const fallbackOf = (info: GPUAdapterInfo): { isFallbackAdapter?: boolean } => {
   return isFallbackAdapter === undefined ? {} : { isFallbackAdapter };
 };
 
+/** Driver files of software renderers, which need not be tried where only a GPU will do. */
+const SOFTWARE_FILE = /(?:lvp|swiftshader)_icd[^/]*$/;
+
 /**
  * The adapter that a device is made from. Where none of the drivers that the system lists will do, a software driver that the host
  * knows of is tried (a listed one may be too old for Dawn).
  * @throws DeviceError NO_WEBGPU or NO_ADAPTER.
  */
 export async function findAdapter(wish: GpuWish): Promise<Found> {
-  const { powerPreference = "high-performance" } = wish;
+  const { powerPreference = "high-performance", software = true } = wish;
   const drivers = await wish.drivers?.();
+  const nothing = (why: string) => {
+    const looked =
+      drivers === undefined || drivers.searched.length === 0
+        ? ""
+        : ` Drivers found: ${drivers.found.join(", ") || "none"}; looked for in ${drivers.searched.join(", ")}.`;
+    return deviceError("NO_ADAPTER", `${why}${looked}`);
+  };
+  if (!software && drivers !== undefined && drivers.searched.length > 0)
+    if (drivers.found.every((f) => SOFTWARE_FILE.test(f))) throw nothing("there is no GPU driver here.");
   const ask = async () => {
     const gpu = (wish.gpu as GPU | undefined) ?? (await hostGpu());
     return { gpu, adapter: await gpu.requestAdapter({ powerPreference }) };
   };
   let { gpu, adapter } = await ask();
-  const taken = adapter === null ? (drivers?.fallback?.() ?? null) : null;
-  if (taken !== null) ({ gpu, adapter } = await ask());
-  if (adapter === null) {
-    const looked =
-      drivers === undefined || drivers.searched.length === 0
-        ? ""
-        : ` Drivers found: ${drivers.found.join(", ") || "none"}; looked for in ${drivers.searched.join(", ")}.`;
-    throw deviceError(
-      "NO_ADAPTER",
-      `WebGPU has no adapter here: no graphics driver that it can use.${looked} On Linux install your card's Vulkan driver, or a software one (Debian: apt install chromium brings SwiftShader).`,
+  const undo = adapter === null && software ? (drivers?.fallback?.() ?? null) : null;
+  if (undo !== null)
+    try {
+      ({ gpu, adapter } = await ask());
+    } finally {
+      undo();
+    }
+  if (adapter === null)
+    throw nothing(
+      "WebGPU has no adapter here: no graphics driver that it can use. On Linux install your card's Vulkan driver, or a software one (Debian: apt install chromium brings SwiftShader).",
     );
-  }
-  return { gpu, adapter, ...describe(adapter) };
+  const found = { gpu, adapter, ...describe(adapter) };
+  if (found.software && !software)
+    throw deviceError("NO_ADAPTER", `there is only a software adapter here: ${found.text}`);
+  return found;
 }
 
 /** What a device is asked for: all that helps, as far as the adapter goes. Never more, so nothing is refused. */

@@ -6,8 +6,8 @@ export type Drivers = {
   readonly found: readonly string[];
   /** Where they were looked for. */
   readonly searched: readonly string[];
-  /** Makes known a software driver that the system does not list, and says which; null where there is none. */
-  readonly fallback?: () => string | null;
+  /** Makes known a software driver that the system does not list, and gives what takes that back; null where there is none. */
+  readonly fallback?: () => (() => void) | null;
 };
 
 /** Limits that tests may make smaller than the device's. */

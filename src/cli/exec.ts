@@ -10,6 +10,7 @@ import type { ScheduleKind } from "../schedule.ts";
 import type { AttentionSpec, Spec } from "../spec.ts";
 import { exitCodes } from "./failure.ts";
 import type { ExitCode } from "./failure.ts";
+import { gpuOptions, targetsFor } from "./gpu.ts";
 import { runInterpreted } from "./interpreted.ts";
 import { progressOn, traceTo } from "./io.ts";
 import type { Io } from "./io.ts";
@@ -17,7 +18,7 @@ import { attentionNamed, checkedSpec } from "./spec-file.ts";
 import type { Format } from "./spec-file.ts";
 import { axes, floats, withTensors } from "./tensors.ts";
 
-export const execDevices = ["auto", "wasm", "interpret", "reference"] as const;
+export const execDevices = ["auto", "wasm", "webgpu", "interpret", "reference"] as const;
 export type ExecDevice = (typeof execDevices)[number];
 
 export type ExecOptions = {
@@ -85,7 +86,7 @@ async function runOn(
   }
   const trace = traceTo(io);
   const [compiled] = compileSpec(spec, {
-    target: "wasm",
+    target: device === "interpret" ? "wasm" : await targetsFor(device),
     names: [found.name],
     length: N,
     ...(schedule === undefined ? {} : { schedule }),
@@ -98,7 +99,12 @@ async function runOn(
     return { out: f32(out), lse: f32(lse) };
   }
   const program = { ...attentionDefinition(found), program: compiled.program };
-  const session = await attention(program).create(threads === undefined ? {} : { threads });
+  const session = await attention(program).create({
+    device,
+    webgpu: gpuOptions,
+    ...(threads === undefined ? {} : { threads }),
+  });
+  say(`${found.name} on ${session.device}`);
   try {
     return await session.run({ q, k, v, batch: B, length: N });
   } finally {

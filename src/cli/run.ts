@@ -15,6 +15,7 @@ import { runReference } from "../reference.ts";
 import type { ModelSpec, Spec } from "../spec.ts";
 import { exitCodes, usageError } from "./failure.ts";
 import type { ExitCode } from "./failure.ts";
+import { gpuOptions, targetsFor } from "./gpu.ts";
 import { grouped, progressOn, traceTo } from "./io.ts";
 import type { Io } from "./io.ts";
 import { readBytes } from "./read-file.ts";
@@ -23,7 +24,7 @@ import type { Format } from "./spec-file.ts";
 import { axes, floats, integers, withTensors } from "./tensors.ts";
 import type { TensorFile } from "./tensors.ts";
 
-export const runDevices = ["auto", "wasm", "reference"] as const;
+export const runDevices = ["auto", "wasm", "webgpu", "reference"] as const;
 
 export type RunOptions = {
   readonly weights: string;
@@ -50,7 +51,7 @@ type Runner = {
     window: number,
     progress: (done: number, of: number) => void,
   ) => Promise<Bits>;
-  readonly dispose: () => void;
+  readonly dispose: () => Promise<void>;
 };
 
 export async function run(path: string, name: string, options: RunOptions, io: Io): Promise<ExitCode> {
@@ -82,7 +83,7 @@ export async function run(path: string, name: string, options: RunOptions, io: I
         io.out(options.json ? `${JSON.stringify(figure)}\n` : figureText(figure));
       }
     } finally {
-      runner.dispose();
+      await runner.dispose();
     }
   } finally {
     progress.end();
@@ -133,10 +134,14 @@ async function runnerOf(
 ): Promise<Runner> {
   const weights = await fileSource(options.weights);
   try {
-    if (options.device === "reference") return await referenceRunner(found, weights, say);
+    if (options.device === "reference") {
+      const runner = await referenceRunner(found, weights, say);
+      await weights.close();
+      return runner;
+    }
     const trace = traceTo(io);
     const [compiled] = compileSpec(spec, {
-      target: "wasm",
+      target: await targetsFor(options.device),
       names: [found.name],
       hidden: options.hidden,
       ...(options.bits ? {} : { length: inputs.N }),
@@ -146,7 +151,10 @@ async function runnerOf(
     const definition = { ...modelDefinition(found, compiled.hidden), program: compiled.program };
     const session = await model(definition).create({
       weights,
+      device: options.device,
+      webgpu: gpuOptions,
       ...(options.threads === undefined ? {} : { threads: options.threads }),
+      warmup: (done, of) => say(`kernel ${done} of ${of}`),
       progress: (done, of) => say(`weight ${done} of ${of}`),
     });
     return {
@@ -156,10 +164,14 @@ async function runnerOf(
         return made.hidden === undefined ? { result } : { result, hidden: made.hidden };
       },
       bits: (tokens, window, progress) => session.bits(tokens, { window, progress }),
-      dispose: session.dispose,
+      dispose: async () => {
+        session.dispose();
+        await weights.close();
+      },
     };
-  } finally {
+  } catch (error) {
     await weights.close();
+    throw error;
   }
 }
 
@@ -200,7 +212,7 @@ async function referenceRunner(
       const logits = (data: Int32Array) => Promise.resolve(forward({ data, N: data.length, B: 1 }).result);
       return bitsOver(tokens, spec.vocab, window, logits, progress);
     },
-    dispose: () => undefined,
+    dispose: () => Promise.resolve(),
   };
 }
 

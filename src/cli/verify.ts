@@ -1,11 +1,12 @@
 /** `heddle verify`: the generated kernels of every device here against the f64 reference, on random inputs. */
+import { inputError } from "../../runtime/input-error.ts";
 import { exitCodes } from "./failure.ts";
 import type { ExitCode } from "./failure.ts";
 import { progressOn, styled } from "./io.ts";
 import type { Io } from "./io.ts";
 import { checkedSpec, itemsNamed } from "./spec-file.ts";
 import type { Format } from "./spec-file.ts";
-import { interpretSubjects, wasmSubjects } from "./verify/devices.ts";
+import { interpretSubjects, wasmSubjects, webgpuSubjects } from "./verify/devices.ts";
 import type { Subject } from "./verify/devices.ts";
 import { verifyItem } from "./verify/item.ts";
 import type { Finding, Remark } from "./verify/item.ts";
@@ -27,12 +28,13 @@ export async function verify(
   name: string | undefined,
   options: VerifyOptions,
   io: Io,
+  devices: (options: VerifyOptions) => Promise<Subjects> = subjectsFor,
 ): Promise<ExitCode> {
   const file = await checkedSpec(path, options.json ? "json" : options.format, io);
   if (file === null) return exitCodes.diagnostics;
   const items = itemsNamed(file.spec, name, path);
   const seed = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
-  const { subjects, absent } = await subjectsFor(options);
+  const { subjects, absent } = await devices(options);
   const progress = progressOn(io);
   const all: (Finding | Remark)[] = [];
   try {
@@ -77,17 +79,22 @@ export async function verify(
   return bad === 0 ? exitCodes.ok : exitCodes.diagnostics;
 }
 
-type Subjects = {
+export type Subjects = {
   readonly subjects: readonly Subject[];
   readonly absent: readonly { readonly device: string; readonly why: string }[];
 };
 
 async function subjectsFor({ device, threads }: VerifyOptions): Promise<Subjects> {
+  const wanted = (name: (typeof verifyDevices)[number]) => device === undefined || device === name;
+  const gpu = wanted("webgpu") ? await webgpuSubjects() : { subjects: [], absent: null };
+  // What was asked for by name must be there.
+  if (gpu.absent !== null && device === "webgpu") throw inputError(gpu.absent);
   return {
     subjects: [
-      ...(device === undefined || device === "wasm" ? wasmSubjects(threads) : []),
-      ...(device === undefined || device === "interpret" ? interpretSubjects() : []),
+      ...(wanted("wasm") ? wasmSubjects(threads) : []),
+      ...gpu.subjects,
+      ...(wanted("interpret") ? interpretSubjects(device === "interpret") : []),
     ],
-    absent: [],
+    absent: gpu.absent === null ? [] : [{ device: "webgpu", why: gpu.absent }],
   };
 }

@@ -191,18 +191,22 @@ describe("heddle import", () => {
 });
 
 describe("heddle devices", () => {
-  it("lists what there is and what not", async () => {
+  it("lists what there is and what not, and what `auto` takes", async () => {
     const { code, out } = await heddle(["devices", "--json"]);
     expect(code).toBe(0);
-    const list = JSON.parse(out) as { name: string; available: boolean; detail: string }[];
-    expect(list.map((d) => [d.name, d.available])).toEqual([
-      ["reference", true],
-      ["interpret", true],
-      ["wasm", true],
-      ["webgpu", false],
-      ["cuda", false],
-    ]);
-    expect(list.find((d) => d.name === "wasm")?.detail).toMatch(/SIMD.*\d+ threads?/);
-    expect((await heddle(["devices"])).out).toMatch(/^cuda +no +not built into this version$/m);
+    const { devices, auto } = JSON.parse(out) as {
+      devices: { name: string; available: boolean; detail: string }[];
+      auto: string;
+    };
+    expect(devices.map((d) => d.name)).toEqual(["reference", "interpret", "wasm", "webgpu", "cuda"]);
+    const line = (name: string) => devices.find((d) => d.name === name);
+    for (const name of ["reference", "interpret", "wasm"]) expect(line(name)?.available).toBe(true);
+    expect(line("wasm")?.detail).toMatch(/SIMD.*\d+ threads?/);
+    const gpu = line("webgpu");
+    // What is missing says what to do; software is never `auto`.
+    expect(gpu?.detail).toMatch(gpu?.available === true ? /^WebGPU .*workgroup storage/ : /install/i);
+    const real = gpu?.available === true && !gpu.detail.includes("(software)");
+    expect(auto).toBe(real ? "webgpu" : "wasm");
+    expect((await heddle(["devices"])).out).toMatch(/^`--device auto` is (wasm: |webgpu$)/m);
   });
 });

@@ -2,8 +2,10 @@
 import type { Device, Executable } from "../../../runtime/device.ts";
 import type { Plan, Program } from "../../../runtime/plan.ts";
 import { wasmDevice } from "../../../runtime/wasm.ts";
+import { webgpuDevice } from "../../../runtime/webgpu.ts";
 import { packPanels } from "../../../runtime/weights.ts";
 import type { CompiledProgram, TargetName } from "../../compile.ts";
+import { gpuOptions } from "../gpu.ts";
 import { runInterpreted } from "../interpreted.ts";
 import type { Extent, Tensor } from "./random.ts";
 
@@ -68,12 +70,46 @@ export function wasmSubjects(threads: number | undefined): readonly Subject[] {
   return both.map((device) => subjectOf(device, device.detail, "wasm"));
 }
 
-/** The kernels themselves, statement by statement; those of WebGPU in the variant that every device runs. */
-export const interpretSubjects = (): readonly Subject[] =>
+/** Multiply-adds of a run that a software renderer does in some seconds. */
+const RENDERED = 1e9;
+
+/** WebGPU once for each variant that its device can run: plain, with what it has of `shader-f16` and `subgroups`. */
+export async function webgpuSubjects(): Promise<{
+  readonly subjects: readonly Subject[];
+  readonly absent: string | null;
+}> {
+  const options = { ...gpuOptions, poison: true };
+  try {
+    const plain = await webgpuDevice({ ...options, features: [] });
+    const sets = (["shader-f16", "subgroups"] as const).filter((f) => plain.offers.includes(f));
+    const others = await Promise.all(
+      sets.map(async (feature) => ({
+        feature,
+        device: await webgpuDevice({ ...options, features: [feature] }),
+      })),
+    );
+    const all = [{ feature: null, device: plain }, ...others];
+    return {
+      subjects: all.map(({ feature, device }) => ({
+        ...subjectOf(device, `${device.detail}${feature === null ? "" : `, ${feature}`}`, "wgsl"),
+        ...(device.software ? { most: RENDERED } : {}),
+      })),
+      absent: null,
+    };
+  } catch (error) {
+    return { subjects: [], absent: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/**
+ * The kernels themselves, statement by statement; those of WebGPU in the variant that every device runs. Long ones are left out
+ * unless the caller is patient.
+ */
+export const interpretSubjects = (patient: boolean): readonly Subject[] =>
   (["wasm", "wgsl"] as const).map((target) => ({
     name: `interpreter, kernels of ${target}`,
     target,
-    most: INTERPRETED,
+    most: patient ? Infinity : INTERPRETED,
     open: ({ program, kernels, wgsl }, weights) => {
       const variant = program.webgpu?.at(-1);
       const [plan, own] =
@@ -96,5 +132,5 @@ export const interpretSubjects = (): readonly Subject[] =>
     dispose: () => Promise.resolve(),
   }));
 
-/** See `Subject.most`. */
-const INTERPRETED = Infinity;
+/** Multiply-adds that the interpreter does in some seconds. */
+const INTERPRETED = 5e7;
