@@ -8,21 +8,23 @@ import { writeWhole } from "../../runtime/node.ts";
 import { anchorsOf } from "../anchors.ts";
 import { compileSpec } from "../compile.ts";
 import type { CompiledProgram, TargetName } from "../compile.ts";
-import { exitCodes, usageError } from "./failure.ts";
+import { exitCodes } from "./failure.ts";
 import type { ExitCode } from "./failure.ts";
 import { bytesText, progressOn, styled, traceTo } from "./io.ts";
 import type { Io } from "./io.ts";
 import { shadersOf } from "./shaders.ts";
 import { checkedSpec } from "./spec-file.ts";
 import type { Format } from "./spec-file.ts";
+import { targetNames } from "./targets.ts";
 import { version } from "./version.ts";
 
-export const emits = ["module", "wgsl"] as const;
+export const outputs = ["ts", "wgsl"] as const;
 
 export type CompileCommand = {
-  readonly target: readonly TargetName[];
-  /** `module`: one TypeScript file; `wgsl`: a folder with a file for each shader. */
-  readonly emit: (typeof emits)[number];
+  /** `ts`: one typed module with the kernels inside; `wgsl`: a folder with a file for each shader. */
+  readonly target: (typeof outputs)[number];
+  /** What the module's kernels are for. */
+  readonly kernels: readonly TargetName[];
   /** A file, or a folder (one that exists, or a path that ends in a separator). */
   readonly out?: string;
   readonly check: boolean;
@@ -30,16 +32,14 @@ export type CompileCommand = {
 };
 
 export async function compile(path: string, options: CompileCommand, io: Io): Promise<ExitCode> {
-  const { emit } = options;
-  if (emit === "wgsl" && !options.target.includes("wgsl"))
-    throw usageError("--emit wgsl writes shaders, which --target wasm does not have");
+  const { target } = options;
   const file = await checkedSpec(path, options.format, io);
   if (file === null) return exitCodes.diagnostics;
   const trace = traceTo(io);
   const progress = progressOn(io);
   progress.say(`compiling ${path}`);
   const programs = compileSpec(file.spec, {
-    target: emit === "wgsl" ? "wgsl" : options.target,
+    target: target === "wgsl" ? "wgsl" : options.kernels,
     anchors: anchorsOf(file.ast, file.source.text),
     ...(trace === undefined ? {} : { trace }),
   });
@@ -50,17 +50,17 @@ export async function compile(path: string, options: CompileCommand, io: Io): Pr
     sha256: createHash("sha256").update(file.source.text).digest("hex"),
   };
   const made =
-    emit === "wgsl"
+    target === "wgsl"
       ? shaderFiles(provenance, programs, options.out ?? join(dirname(path), `${stem(path)}.wgsl`))
       : [{ path: await moduleTarget(path, options.out), text: printModule(provenance, programs) }];
 
   if (options.check) return await compare(made, command(path, options), io);
   for (const { path: to, text } of made) {
-    if (emit === "wgsl") await mkdir(dirname(to), { recursive: true });
+    if (target === "wgsl") await mkdir(dirname(to), { recursive: true });
     await writeWhole(to, text);
   }
   io.out(
-    emit === "wgsl"
+    target === "wgsl"
       ? made.map((m) => `${m.path}\n`).join("")
       : `${made[0]?.path}: ${summary(programs, options)}\n`,
   );
@@ -70,24 +70,25 @@ export async function compile(path: string, options: CompileCommand, io: Io): Pr
 /** `dir/small.heddle` → `small`. */
 const stem = (path: string): string => basename(path).replace(/\.heddle$/, "");
 
-function command(path: string, { emit, target, out }: CompileCommand): string {
+function command(path: string, { target, kernels, out }: CompileCommand): string {
   const flags = [
-    ...(emit === "wgsl" ? ["--emit wgsl"] : target.length === 1 ? [`--target ${target[0]}`] : []),
+    ...(target === "wgsl" ? ["--target wgsl"] : []),
+    ...(target === "ts" && kernels.length < targetNames.length ? [`--kernels ${kernels.join()}`] : []),
     ...(out === undefined ? [] : [`--out ${out}`]),
   ];
   return ["heddle compile", path, ...flags].join(" ");
 }
 
-function summary(programs: readonly CompiledProgram[], { target }: CompileCommand): string {
+function summary(programs: readonly CompiledProgram[], { kernels: wanted }: CompileCommand): string {
   const [first] = programs;
   if (first === undefined) throw new Error("heddle: internal: a checked spec compiled to nothing");
   const { kernels, bytes, ms } = first.stats;
   return [
     `${programs.map((p) => p.name).join(", ")}; ${kernels} kernel${kernels === 1 ? "" : "s"}`,
-    ...(target.includes("wasm")
+    ...(wanted.includes("wasm")
       ? [`${bytesText(bytes.base)} of WebAssembly (${bytesText(bytes.relaxed)} relaxed)`]
       : []),
-    ...(target.includes("wgsl") ? [`${bytesText(bytes.wgsl)} of WGSL`] : []),
+    ...(wanted.includes("wgsl") ? [`${bytesText(bytes.wgsl)} of WGSL`] : []),
     `compiled in ${Math.round(ms)} ms`,
   ].join(", ");
 }

@@ -61,11 +61,12 @@ export async function shaderProblems(
   shaders: readonly Validated[],
   gpu: Gpu,
 ): Promise<readonly ShaderProblem[]> {
-  const adapter = await gpu.requestAdapter();
-  if (adapter === null)
-    throw inputError("the installed package 'webgpu' has no null backend to validate with");
   const problems: ShaderProblem[] = [];
   for (const set of new Set(shaders.map((s) => s.features.join()))) {
+    // An adapter makes one device.
+    const adapter = await gpu.requestAdapter();
+    if (adapter === null)
+      throw inputError("the installed package 'webgpu' has no null backend to validate with");
     const features = set === "" ? [] : set.split(",");
     const own = shaders.filter((s) => s.features.join() === set);
     const lacking = features.filter((f) => !adapter.features.has(f));

@@ -45,7 +45,7 @@ describe("heddle", () => {
     [["explain", "a"], /required option '--length/],
     [["explain", "a", "--length", "0"], /whole number from 1/],
     [["explain", "a", "--length", "1.5e3"], /whole number from 1/],
-    [["compile", "a", "--target", "cuda"], /Allowed choices are wasm/],
+    [["compile", "a", "--target", "cuda"], /Allowed choices are ts, wgsl/],
     [["run", "a", "b", "--weights", "w", "--bits"], /either --inputs or --text/],
     [
       ["run", "a", "b", "--weights", "w", "--text", "t", "--inputs", "i", "--bits"],
@@ -188,7 +188,7 @@ describe("heddle compile", () => {
     const level = async (n: string) => (await heddle(["compile", path], { HEDDLE_DEBUG: n })).err;
     expect(await level("1")).toContain("plan tiny");
     expect(await level("1")).not.toContain("schedule tiny");
-    expect(await level("2")).toContain("schedule tiny any N");
+    expect(await level("2")).toContain("schedule tiny on wasm any N");
     expect(await level("5")).toMatch(/module of \d+ kernels/);
   });
 });

@@ -4,7 +4,7 @@ import type { Command } from "commander";
 import { scheduleKinds } from "../../schedule.ts";
 import { check, fmt } from "../check.ts";
 import type { CheckOptions } from "../check.ts";
-import { compile, emits } from "../compile.ts";
+import { compile, outputs } from "../compile.ts";
 import type { CompileCommand } from "../compile.ts";
 import { explain } from "../explain.ts";
 import type { ExitCode } from "../failure.ts";
@@ -48,17 +48,17 @@ export function fileCommands(program: Command, io: Io, ended: (code: ExitCode) =
 
   program
     .command("compile")
-    .description("compile a spec file to a TypeScript module with its kernels inside")
+    .description("compile a spec file to a TypeScript module with its kernels inside, or to readable shaders")
     .argument("<spec>", "spec file")
     .addOption(
-      new Option("--target <targets>", `what to compile for: ${targetNames.join(",")} or all`)
-        .argParser(targets)
-        .default(targetNames, "all"),
+      new Option("--target <what>", "ts: a typed module; wgsl: a folder of shaders")
+        .choices(outputs)
+        .default("ts"),
     )
     .addOption(
-      new Option("--emit <what>", "a TypeScript module, or a folder of readable shaders")
-        .choices(emits)
-        .default("module"),
+      new Option("--kernels <targets>", `what a module runs on: ${targetNames.join(",")} or all`)
+        .argParser(targets)
+        .default(targetNames, "all"),
     )
     .option("--out <path>", "file or folder (default: SPEC.generated.ts or SPEC.wgsl/ beside the spec)")
     .option("--check", "write nothing; fail when what is on disk is not what would be written", false)
@@ -70,8 +70,8 @@ export function fileCommands(program: Command, io: Io, ended: (code: ExitCode) =
         "compile small.heddle",
         "compile small.heddle --out src/generated/",
         "compile --check small.heddle",
-        "compile small.heddle --target wasm",
-        "compile small.heddle --emit wgsl --out shaders/",
+        "compile small.heddle --kernels wasm",
+        "compile small.heddle --target wgsl --out shaders/",
       ),
     )
     .action(async (path: string, o: CompileCommand & { json: boolean }) =>
