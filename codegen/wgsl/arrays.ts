@@ -5,38 +5,12 @@
 import { isVector } from "../../src/expr.ts";
 import type { Expr, Kernel, Stmt } from "../../src/kernel.ts";
 import { blocksOf, exprsOf } from "../rewrite.ts";
-import { divisors, type Divisors } from "./divisor.ts";
+import type { Divisors } from "../divisor.ts";
 
 export type Verb = "at" | "at4" | "put" | "put4";
 export type Reach = { readonly layout: "four" | "one"; readonly uses: readonly Verb[] };
 
 const VERBS: readonly Verb[] = ["at", "at4", "put", "put4"];
-
-export const tableValues = (kernel: Kernel): ReadonlyMap<string, readonly number[]> =>
-  new Map(kernel.tables.map((t) => [t.name, t.values]));
-
-/** What is known to divide every name of a kernel. Names are unique among what is visible; a name used twice keeps the weaker. */
-export function divisorsOf(kernel: Kernel): Divisors {
-  const known = divisors(tableValues(kernel));
-  const seen = new Map<string, number>();
-  const learn = (name: string, divisor: number) => {
-    const before = seen.get(name);
-    const both = before === undefined ? divisor : weaker(before, divisor);
-    seen.set(name, both);
-    known.name(name, both);
-  };
-  const walk = (body: readonly Stmt[]): void => {
-    for (const s of body) {
-      if (s.s === "let") learn(s.name, s.value.type === "i32" ? known.of(s.value) : 1);
-      else if (s.s === "var" || s.s === "exchange") learn(s.name, 1);
-      else if (s.s === "for") learn(s.name, weaker(known.of(s.from), s.step & -s.step));
-      blocksOf(s).forEach(walk);
-    }
-  };
-  walk(kernel.body);
-  return known;
-}
-const weaker = (a: number, b: number): number => (a === 0 ? b : b === 0 ? a : Math.min(a, b));
 
 /** The layout of every buffer and shared array. */
 export function reaches(kernel: Kernel, known: Divisors): ReadonlyMap<string, Reach> {

@@ -5,9 +5,9 @@
 import { isVector } from "../../src/expr.ts";
 import type { Expr, Kernel, Stmt } from "../../src/kernel.ts";
 import type { Shader } from "../../runtime/plan.ts";
-import { statements } from "../rewrite.ts";
-import { divisorsOf, reaches, type Reach } from "./arrays.ts";
-import { quarter, shifted } from "./divisor.ts";
+import { bodyOf, indent, plus } from "../clike/statement.ts";
+import { reaches, type Reach } from "./arrays.ts";
+import { divisorsOf, quarter, shifted } from "../divisor.ts";
 import { constantText, helpers, printer, typeText } from "./expression.ts";
 import { identifiers } from "./names.ts";
 import { byInvocation, bySubgroup, emulatedSubgroups, exchanges } from "./subgroup.ts";
@@ -87,50 +87,19 @@ export function emitShader(kernel: Kernel, options: EmitOptions = {}): Shader {
     (b) => b.access !== "read" && reachOf(b.name).uses.some((u) => u.startsWith("at")),
   );
   const barrier = ["workgroupBarrier();", ...(shares ? ["storageBarrier();"] : [])];
-  const block = (body: readonly Stmt[]): string[] => body.flatMap(statement);
-  const statement = (s: Stmt): string[] => {
-    switch (s.s) {
-      case "let":
-        return [`let ${name(s.name)} = ${print(s.value)};`];
-      case "var":
-        return [`var ${name(s.name)} = ${print(s.value)};`];
-      case "set":
-        return [`${name(s.name)} = ${print(s.value)};`];
-      case "store":
-        return store(s);
-      case "for": {
-        const i = name(s.name);
-        const steady = s.to.e === "const" || (s.to.e === "ref" && !variables.has(s.to.name));
-        const end = steady ? print(s.to) : name(`${s.name}_end`);
-        const head = steady ? [] : [`let ${end} = ${print(s.to)};`];
-        const loop = [
-          ...head,
-          `for (var ${i} = ${print(s.from)}; ${i} < ${end}; ${s.step === 1 ? `${i}++` : `${i} += ${s.step}`}) {`,
-          ...indent(block(s.body)),
-          "}",
-        ];
-        return head.length === 0 ? loop : ["{", ...indent(loop), "}"];
-      }
-      case "if":
-        return [
-          `if (${print(s.cond)}) {`,
-          ...indent(block(s.then)),
-          ...(s.else === undefined || s.else.length === 0 ? [] : ["} else {", ...indent(block(s.else))]),
-          "}",
-        ];
-      case "barrier":
-        return barrier;
-      case "exchange":
-        return [`let ${name(s.name)} = ${prologue.exchange(print(s.value), s)};`];
-      case "comment":
-        return (options.comment ?? String)(s.text)
-          .split("\n")
-          .map((line) => `// ${line}`);
-    }
-  };
-  const variables = new Set([...statements(kernel.body)].flatMap((s) => (s.s === "var" ? [s.name] : [])));
-
-  const body = indent(block(kernel.body));
+  const text = bodyOf(kernel, {
+    name,
+    print,
+    fixed: (s) => `let ${name(s.name)} = ${print(s.value)};`,
+    variable: (s) => `var ${name(s.name)} = ${print(s.value)};`,
+    counter: (i, from) => `var ${i} = ${from}`,
+    bound: (end, to) => `let ${end} = ${to};`,
+    store,
+    barrier,
+    exchange: (s) => `let ${name(s.name)} = ${prologue.exchange(print(s.value), s)};`,
+    comment: options.comment ?? String,
+  });
+  const body = indent(text);
   const code = [
     ...prologue.enable,
     ...(options.title === undefined ? [] : [`// ${options.title}`]),
@@ -184,13 +153,6 @@ export function emitShader(kernel: Kernel, options: EmitOptions = {}): Shader {
   };
 }
 
-const indent = (lines: readonly string[]): string[] => lines.map((l) => `  ${l}`);
-const plus = (e: Expr, k: number): Expr =>
-  k === 0
-    ? e
-    : e.e === "const"
-      ? { ...e, value: e.value + k }
-      : { e: "op", type: "i32", op: "add", args: [e, { e: "const", type: "i32", value: k }] };
 const lowBits = (e: Expr): Expr => ({
   e: "op",
   type: "i32",

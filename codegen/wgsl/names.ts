@@ -1,4 +1,5 @@
-/** Every identifier of the text goes through here: WGSL's own words are left alone, so that no local hides a builtin. */
+/** WGSL's own words, which no identifier of a text may be. */
+import { namesAvoiding, wordsOf } from "../names.ts";
 
 /** WGSL §16.1, §16.2: keywords, and words kept for later. */
 const KEYWORDS = `
@@ -22,27 +23,8 @@ ptr reflect round sampler select sign sin smoothstep sqrt step sum4 storage stor
 subgroupAdd subgroupBroadcastFirst subgroupElect subgroupShuffleXor tan texture transpose trunc u32 uniform unpack2x16float vec2
 vec2f vec2u vec3 vec3f vec3u vec4 vec4f vec4h vec4i vec4u workgroup workgroupBarrier workgroups workgroupUniformLoad`;
 
-const TAKEN = [...KEYWORDS.split(/\s+/), ...WORDS.split(/\s+/)];
+const TAKEN = [...wordsOf(KEYWORDS), ...wordsOf(WORDS)];
 
-/**
- * Gives each name of a kernel its identifier: the same one wherever it is used, so scopes stay as they are. `declare` first
- * what must keep its name if possible.
- */
-export function identifiers(reserved: readonly string[] = []): (name: string) => string {
-  const taken = new Set([...TAKEN, ...reserved]);
-  const known = new Map<string, string>();
-  return (name) => {
-    const before = known.get(name);
-    if (before !== undefined) return before;
-    // Two underscores in front, and one alone, are not WGSL; a digit in front is nobody's.
-    const plain = name
-      .replace(/[^A-Za-z0-9_]/g, "_")
-      .replace(/^_+/, "")
-      .replace(/^(?=[0-9]|$)/, "x");
-    let free = plain;
-    for (let i = 2; taken.has(free); i++) free = `${plain}_${i}`;
-    taken.add(free);
-    known.set(name, free);
-    return free;
-  };
-}
+/** The namer of a shader; `reserved` are the words of its prologue and accessors. */
+export const identifiers = (reserved: readonly string[] = []): ((name: string) => string) =>
+  namesAvoiding(TAKEN, reserved);

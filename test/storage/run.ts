@@ -1,5 +1,6 @@
 /** Graphs with 16-bit values on the interpreter, by the machine of many lanes. */
-import { divisorsOf, reaches } from "../../codegen/wgsl/arrays.ts";
+import { divisorsOf } from "../../codegen/divisor.ts";
+import { reaches } from "../../codegen/wgsl/arrays.ts";
 import { wgslOps } from "../../codegen/wgsl/expression.ts";
 import { legalize } from "../../codegen/legalize.ts";
 import { lower } from "../../codegen/lower/index.ts";

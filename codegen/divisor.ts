@@ -1,8 +1,9 @@
 /**
- * What is known to divide an index: an array whose vector accesses all start at multiples of four is stored as vectors.
+ * What is known to divide an index: vector accesses that start at multiples of four are one access of a text target.
  * A divisor is a power of two up to MOST; 0 stands for the value 0, which everything divides.
  */
-import type { Expr } from "../../src/kernel.ts";
+import type { Expr, Kernel, Stmt } from "../src/kernel.ts";
+import { blocksOf } from "./rewrite.ts";
 
 export type Divisors = {
   readonly of: (e: Expr) => number;
@@ -62,6 +63,32 @@ export function divisors(tables: ReadonlyMap<string, readonly number[]>): Diviso
   };
   return { of, name: (name, divisor) => void names.set(name, divisor) };
 }
+
+const tableValues = (kernel: Kernel): ReadonlyMap<string, readonly number[]> =>
+  new Map(kernel.tables.map((t) => [t.name, t.values]));
+
+/** What is known to divide every name of a kernel. Names are unique among what is visible; a name used twice keeps the weaker. */
+export function divisorsOf(kernel: Kernel): Divisors {
+  const known = divisors(tableValues(kernel));
+  const seen = new Map<string, number>();
+  const learn = (name: string, divisor: number) => {
+    const before = seen.get(name);
+    const both = before === undefined ? divisor : weaker(before, divisor);
+    seen.set(name, both);
+    known.name(name, both);
+  };
+  const walk = (body: readonly Stmt[]): void => {
+    for (const s of body) {
+      if (s.s === "let") learn(s.name, s.value.type === "i32" ? known.of(s.value) : 1);
+      else if (s.s === "var" || s.s === "exchange") learn(s.name, 1);
+      else if (s.s === "for") learn(s.name, weaker(known.of(s.from), s.step & -s.step));
+      blocksOf(s).forEach(walk);
+    }
+  };
+  walk(kernel.body);
+  return known;
+}
+const weaker = (a: number, b: number): number => (a === 0 ? b : b === 0 ? a : Math.min(a, b));
 
 /** `min`, `max`, `rem`, `and` of two multiples of four are multiples of four, but only sums and products divide term by term. */
 export function quarter(e: Expr, known: Divisors): Expr | null {
