@@ -2,9 +2,970 @@
 // spec sha256 6799b29e605742dccad41b3754be37bf16c0725c68c2b6ef3113f758eb8c93d1
 /* eslint-disable */
 import { attention as $attention, model as $model, wasmModules as $wasmModules } from "heddle/runtime";
-import type { Plan as $Plan } from "heddle/runtime";
+import type { Plan as $Plan, Program as $Program } from "heddle/runtime";
 
 // A Plan says what a device does, step by step; sizes are formulas of N (tokens per sequence) and B (batch).
+
+const $step: $Plan["variants"][number]["steps"][number] = {
+  kernel: 0,
+  title: "small: class",
+  buffers: [
+    { in: "input", index: 0 },
+    { in: "input", index: 1 },
+    { in: "input", index: 2 },
+    { in: "output", index: 0 },
+    { in: "output", index: 1 },
+  ],
+  scalars: ["N"],
+  grid: {
+    op: "mul",
+    args: [
+      {
+        op: "mul",
+        args: [
+          {
+            op: "mul",
+            args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [256, "N"] }] }],
+          },
+          8,
+        ],
+      },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [256, "N"] }, 8] }, 16] },
+    ],
+  },
+};
+const $step_2: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "small: branch 0 (segment 256, dilation 1)",
+  buffers: [
+    { in: "input", index: 0 },
+    { in: "input", index: 1 },
+    { in: "input", index: 2 },
+    { in: "output", index: 0 },
+    { in: "output", index: 1 },
+  ],
+  scalars: ["N", 0, 256, 1, 1],
+  grid: {
+    op: "mul",
+    args: [
+      {
+        op: "mul",
+        args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [256, "N"] }] }],
+      },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [256, "N"] }, 1] }, 32] },
+    ],
+  },
+};
+const $step_3: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "small: branch 1 (segment 512, dilation 2)",
+  buffers: [
+    { in: "input", index: 0 },
+    { in: "input", index: 1 },
+    { in: "input", index: 2 },
+    { in: "output", index: 0 },
+    { in: "output", index: 1 },
+  ],
+  scalars: ["N", 1, 512, 2, 0],
+  grid: {
+    op: "mul",
+    args: [
+      {
+        op: "mul",
+        args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [512, "N"] }] }],
+      },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [512, "N"] }, 2] }, 32] },
+    ],
+  },
+};
+const $step_4: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "small: branch 2 (segment 1024, dilation 4)",
+  buffers: [
+    { in: "input", index: 0 },
+    { in: "input", index: 1 },
+    { in: "input", index: 2 },
+    { in: "output", index: 0 },
+    { in: "output", index: 1 },
+  ],
+  scalars: ["N", 2, 1024, 4, 0],
+  grid: {
+    op: "mul",
+    args: [
+      {
+        op: "mul",
+        args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [1024, "N"] }] }],
+      },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [1024, "N"] }, 4] }, 32] },
+    ],
+  },
+};
+const $step_5: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "small: branch 3 (segment 2048, dilation 8)",
+  buffers: [
+    { in: "input", index: 0 },
+    { in: "input", index: 1 },
+    { in: "input", index: 2 },
+    { in: "output", index: 0 },
+    { in: "output", index: 1 },
+  ],
+  scalars: ["N", 3, 2048, 8, 0],
+  grid: {
+    op: "mul",
+    args: [
+      {
+        op: "mul",
+        args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [2048, "N"] }] }],
+      },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [2048, "N"] }, 8] }, 32] },
+    ],
+  },
+};
+const $step_6: $Plan["variants"][number]["steps"][number] = {
+  kernel: 0,
+  title: "embed embedding",
+  buffers: [{ in: "input", index: 0 }, { in: "weight", index: 0 }, { in: "slot", index: 0 }],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_7: $Plan["variants"][number]["steps"][number] = {
+  kernel: 3,
+  title: "xpos layers.0.q_xpos",
+  buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
+  scalars: ["N"],
+  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
+};
+const $step_8: $Plan["variants"][number]["steps"][number] = {
+  kernel: 3,
+  title: "xpos layers.0.k_xpos",
+  buffers: [{ in: "slot", index: 2 }, { in: "table", index: 1 }, { in: "slot", index: 4 }],
+  scalars: ["N"],
+  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
+};
+const $step_9: $Plan["variants"][number]["steps"][number] = {
+  kernel: 4,
+  title: "small: branch 0 (segment 256, dilation 1)",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "slot", index: 4 },
+    { in: "slot", index: 3 },
+    { in: "slot", index: 2 },
+    { in: "slot", index: 5 },
+  ],
+  scalars: ["N", 0, 256, 1, 1],
+  grid: {
+    op: "mul",
+    args: [
+      {
+        op: "mul",
+        args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [256, "N"] }] }],
+      },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [256, "N"] }, 1] }, 32] },
+    ],
+  },
+};
+const $step_10: $Plan["variants"][number]["steps"][number] = {
+  kernel: 4,
+  title: "small: branch 1 (segment 512, dilation 2)",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "slot", index: 4 },
+    { in: "slot", index: 3 },
+    { in: "slot", index: 2 },
+    { in: "slot", index: 5 },
+  ],
+  scalars: ["N", 1, 512, 2, 0],
+  grid: {
+    op: "mul",
+    args: [
+      {
+        op: "mul",
+        args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [512, "N"] }] }],
+      },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [512, "N"] }, 2] }, 32] },
+    ],
+  },
+};
+const $step_11: $Plan["variants"][number]["steps"][number] = {
+  kernel: 4,
+  title: "small: branch 2 (segment 1024, dilation 4)",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "slot", index: 4 },
+    { in: "slot", index: 3 },
+    { in: "slot", index: 2 },
+    { in: "slot", index: 5 },
+  ],
+  scalars: ["N", 2, 1024, 4, 0],
+  grid: {
+    op: "mul",
+    args: [
+      {
+        op: "mul",
+        args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [1024, "N"] }] }],
+      },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [1024, "N"] }, 4] }, 32] },
+    ],
+  },
+};
+const $step_12: $Plan["variants"][number]["steps"][number] = {
+  kernel: 4,
+  title: "small: branch 3 (segment 2048, dilation 8)",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "slot", index: 4 },
+    { in: "slot", index: 3 },
+    { in: "slot", index: 2 },
+    { in: "slot", index: 5 },
+  ],
+  scalars: ["N", 3, 2048, 8, 0],
+  grid: {
+    op: "mul",
+    args: [
+      {
+        op: "mul",
+        args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [2048, "N"] }] }],
+      },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [2048, "N"] }, 8] }, 32] },
+    ],
+  },
+};
+const $step_13: $Plan["variants"][number]["steps"][number] = {
+  kernel: 3,
+  title: "xpos layers.1.q_xpos",
+  buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
+  scalars: ["N"],
+  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
+};
+const $step_14: $Plan["variants"][number]["steps"][number] = {
+  kernel: 3,
+  title: "xpos layers.1.k_xpos",
+  buffers: [{ in: "slot", index: 2 }, { in: "table", index: 1 }, { in: "slot", index: 4 }],
+  scalars: ["N"],
+  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
+};
+const $step_15: $Plan["variants"][number]["steps"][number] = {
+  kernel: 3,
+  title: "xpos layers.2.q_xpos",
+  buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
+  scalars: ["N"],
+  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
+};
+const $step_16: $Plan["variants"][number]["steps"][number] = {
+  kernel: 3,
+  title: "xpos layers.2.k_xpos",
+  buffers: [{ in: "slot", index: 2 }, { in: "table", index: 1 }, { in: "slot", index: 4 }],
+  scalars: ["N"],
+  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
+};
+const $step_17: $Plan["variants"][number]["steps"][number] = {
+  kernel: 3,
+  title: "xpos layers.3.q_xpos",
+  buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
+  scalars: ["N"],
+  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
+};
+const $step_18: $Plan["variants"][number]["steps"][number] = {
+  kernel: 3,
+  title: "xpos layers.3.k_xpos",
+  buffers: [{ in: "slot", index: 2 }, { in: "table", index: 1 }, { in: "slot", index: 4 }],
+  scalars: ["N"],
+  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
+};
+const $kernel: $Plan["kernels"][number] = {
+  entry: "embed_256",
+  title: "embed embedding",
+  buffers: [
+    { name: "tokens", dtype: "i32", access: "read" },
+    { name: "weight", dtype: "f32", access: "read" },
+    { name: "out", dtype: "f32", access: "write" },
+  ],
+  scalars: [{ name: "M", type: "i32" }],
+  sharedBytes: 0,
+  workgroup: 64,
+};
+const $kernel_2: $Plan["kernels"][number] = {
+  entry: "linear_256_256_bias",
+  title: "linear layers.0.k",
+  buffers: [
+    { name: "x", dtype: "f32", access: "read" },
+    { name: "weight", dtype: "f32", access: "read" },
+    { name: "bias", dtype: "f32", access: "read" },
+    { name: "out", dtype: "f32", access: "write" },
+  ],
+  scalars: [{ name: "M", type: "i32" }],
+  sharedBytes: 9216,
+  workgroup: 64,
+};
+const $kernel_3: $Plan["kernels"][number] = {
+  entry: "xpos_8_32",
+  title: "xpos layers.0.q_xpos",
+  buffers: [
+    { name: "x", dtype: "f32", access: "read" },
+    { name: "table", dtype: "f32", access: "read" },
+    { name: "out", dtype: "f32", access: "write" },
+  ],
+  scalars: [{ name: "N", type: "i32" }],
+  sharedBytes: 4096,
+  workgroup: 64,
+};
+const $kernel_4: $Plan["kernels"][number] = {
+  entry: "linear_256_256_bias_add1",
+  title: "linear layers.0.attended",
+  buffers: [
+    { name: "x", dtype: "f32", access: "read" },
+    { name: "weight", dtype: "f32", access: "read" },
+    { name: "bias", dtype: "f32", access: "read" },
+    { name: "residual", dtype: "f32", access: "read" },
+    { name: "out", dtype: "f32", access: "write" },
+  ],
+  scalars: [{ name: "M", type: "i32" }],
+  sharedBytes: 9216,
+  workgroup: 64,
+};
+const $kernel_5: $Plan["kernels"][number] = {
+  entry: "linear_256_1024_bias_gelu",
+  title: "linear layers.0.active",
+  buffers: [
+    { name: "x", dtype: "f32", access: "read" },
+    { name: "weight", dtype: "f32", access: "read" },
+    { name: "bias", dtype: "f32", access: "read" },
+    { name: "out", dtype: "f32", access: "write" },
+  ],
+  scalars: [{ name: "M", type: "i32" }],
+  sharedBytes: 9216,
+  workgroup: 64,
+};
+const $kernel_6: $Plan["kernels"][number] = {
+  entry: "linear_1024_256_bias_add1",
+  title: "linear layers.0.out",
+  buffers: [
+    { name: "x", dtype: "f32", access: "read" },
+    { name: "weight", dtype: "f32", access: "read" },
+    { name: "bias", dtype: "f32", access: "read" },
+    { name: "residual", dtype: "f32", access: "read" },
+    { name: "out", dtype: "f32", access: "write" },
+  ],
+  scalars: [{ name: "M", type: "i32" }],
+  sharedBytes: 9216,
+  workgroup: 64,
+};
+const $kernel_7: $Plan["kernels"][number] = {
+  entry: "linear_256_256",
+  title: "linear logits",
+  buffers: [
+    { name: "x", dtype: "f32", access: "read" },
+    { name: "weight", dtype: "f32", access: "read" },
+    { name: "out", dtype: "f32", access: "write" },
+  ],
+  scalars: [{ name: "M", type: "i32" }],
+  sharedBytes: 9216,
+  workgroup: 64,
+};
+const $step_19: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.0.attention_in",
+  buffers: [{ in: "slot", index: 0 }, { in: "weight", index: 1 }, { in: "weight", index: 2 }, { in: "slot", index: 1 }],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_20: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.0.k",
+  buffers: [{ in: "slot", index: 1 }, { in: "weight", index: 3 }, { in: "weight", index: 4 }, { in: "slot", index: 2 }],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_21: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.0.v",
+  buffers: [{ in: "slot", index: 1 }, { in: "weight", index: 5 }, { in: "weight", index: 6 }, { in: "slot", index: 3 }],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_22: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.0.q",
+  buffers: [{ in: "slot", index: 1 }, { in: "weight", index: 7 }, { in: "weight", index: 8 }, { in: "slot", index: 4 }],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_23: $Plan["variants"][number]["steps"][number] = {
+  kernel: 4,
+  title: "small: class",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "slot", index: 4 },
+    { in: "slot", index: 3 },
+    { in: "slot", index: 2 },
+    { in: "slot", index: 5 },
+  ],
+  scalars: ["N"],
+  grid: {
+    op: "mul",
+    args: [
+      {
+        op: "mul",
+        args: [
+          {
+            op: "mul",
+            args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [256, "N"] }] }],
+          },
+          8,
+        ],
+      },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [256, "N"] }, 8] }, 16] },
+    ],
+  },
+};
+const $step_24: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.0.attention_norm",
+  buffers: [
+    { in: "slot", index: 2 },
+    { in: "weight", index: 9 },
+    { in: "weight", index: 10 },
+    { in: "slot", index: 1 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_25: $Plan["variants"][number]["steps"][number] = {
+  kernel: 5,
+  title: "linear layers.0.attended",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 11 },
+    { in: "weight", index: 12 },
+    { in: "slot", index: 0 },
+    { in: "slot", index: 2 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_26: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.0.ffn_in",
+  buffers: [
+    { in: "slot", index: 2 },
+    { in: "weight", index: 13 },
+    { in: "weight", index: 14 },
+    { in: "slot", index: 0 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_27: $Plan["variants"][number]["steps"][number] = {
+  kernel: 6,
+  title: "linear layers.0.active",
+  buffers: [
+    { in: "slot", index: 0 },
+    { in: "weight", index: 15 },
+    { in: "weight", index: 16 },
+    { in: "slot", index: 6 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 16] },
+};
+const $step_28: $Plan["variants"][number]["steps"][number] = {
+  kernel: 7,
+  title: "norm layers.0.ffn_norm",
+  buffers: [
+    { in: "slot", index: 6 },
+    { in: "weight", index: 17 },
+    { in: "weight", index: 18 },
+    { in: "slot", index: 7 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 4] },
+};
+const $step_29: $Plan["variants"][number]["steps"][number] = {
+  kernel: 8,
+  title: "linear layers.0.out",
+  buffers: [
+    { in: "slot", index: 7 },
+    { in: "weight", index: 19 },
+    { in: "weight", index: 20 },
+    { in: "slot", index: 2 },
+    { in: "slot", index: 0 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_30: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.1.attention_in",
+  buffers: [
+    { in: "slot", index: 0 },
+    { in: "weight", index: 21 },
+    { in: "weight", index: 22 },
+    { in: "slot", index: 1 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_31: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.1.k",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 23 },
+    { in: "weight", index: 24 },
+    { in: "slot", index: 2 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_32: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.1.v",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 25 },
+    { in: "weight", index: 26 },
+    { in: "slot", index: 3 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_33: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.1.q",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 27 },
+    { in: "weight", index: 28 },
+    { in: "slot", index: 4 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_34: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.1.attention_norm",
+  buffers: [
+    { in: "slot", index: 2 },
+    { in: "weight", index: 29 },
+    { in: "weight", index: 30 },
+    { in: "slot", index: 1 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_35: $Plan["variants"][number]["steps"][number] = {
+  kernel: 5,
+  title: "linear layers.1.attended",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 31 },
+    { in: "weight", index: 32 },
+    { in: "slot", index: 0 },
+    { in: "slot", index: 2 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_36: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.1.ffn_in",
+  buffers: [
+    { in: "slot", index: 2 },
+    { in: "weight", index: 33 },
+    { in: "weight", index: 34 },
+    { in: "slot", index: 0 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_37: $Plan["variants"][number]["steps"][number] = {
+  kernel: 6,
+  title: "linear layers.1.active",
+  buffers: [
+    { in: "slot", index: 0 },
+    { in: "weight", index: 35 },
+    { in: "weight", index: 36 },
+    { in: "slot", index: 6 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 16] },
+};
+const $step_38: $Plan["variants"][number]["steps"][number] = {
+  kernel: 7,
+  title: "norm layers.1.ffn_norm",
+  buffers: [
+    { in: "slot", index: 6 },
+    { in: "weight", index: 37 },
+    { in: "weight", index: 38 },
+    { in: "slot", index: 7 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 4] },
+};
+const $step_39: $Plan["variants"][number]["steps"][number] = {
+  kernel: 8,
+  title: "linear layers.1.out",
+  buffers: [
+    { in: "slot", index: 7 },
+    { in: "weight", index: 39 },
+    { in: "weight", index: 40 },
+    { in: "slot", index: 2 },
+    { in: "slot", index: 0 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_40: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.2.attention_in",
+  buffers: [
+    { in: "slot", index: 0 },
+    { in: "weight", index: 41 },
+    { in: "weight", index: 42 },
+    { in: "slot", index: 1 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_41: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.2.k",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 43 },
+    { in: "weight", index: 44 },
+    { in: "slot", index: 2 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_42: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.2.v",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 45 },
+    { in: "weight", index: 46 },
+    { in: "slot", index: 3 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_43: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.2.q",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 47 },
+    { in: "weight", index: 48 },
+    { in: "slot", index: 4 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_44: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.2.attention_norm",
+  buffers: [
+    { in: "slot", index: 2 },
+    { in: "weight", index: 49 },
+    { in: "weight", index: 50 },
+    { in: "slot", index: 1 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_45: $Plan["variants"][number]["steps"][number] = {
+  kernel: 5,
+  title: "linear layers.2.attended",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 51 },
+    { in: "weight", index: 52 },
+    { in: "slot", index: 0 },
+    { in: "slot", index: 2 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_46: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.2.ffn_in",
+  buffers: [
+    { in: "slot", index: 2 },
+    { in: "weight", index: 53 },
+    { in: "weight", index: 54 },
+    { in: "slot", index: 0 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_47: $Plan["variants"][number]["steps"][number] = {
+  kernel: 6,
+  title: "linear layers.2.active",
+  buffers: [
+    { in: "slot", index: 0 },
+    { in: "weight", index: 55 },
+    { in: "weight", index: 56 },
+    { in: "slot", index: 6 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 16] },
+};
+const $step_48: $Plan["variants"][number]["steps"][number] = {
+  kernel: 7,
+  title: "norm layers.2.ffn_norm",
+  buffers: [
+    { in: "slot", index: 6 },
+    { in: "weight", index: 57 },
+    { in: "weight", index: 58 },
+    { in: "slot", index: 7 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 4] },
+};
+const $step_49: $Plan["variants"][number]["steps"][number] = {
+  kernel: 8,
+  title: "linear layers.2.out",
+  buffers: [
+    { in: "slot", index: 7 },
+    { in: "weight", index: 59 },
+    { in: "weight", index: 60 },
+    { in: "slot", index: 2 },
+    { in: "slot", index: 0 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_50: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.3.attention_in",
+  buffers: [
+    { in: "slot", index: 0 },
+    { in: "weight", index: 61 },
+    { in: "weight", index: 62 },
+    { in: "slot", index: 1 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_51: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.3.k",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 63 },
+    { in: "weight", index: 64 },
+    { in: "slot", index: 2 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_52: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.3.v",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 65 },
+    { in: "weight", index: 66 },
+    { in: "slot", index: 3 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_53: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.3.q",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 67 },
+    { in: "weight", index: 68 },
+    { in: "slot", index: 4 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_54: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.3.attention_norm",
+  buffers: [
+    { in: "slot", index: 2 },
+    { in: "weight", index: 69 },
+    { in: "weight", index: 70 },
+    { in: "slot", index: 1 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_55: $Plan["variants"][number]["steps"][number] = {
+  kernel: 5,
+  title: "linear layers.3.attended",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 71 },
+    { in: "weight", index: 72 },
+    { in: "slot", index: 0 },
+    { in: "slot", index: 2 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_56: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.3.ffn_in",
+  buffers: [
+    { in: "slot", index: 2 },
+    { in: "weight", index: 73 },
+    { in: "weight", index: 74 },
+    { in: "slot", index: 0 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_57: $Plan["variants"][number]["steps"][number] = {
+  kernel: 6,
+  title: "linear layers.3.active",
+  buffers: [
+    { in: "slot", index: 0 },
+    { in: "weight", index: 75 },
+    { in: "weight", index: 76 },
+    { in: "slot", index: 6 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 16] },
+};
+const $step_58: $Plan["variants"][number]["steps"][number] = {
+  kernel: 7,
+  title: "norm layers.3.ffn_norm",
+  buffers: [
+    { in: "slot", index: 6 },
+    { in: "weight", index: 77 },
+    { in: "weight", index: 78 },
+    { in: "slot", index: 7 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 4] },
+};
+const $step_59: $Plan["variants"][number]["steps"][number] = {
+  kernel: 8,
+  title: "linear layers.3.out",
+  buffers: [
+    { in: "slot", index: 7 },
+    { in: "weight", index: 79 },
+    { in: "weight", index: 80 },
+    { in: "slot", index: 2 },
+    { in: "slot", index: 0 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_60: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm final",
+  buffers: [
+    { in: "slot", index: 0 },
+    { in: "weight", index: 81 },
+    { in: "weight", index: 82 },
+    { in: "slot", index: 1 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_61: $Plan["variants"][number]["steps"][number] = {
+  kernel: 9,
+  title: "linear logits",
+  buffers: [{ in: "slot", index: 1 }, { in: "weight", index: 83 }, { in: "output", index: 0 }],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_62: $Plan["variants"][number]["steps"][number] = {
+  kernel: 10,
+  title: "small: branch 0 (segment 256, dilation 1)",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "slot", index: 4 },
+    { in: "slot", index: 3 },
+    { in: "slot", index: 2 },
+    { in: "slot", index: 5 },
+  ],
+  scalars: ["N", 0, 256, 1, 1],
+  grid: {
+    op: "mul",
+    args: [
+      {
+        op: "mul",
+        args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [256, "N"] }] }],
+      },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [256, "N"] }, 1] }, 32] },
+    ],
+  },
+};
+const $step_63: $Plan["variants"][number]["steps"][number] = {
+  kernel: 10,
+  title: "small: branch 1 (segment 512, dilation 2)",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "slot", index: 4 },
+    { in: "slot", index: 3 },
+    { in: "slot", index: 2 },
+    { in: "slot", index: 5 },
+  ],
+  scalars: ["N", 1, 512, 2, 0],
+  grid: {
+    op: "mul",
+    args: [
+      {
+        op: "mul",
+        args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [512, "N"] }] }],
+      },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [512, "N"] }, 2] }, 32] },
+    ],
+  },
+};
+const $step_64: $Plan["variants"][number]["steps"][number] = {
+  kernel: 10,
+  title: "small: branch 2 (segment 1024, dilation 4)",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "slot", index: 4 },
+    { in: "slot", index: 3 },
+    { in: "slot", index: 2 },
+    { in: "slot", index: 5 },
+  ],
+  scalars: ["N", 2, 1024, 4, 0],
+  grid: {
+    op: "mul",
+    args: [
+      {
+        op: "mul",
+        args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [1024, "N"] }] }],
+      },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [1024, "N"] }, 4] }, 32] },
+    ],
+  },
+};
+const $step_65: $Plan["variants"][number]["steps"][number] = {
+  kernel: 10,
+  title: "small: branch 3 (segment 2048, dilation 8)",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "slot", index: 4 },
+    { in: "slot", index: 3 },
+    { in: "slot", index: 2 },
+    { in: "slot", index: 5 },
+  ],
+  scalars: ["N", 3, 2048, 8, 0],
+  grid: {
+    op: "mul",
+    args: [
+      {
+        op: "mul",
+        args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [2048, "N"] }] }],
+      },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [2048, "N"] }, 8] }, 32] },
+    ],
+  },
+};
 
 const $small_plan: $Plan = {
   format: 1,
@@ -151,6 +1112,94 @@ const $small_plan: $Plan = {
       ],
       slots: [],
     },
+  ],
+};
+
+const $small_plan_wgsl: $Plan = {
+  ...$small_plan,
+  kernels: [
+    {
+      entry: "attention_small_class_16x32",
+      title: "small: class",
+      buffers: [
+        { name: "q", dtype: "f32", access: "read" },
+        { name: "k", dtype: "f32", access: "read" },
+        { name: "v", dtype: "f32", access: "read" },
+        { name: "out", dtype: "f32", access: "write" },
+        { name: "lse", dtype: "f32", access: "write" },
+      ],
+      scalars: [{ name: "N", type: "i32" }],
+      sharedBytes: 13824,
+      workgroup: 64,
+    },
+    {
+      entry: "attention_small_branch_32x32",
+      title: "small: branch 0 (segment 256, dilation 1)",
+      buffers: [
+        { name: "q", dtype: "f32", access: "read" },
+        { name: "k", dtype: "f32", access: "read" },
+        { name: "v", dtype: "f32", access: "read" },
+        { name: "out", dtype: "f32", access: "readwrite" },
+        { name: "lse", dtype: "f32", access: "readwrite" },
+      ],
+      scalars: [
+        { name: "N", type: "i32" },
+        { name: "branch", type: "i32" },
+        { name: "segment", type: "i32" },
+        { name: "dilation", type: "i32" },
+        { name: "first", type: "i32" },
+      ],
+      sharedBytes: 9728,
+      workgroup: 64,
+    },
+  ],
+  variants: [
+    { upTo: 4096, schedule: "class 16x32", steps: [$step], slots: [] },
+    { upTo: null, schedule: "branch 32x32", steps: [$step_2, $step_3, $step_4, $step_5], slots: [] },
+  ],
+};
+
+const $small_plan_wgsl_2: $Plan = {
+  ...$small_plan,
+  kernels: [
+    {
+      entry: "attention_small_class_16x32",
+      title: "small: class",
+      buffers: [
+        { name: "q", dtype: "f32", access: "read" },
+        { name: "k", dtype: "f32", access: "read" },
+        { name: "v", dtype: "f32", access: "read" },
+        { name: "out", dtype: "f32", access: "write" },
+        { name: "lse", dtype: "f32", access: "write" },
+      ],
+      scalars: [{ name: "N", type: "i32" }],
+      sharedBytes: 15360,
+      workgroup: 64,
+    },
+    {
+      entry: "attention_small_branch_32x32",
+      title: "small: branch 0 (segment 256, dilation 1)",
+      buffers: [
+        { name: "q", dtype: "f32", access: "read" },
+        { name: "k", dtype: "f32", access: "read" },
+        { name: "v", dtype: "f32", access: "read" },
+        { name: "out", dtype: "f32", access: "readwrite" },
+        { name: "lse", dtype: "f32", access: "readwrite" },
+      ],
+      scalars: [
+        { name: "N", type: "i32" },
+        { name: "branch", type: "i32" },
+        { name: "segment", type: "i32" },
+        { name: "dilation", type: "i32" },
+        { name: "first", type: "i32" },
+      ],
+      sharedBytes: 11264,
+      workgroup: 64,
+    },
+  ],
+  variants: [
+    { upTo: 4096, schedule: "class 16x32", steps: [$step], slots: [] },
+    { upTo: null, schedule: "branch 32x32", steps: [$step_2, $step_3, $step_4, $step_5], slots: [] },
   ],
 };
 
@@ -398,13 +1447,7 @@ const $jargon_plan: $Plan = {
       upTo: null,
       schedule: "branch 32x32",
       steps: [
-        {
-          kernel: 0,
-          title: "embed embedding",
-          buffers: [{ in: "input", index: 0 }, { in: "weight", index: 0 }, { in: "slot", index: 0 }],
-          scalars: [{ op: "mul", args: ["B", "N"] }],
-          grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
-        },
+        $step_6,
         {
           kernel: 1,
           title: "norm layers.0.attention_in",
@@ -453,120 +1496,12 @@ const $jargon_plan: $Plan = {
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
         },
-        {
-          kernel: 3,
-          title: "xpos layers.0.q_xpos",
-          buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
-          scalars: ["N"],
-          grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
-        },
-        {
-          kernel: 3,
-          title: "xpos layers.0.k_xpos",
-          buffers: [{ in: "slot", index: 2 }, { in: "table", index: 1 }, { in: "slot", index: 4 }],
-          scalars: ["N"],
-          grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
-        },
-        {
-          kernel: 4,
-          title: "small: branch 0 (segment 256, dilation 1)",
-          buffers: [
-            { in: "slot", index: 1 },
-            { in: "slot", index: 4 },
-            { in: "slot", index: 3 },
-            { in: "slot", index: 2 },
-            { in: "slot", index: 5 },
-          ],
-          scalars: ["N", 0, 256, 1, 1],
-          grid: {
-            op: "mul",
-            args: [
-              {
-                op: "mul",
-                args: [
-                  { op: "mul", args: ["B", 8] },
-                  { op: "ceilDiv", args: ["N", { op: "min", args: [256, "N"] }] },
-                ],
-              },
-              { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [256, "N"] }, 1] }, 32] },
-            ],
-          },
-        },
-        {
-          kernel: 4,
-          title: "small: branch 1 (segment 512, dilation 2)",
-          buffers: [
-            { in: "slot", index: 1 },
-            { in: "slot", index: 4 },
-            { in: "slot", index: 3 },
-            { in: "slot", index: 2 },
-            { in: "slot", index: 5 },
-          ],
-          scalars: ["N", 1, 512, 2, 0],
-          grid: {
-            op: "mul",
-            args: [
-              {
-                op: "mul",
-                args: [
-                  { op: "mul", args: ["B", 8] },
-                  { op: "ceilDiv", args: ["N", { op: "min", args: [512, "N"] }] },
-                ],
-              },
-              { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [512, "N"] }, 2] }, 32] },
-            ],
-          },
-        },
-        {
-          kernel: 4,
-          title: "small: branch 2 (segment 1024, dilation 4)",
-          buffers: [
-            { in: "slot", index: 1 },
-            { in: "slot", index: 4 },
-            { in: "slot", index: 3 },
-            { in: "slot", index: 2 },
-            { in: "slot", index: 5 },
-          ],
-          scalars: ["N", 2, 1024, 4, 0],
-          grid: {
-            op: "mul",
-            args: [
-              {
-                op: "mul",
-                args: [
-                  { op: "mul", args: ["B", 8] },
-                  { op: "ceilDiv", args: ["N", { op: "min", args: [1024, "N"] }] },
-                ],
-              },
-              { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [1024, "N"] }, 4] }, 32] },
-            ],
-          },
-        },
-        {
-          kernel: 4,
-          title: "small: branch 3 (segment 2048, dilation 8)",
-          buffers: [
-            { in: "slot", index: 1 },
-            { in: "slot", index: 4 },
-            { in: "slot", index: 3 },
-            { in: "slot", index: 2 },
-            { in: "slot", index: 5 },
-          ],
-          scalars: ["N", 3, 2048, 8, 0],
-          grid: {
-            op: "mul",
-            args: [
-              {
-                op: "mul",
-                args: [
-                  { op: "mul", args: ["B", 8] },
-                  { op: "ceilDiv", args: ["N", { op: "min", args: [2048, "N"] }] },
-                ],
-              },
-              { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [2048, "N"] }, 8] }, 32] },
-            ],
-          },
-        },
+        $step_7,
+        $step_8,
+        $step_9,
+        $step_10,
+        $step_11,
+        $step_12,
         {
           kernel: 1,
           title: "norm layers.0.attention_norm",
@@ -689,120 +1624,12 @@ const $jargon_plan: $Plan = {
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
         },
-        {
-          kernel: 3,
-          title: "xpos layers.1.q_xpos",
-          buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
-          scalars: ["N"],
-          grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
-        },
-        {
-          kernel: 3,
-          title: "xpos layers.1.k_xpos",
-          buffers: [{ in: "slot", index: 2 }, { in: "table", index: 1 }, { in: "slot", index: 4 }],
-          scalars: ["N"],
-          grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
-        },
-        {
-          kernel: 4,
-          title: "small: branch 0 (segment 256, dilation 1)",
-          buffers: [
-            { in: "slot", index: 1 },
-            { in: "slot", index: 4 },
-            { in: "slot", index: 3 },
-            { in: "slot", index: 2 },
-            { in: "slot", index: 5 },
-          ],
-          scalars: ["N", 0, 256, 1, 1],
-          grid: {
-            op: "mul",
-            args: [
-              {
-                op: "mul",
-                args: [
-                  { op: "mul", args: ["B", 8] },
-                  { op: "ceilDiv", args: ["N", { op: "min", args: [256, "N"] }] },
-                ],
-              },
-              { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [256, "N"] }, 1] }, 32] },
-            ],
-          },
-        },
-        {
-          kernel: 4,
-          title: "small: branch 1 (segment 512, dilation 2)",
-          buffers: [
-            { in: "slot", index: 1 },
-            { in: "slot", index: 4 },
-            { in: "slot", index: 3 },
-            { in: "slot", index: 2 },
-            { in: "slot", index: 5 },
-          ],
-          scalars: ["N", 1, 512, 2, 0],
-          grid: {
-            op: "mul",
-            args: [
-              {
-                op: "mul",
-                args: [
-                  { op: "mul", args: ["B", 8] },
-                  { op: "ceilDiv", args: ["N", { op: "min", args: [512, "N"] }] },
-                ],
-              },
-              { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [512, "N"] }, 2] }, 32] },
-            ],
-          },
-        },
-        {
-          kernel: 4,
-          title: "small: branch 2 (segment 1024, dilation 4)",
-          buffers: [
-            { in: "slot", index: 1 },
-            { in: "slot", index: 4 },
-            { in: "slot", index: 3 },
-            { in: "slot", index: 2 },
-            { in: "slot", index: 5 },
-          ],
-          scalars: ["N", 2, 1024, 4, 0],
-          grid: {
-            op: "mul",
-            args: [
-              {
-                op: "mul",
-                args: [
-                  { op: "mul", args: ["B", 8] },
-                  { op: "ceilDiv", args: ["N", { op: "min", args: [1024, "N"] }] },
-                ],
-              },
-              { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [1024, "N"] }, 4] }, 32] },
-            ],
-          },
-        },
-        {
-          kernel: 4,
-          title: "small: branch 3 (segment 2048, dilation 8)",
-          buffers: [
-            { in: "slot", index: 1 },
-            { in: "slot", index: 4 },
-            { in: "slot", index: 3 },
-            { in: "slot", index: 2 },
-            { in: "slot", index: 5 },
-          ],
-          scalars: ["N", 3, 2048, 8, 0],
-          grid: {
-            op: "mul",
-            args: [
-              {
-                op: "mul",
-                args: [
-                  { op: "mul", args: ["B", 8] },
-                  { op: "ceilDiv", args: ["N", { op: "min", args: [2048, "N"] }] },
-                ],
-              },
-              { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [2048, "N"] }, 8] }, 32] },
-            ],
-          },
-        },
+        $step_13,
+        $step_14,
+        $step_9,
+        $step_10,
+        $step_11,
+        $step_12,
         {
           kernel: 1,
           title: "norm layers.1.attention_norm",
@@ -925,120 +1752,12 @@ const $jargon_plan: $Plan = {
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
         },
-        {
-          kernel: 3,
-          title: "xpos layers.2.q_xpos",
-          buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
-          scalars: ["N"],
-          grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
-        },
-        {
-          kernel: 3,
-          title: "xpos layers.2.k_xpos",
-          buffers: [{ in: "slot", index: 2 }, { in: "table", index: 1 }, { in: "slot", index: 4 }],
-          scalars: ["N"],
-          grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
-        },
-        {
-          kernel: 4,
-          title: "small: branch 0 (segment 256, dilation 1)",
-          buffers: [
-            { in: "slot", index: 1 },
-            { in: "slot", index: 4 },
-            { in: "slot", index: 3 },
-            { in: "slot", index: 2 },
-            { in: "slot", index: 5 },
-          ],
-          scalars: ["N", 0, 256, 1, 1],
-          grid: {
-            op: "mul",
-            args: [
-              {
-                op: "mul",
-                args: [
-                  { op: "mul", args: ["B", 8] },
-                  { op: "ceilDiv", args: ["N", { op: "min", args: [256, "N"] }] },
-                ],
-              },
-              { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [256, "N"] }, 1] }, 32] },
-            ],
-          },
-        },
-        {
-          kernel: 4,
-          title: "small: branch 1 (segment 512, dilation 2)",
-          buffers: [
-            { in: "slot", index: 1 },
-            { in: "slot", index: 4 },
-            { in: "slot", index: 3 },
-            { in: "slot", index: 2 },
-            { in: "slot", index: 5 },
-          ],
-          scalars: ["N", 1, 512, 2, 0],
-          grid: {
-            op: "mul",
-            args: [
-              {
-                op: "mul",
-                args: [
-                  { op: "mul", args: ["B", 8] },
-                  { op: "ceilDiv", args: ["N", { op: "min", args: [512, "N"] }] },
-                ],
-              },
-              { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [512, "N"] }, 2] }, 32] },
-            ],
-          },
-        },
-        {
-          kernel: 4,
-          title: "small: branch 2 (segment 1024, dilation 4)",
-          buffers: [
-            { in: "slot", index: 1 },
-            { in: "slot", index: 4 },
-            { in: "slot", index: 3 },
-            { in: "slot", index: 2 },
-            { in: "slot", index: 5 },
-          ],
-          scalars: ["N", 2, 1024, 4, 0],
-          grid: {
-            op: "mul",
-            args: [
-              {
-                op: "mul",
-                args: [
-                  { op: "mul", args: ["B", 8] },
-                  { op: "ceilDiv", args: ["N", { op: "min", args: [1024, "N"] }] },
-                ],
-              },
-              { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [1024, "N"] }, 4] }, 32] },
-            ],
-          },
-        },
-        {
-          kernel: 4,
-          title: "small: branch 3 (segment 2048, dilation 8)",
-          buffers: [
-            { in: "slot", index: 1 },
-            { in: "slot", index: 4 },
-            { in: "slot", index: 3 },
-            { in: "slot", index: 2 },
-            { in: "slot", index: 5 },
-          ],
-          scalars: ["N", 3, 2048, 8, 0],
-          grid: {
-            op: "mul",
-            args: [
-              {
-                op: "mul",
-                args: [
-                  { op: "mul", args: ["B", 8] },
-                  { op: "ceilDiv", args: ["N", { op: "min", args: [2048, "N"] }] },
-                ],
-              },
-              { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [2048, "N"] }, 8] }, 32] },
-            ],
-          },
-        },
+        $step_15,
+        $step_16,
+        $step_9,
+        $step_10,
+        $step_11,
+        $step_12,
         {
           kernel: 1,
           title: "norm layers.2.attention_norm",
@@ -1161,120 +1880,12 @@ const $jargon_plan: $Plan = {
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
         },
-        {
-          kernel: 3,
-          title: "xpos layers.3.q_xpos",
-          buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
-          scalars: ["N"],
-          grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
-        },
-        {
-          kernel: 3,
-          title: "xpos layers.3.k_xpos",
-          buffers: [{ in: "slot", index: 2 }, { in: "table", index: 1 }, { in: "slot", index: 4 }],
-          scalars: ["N"],
-          grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
-        },
-        {
-          kernel: 4,
-          title: "small: branch 0 (segment 256, dilation 1)",
-          buffers: [
-            { in: "slot", index: 1 },
-            { in: "slot", index: 4 },
-            { in: "slot", index: 3 },
-            { in: "slot", index: 2 },
-            { in: "slot", index: 5 },
-          ],
-          scalars: ["N", 0, 256, 1, 1],
-          grid: {
-            op: "mul",
-            args: [
-              {
-                op: "mul",
-                args: [
-                  { op: "mul", args: ["B", 8] },
-                  { op: "ceilDiv", args: ["N", { op: "min", args: [256, "N"] }] },
-                ],
-              },
-              { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [256, "N"] }, 1] }, 32] },
-            ],
-          },
-        },
-        {
-          kernel: 4,
-          title: "small: branch 1 (segment 512, dilation 2)",
-          buffers: [
-            { in: "slot", index: 1 },
-            { in: "slot", index: 4 },
-            { in: "slot", index: 3 },
-            { in: "slot", index: 2 },
-            { in: "slot", index: 5 },
-          ],
-          scalars: ["N", 1, 512, 2, 0],
-          grid: {
-            op: "mul",
-            args: [
-              {
-                op: "mul",
-                args: [
-                  { op: "mul", args: ["B", 8] },
-                  { op: "ceilDiv", args: ["N", { op: "min", args: [512, "N"] }] },
-                ],
-              },
-              { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [512, "N"] }, 2] }, 32] },
-            ],
-          },
-        },
-        {
-          kernel: 4,
-          title: "small: branch 2 (segment 1024, dilation 4)",
-          buffers: [
-            { in: "slot", index: 1 },
-            { in: "slot", index: 4 },
-            { in: "slot", index: 3 },
-            { in: "slot", index: 2 },
-            { in: "slot", index: 5 },
-          ],
-          scalars: ["N", 2, 1024, 4, 0],
-          grid: {
-            op: "mul",
-            args: [
-              {
-                op: "mul",
-                args: [
-                  { op: "mul", args: ["B", 8] },
-                  { op: "ceilDiv", args: ["N", { op: "min", args: [1024, "N"] }] },
-                ],
-              },
-              { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [1024, "N"] }, 4] }, 32] },
-            ],
-          },
-        },
-        {
-          kernel: 4,
-          title: "small: branch 3 (segment 2048, dilation 8)",
-          buffers: [
-            { in: "slot", index: 1 },
-            { in: "slot", index: 4 },
-            { in: "slot", index: 3 },
-            { in: "slot", index: 2 },
-            { in: "slot", index: 5 },
-          ],
-          scalars: ["N", 3, 2048, 8, 0],
-          grid: {
-            op: "mul",
-            args: [
-              {
-                op: "mul",
-                args: [
-                  { op: "mul", args: ["B", 8] },
-                  { op: "ceilDiv", args: ["N", { op: "min", args: [2048, "N"] }] },
-                ],
-              },
-              { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [2048, "N"] }, 8] }, 32] },
-            ],
-          },
-        },
+        $step_17,
+        $step_18,
+        $step_9,
+        $step_10,
+        $step_11,
+        $step_12,
         {
           kernel: 1,
           title: "norm layers.3.attention_norm",
@@ -1383,6 +1994,5623 @@ const $jargon_plan: $Plan = {
   ],
 };
 
+const $jargon_plan_wgsl: $Plan = {
+  ...$jargon_plan,
+  kernels: [
+    $kernel,
+    {
+      entry: "norm_256_0p00001",
+      title: "norm layers.0.attention_in",
+      buffers: [
+        { name: "x", dtype: "f32", access: "read" },
+        { name: "weight", dtype: "f32", access: "read" },
+        { name: "bias", dtype: "f32", access: "read" },
+        { name: "out", dtype: "f32", access: "write" },
+      ],
+      scalars: [{ name: "M", type: "i32" }],
+      sharedBytes: 256,
+      workgroup: 64,
+    },
+    $kernel_2,
+    $kernel_3,
+    {
+      entry: "attention_small_xpos512_class_16x32",
+      title: "small: class",
+      buffers: [
+        { name: "q", dtype: "f32", access: "read" },
+        { name: "k", dtype: "f32", access: "read" },
+        { name: "v", dtype: "f32", access: "read" },
+        { name: "out", dtype: "f32", access: "write" },
+        { name: "lse", dtype: "f32", access: "write" },
+      ],
+      scalars: [{ name: "N", type: "i32" }],
+      sharedBytes: 13824,
+      workgroup: 64,
+    },
+    $kernel_4,
+    $kernel_5,
+    {
+      entry: "norm_1024_0p00001",
+      title: "norm layers.0.ffn_norm",
+      buffers: [
+        { name: "x", dtype: "f32", access: "read" },
+        { name: "weight", dtype: "f32", access: "read" },
+        { name: "bias", dtype: "f32", access: "read" },
+        { name: "out", dtype: "f32", access: "write" },
+      ],
+      scalars: [{ name: "M", type: "i32" }],
+      sharedBytes: 128,
+      workgroup: 64,
+    },
+    $kernel_6,
+    $kernel_7,
+    {
+      entry: "attention_small_xpos512_branch_32x32",
+      title: "small: branch 0 (segment 256, dilation 1)",
+      buffers: [
+        { name: "q", dtype: "f32", access: "read" },
+        { name: "k", dtype: "f32", access: "read" },
+        { name: "v", dtype: "f32", access: "read" },
+        { name: "out", dtype: "f32", access: "readwrite" },
+        { name: "lse", dtype: "f32", access: "readwrite" },
+      ],
+      scalars: [
+        { name: "N", type: "i32" },
+        { name: "branch", type: "i32" },
+        { name: "segment", type: "i32" },
+        { name: "dilation", type: "i32" },
+        { name: "first", type: "i32" },
+      ],
+      sharedBytes: 9728,
+      workgroup: 64,
+    },
+  ],
+  variants: [
+    {
+      upTo: 4096,
+      schedule: "class 16x32",
+      steps: [
+        $step_6,
+        $step_19,
+        $step_20,
+        $step_21,
+        $step_22,
+        $step_7,
+        $step_8,
+        $step_23,
+        $step_24,
+        $step_25,
+        $step_26,
+        $step_27,
+        $step_28,
+        $step_29,
+        $step_30,
+        $step_31,
+        $step_32,
+        $step_33,
+        $step_13,
+        $step_14,
+        $step_23,
+        $step_34,
+        $step_35,
+        $step_36,
+        $step_37,
+        $step_38,
+        $step_39,
+        $step_40,
+        $step_41,
+        $step_42,
+        $step_43,
+        $step_15,
+        $step_16,
+        $step_23,
+        $step_44,
+        $step_45,
+        $step_46,
+        $step_47,
+        $step_48,
+        $step_49,
+        $step_50,
+        $step_51,
+        $step_52,
+        $step_53,
+        $step_17,
+        $step_18,
+        $step_23,
+        $step_54,
+        $step_55,
+        $step_56,
+        $step_57,
+        $step_58,
+        $step_59,
+        $step_60,
+        $step_61,
+      ],
+      slots: [
+        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [8, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] },
+      ],
+    },
+    {
+      upTo: null,
+      schedule: "branch 32x32",
+      steps: [
+        $step_6,
+        $step_19,
+        $step_20,
+        $step_21,
+        $step_22,
+        $step_7,
+        $step_8,
+        $step_62,
+        $step_63,
+        $step_64,
+        $step_65,
+        $step_24,
+        $step_25,
+        $step_26,
+        $step_27,
+        $step_28,
+        $step_29,
+        $step_30,
+        $step_31,
+        $step_32,
+        $step_33,
+        $step_13,
+        $step_14,
+        $step_62,
+        $step_63,
+        $step_64,
+        $step_65,
+        $step_34,
+        $step_35,
+        $step_36,
+        $step_37,
+        $step_38,
+        $step_39,
+        $step_40,
+        $step_41,
+        $step_42,
+        $step_43,
+        $step_15,
+        $step_16,
+        $step_62,
+        $step_63,
+        $step_64,
+        $step_65,
+        $step_44,
+        $step_45,
+        $step_46,
+        $step_47,
+        $step_48,
+        $step_49,
+        $step_50,
+        $step_51,
+        $step_52,
+        $step_53,
+        $step_17,
+        $step_18,
+        $step_62,
+        $step_63,
+        $step_64,
+        $step_65,
+        $step_54,
+        $step_55,
+        $step_56,
+        $step_57,
+        $step_58,
+        $step_59,
+        $step_60,
+        $step_61,
+      ],
+      slots: [
+        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [8, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] },
+      ],
+    },
+  ],
+};
+
+const $jargon_plan_wgsl_2: $Plan = {
+  ...$jargon_plan,
+  kernels: [
+    $kernel,
+    {
+      entry: "norm_256_0p00001",
+      title: "norm layers.0.attention_in",
+      buffers: [
+        { name: "x", dtype: "f32", access: "read" },
+        { name: "weight", dtype: "f32", access: "read" },
+        { name: "bias", dtype: "f32", access: "read" },
+        { name: "out", dtype: "f32", access: "write" },
+      ],
+      scalars: [{ name: "M", type: "i32" }],
+      sharedBytes: 1024,
+      workgroup: 64,
+    },
+    $kernel_2,
+    $kernel_3,
+    {
+      entry: "attention_small_xpos512_class_16x32",
+      title: "small: class",
+      buffers: [
+        { name: "q", dtype: "f32", access: "read" },
+        { name: "k", dtype: "f32", access: "read" },
+        { name: "v", dtype: "f32", access: "read" },
+        { name: "out", dtype: "f32", access: "write" },
+        { name: "lse", dtype: "f32", access: "write" },
+      ],
+      scalars: [{ name: "N", type: "i32" }],
+      sharedBytes: 15360,
+      workgroup: 64,
+    },
+    $kernel_4,
+    $kernel_5,
+    {
+      entry: "norm_1024_0p00001",
+      title: "norm layers.0.ffn_norm",
+      buffers: [
+        { name: "x", dtype: "f32", access: "read" },
+        { name: "weight", dtype: "f32", access: "read" },
+        { name: "bias", dtype: "f32", access: "read" },
+        { name: "out", dtype: "f32", access: "write" },
+      ],
+      scalars: [{ name: "M", type: "i32" }],
+      sharedBytes: 512,
+      workgroup: 64,
+    },
+    $kernel_6,
+    $kernel_7,
+    {
+      entry: "attention_small_xpos512_branch_32x32",
+      title: "small: branch 0 (segment 256, dilation 1)",
+      buffers: [
+        { name: "q", dtype: "f32", access: "read" },
+        { name: "k", dtype: "f32", access: "read" },
+        { name: "v", dtype: "f32", access: "read" },
+        { name: "out", dtype: "f32", access: "readwrite" },
+        { name: "lse", dtype: "f32", access: "readwrite" },
+      ],
+      scalars: [
+        { name: "N", type: "i32" },
+        { name: "branch", type: "i32" },
+        { name: "segment", type: "i32" },
+        { name: "dilation", type: "i32" },
+        { name: "first", type: "i32" },
+      ],
+      sharedBytes: 11264,
+      workgroup: 64,
+    },
+  ],
+  variants: [
+    {
+      upTo: 4096,
+      schedule: "class 16x32",
+      steps: [
+        $step_6,
+        $step_19,
+        $step_20,
+        $step_21,
+        $step_22,
+        $step_7,
+        $step_8,
+        $step_23,
+        $step_24,
+        $step_25,
+        $step_26,
+        $step_27,
+        $step_28,
+        $step_29,
+        $step_30,
+        $step_31,
+        $step_32,
+        $step_33,
+        $step_13,
+        $step_14,
+        $step_23,
+        $step_34,
+        $step_35,
+        $step_36,
+        $step_37,
+        $step_38,
+        $step_39,
+        $step_40,
+        $step_41,
+        $step_42,
+        $step_43,
+        $step_15,
+        $step_16,
+        $step_23,
+        $step_44,
+        $step_45,
+        $step_46,
+        $step_47,
+        $step_48,
+        $step_49,
+        $step_50,
+        $step_51,
+        $step_52,
+        $step_53,
+        $step_17,
+        $step_18,
+        $step_23,
+        $step_54,
+        $step_55,
+        $step_56,
+        $step_57,
+        $step_58,
+        $step_59,
+        $step_60,
+        $step_61,
+      ],
+      slots: [
+        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [8, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] },
+      ],
+    },
+    {
+      upTo: null,
+      schedule: "branch 32x32",
+      steps: [
+        $step_6,
+        $step_19,
+        $step_20,
+        $step_21,
+        $step_22,
+        $step_7,
+        $step_8,
+        $step_62,
+        $step_63,
+        $step_64,
+        $step_65,
+        $step_24,
+        $step_25,
+        $step_26,
+        $step_27,
+        $step_28,
+        $step_29,
+        $step_30,
+        $step_31,
+        $step_32,
+        $step_33,
+        $step_13,
+        $step_14,
+        $step_62,
+        $step_63,
+        $step_64,
+        $step_65,
+        $step_34,
+        $step_35,
+        $step_36,
+        $step_37,
+        $step_38,
+        $step_39,
+        $step_40,
+        $step_41,
+        $step_42,
+        $step_43,
+        $step_15,
+        $step_16,
+        $step_62,
+        $step_63,
+        $step_64,
+        $step_65,
+        $step_44,
+        $step_45,
+        $step_46,
+        $step_47,
+        $step_48,
+        $step_49,
+        $step_50,
+        $step_51,
+        $step_52,
+        $step_53,
+        $step_17,
+        $step_18,
+        $step_62,
+        $step_63,
+        $step_64,
+        $step_65,
+        $step_54,
+        $step_55,
+        $step_56,
+        $step_57,
+        $step_58,
+        $step_59,
+        $step_60,
+        $step_61,
+      ],
+      slots: [
+        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [8, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] },
+        { op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] },
+      ],
+    },
+  ],
+};
+
+// The kernels as 19 shaders in WGSL. The runtime declares their buffers: NAME_at and NAME_put reach one element, NAME_at4
+// and NAME_put4 four. `spec:12` is line 12 of the spec.
+type $Shader = NonNullable<$Program["webgpu"]>[number]["shaders"][number];
+
+const $wgsl_attention_small_class_16x32: $Shader = {
+  buffers: [
+    { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "write", layout: "four", uses: ["put4"] },
+    { name: "lse", dtype: "f32", access: "write", layout: "one", uses: ["put"] },
+  ],
+  code: `enable subgroups;
+// spec:4 attention small: small: class
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  N: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
+const dilations = array<i32, 4>(1, 2, 4, 8);
+var<workgroup> block: array<vec4f, 832>;
+var<workgroup> partials: array<f32, 64>;
+var<workgroup> partials_1: array<f32, 64>;
+var<workgroup> lanes_taken: atomic<u32>;
+fn sum4(v: vec4f) -> f32 {
+  return (v.x + v.y) + (v.z + v.w);
+}
+fn most4(v: vec4f) -> f32 {
+  return max(max(v.x, v.y), max(v.z, v.w));
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(subgroup_invocation_id) member: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let members = subgroupAdd(1u);
+  var first_lane = 0u;
+  if (subgroupElect()) {
+    first_lane = atomicAdd(&lanes_taken, members);
+  }
+  let lane = i32(subgroupBroadcastFirst(first_lane) + member);
+  let lane_y = lane / 8;
+  let lane_x = lane % 8;
+  var S = vec4f(0.0f);
+  var S_1 = vec4f(0.0f);
+  var O = vec4f(0.0f);
+  var O_1 = vec4f(0.0f);
+  var m = 0.0f;
+  var m_1 = 0.0f;
+  var l = 0.0f;
+  var l_1 = 0.0f;
+  var top = 0.0f;
+  var top_1 = 0.0f;
+  var fade = 0.0f;
+  var fade_1 = 0.0f;
+  var mult = vec4f(0.0f);
+  let col = lane_x * 4;
+  let row_1 = lane_y + 8;
+  let cell = min(256, params.N);
+  let cells = (params.N + cell + -1) / cell;
+  let tiles = ((cell + 7) / 8 + 15) / 16;
+  let tile = group % tiles;
+  let after_tile = group / tiles;
+  let residue = after_tile % 8;
+  let after_residue = after_tile / 8;
+  let cell_index = after_residue % cells;
+  let after_cell_index = after_residue / cells;
+  let head = after_cell_index % 8;
+  let after_head = after_cell_index / 8;
+  let cell_start = cell_index * cell;
+  let cell_end = min(cell_start + cell, params.N);
+  let first = cell_start + residue + tile * 128;
+  let rows = min(16, (max(cell_end - first, 0) + 7) / 8);
+  let start_0 = cell_start / 256 * 256;
+  let end_0 = min(start_0 + 256, params.N);
+  let offset_0 = offsets[head];
+  let start_1 = cell_start / 512 * 512;
+  let end_1 = min(start_1 + 512, params.N);
+  let offset_1 = offsets[head + 8];
+  let covers_1 = (first - start_1) % 2 == offset_1;
+  let start_2 = cell_start / 1024 * 1024;
+  let end_2 = min(start_2 + 1024, params.N);
+  let offset_2 = offsets[head + 16];
+  let covers_2 = (first - start_2) % 4 == offset_2;
+  let start_3 = cell_start / 2048 * 2048;
+  let end_3 = min(start_3 + 2048, params.N);
+  let offset_3 = offsets[head + 24];
+  let covers_3 = (first - start_3) % 8 == offset_3;
+  if (0 < rows) {
+    m = -1e30f;
+    m_1 = -1e30f;
+    l = 0.0f;
+    l_1 = 0.0f;
+    O = vec4f(0.0f);
+    O_1 = vec4f(0.0f);
+    let base_0 = start_0 + offset_0;
+    let real_0 = max(min(end_0, first + rows * 8 + -7) - base_0, 0);
+    let phase = (first - (start_0 + offset_0) + 2) % 2 % 2;
+    let from_slot = max(start_1 - (start_0 + offset_0), 0);
+    let to_slot = max(end_1 - (start_0 + offset_0), 0);
+    let phase_1_ = (first - (start_0 + offset_0) + 4) % 4 % 4;
+    let from_slot_1_ = max(start_2 - (start_0 + offset_0), 0);
+    let to_slot_1_ = max(end_2 - (start_0 + offset_0), 0);
+    let phase_2_ = (first - (start_0 + offset_0) + 8) % 8 % 8;
+    let from_slot_2_ = max(start_3 - (start_0 + offset_0), 0);
+    let to_slot_2_ = max(end_3 - (start_0 + offset_0), 0);
+    let base_1 = start_1 + offset_1;
+    let real_1 = (max(min(end_1, first + rows * 8 + -7) - base_1, 0) + 1) / 2;
+    let low_1_0 = select(min(start_1, start_0), start_0, start_1 == start_1);
+    let high_1_0 = select(max(start_1, end_0), end_0, start_1 == start_1);
+    let before_1 = min(real_1, (max(low_1_0 - base_1, 0) + 1) / 2);
+    let after_1 = max(min(real_1, (max(low_1_0 - base_1, 0) + 1) / 2), min(real_1, (max(high_1_0 - base_1, 0) + 1) / 2));
+    let phase_3_ = (first - (start_1 + offset_1) + 4) % 4 / 2 % 2;
+    let from_slot_3_ = (max(start_2 - (start_1 + offset_1), 0) + 1) / 2;
+    let to_slot_3_ = (max(end_2 - (start_1 + offset_1), 0) + 1) / 2;
+    let phase_4_ = (first - (start_1 + offset_1) + 8) % 8 / 2 % 4;
+    let from_slot_4_ = (max(start_3 - (start_1 + offset_1), 0) + 1) / 2;
+    let to_slot_4_ = (max(end_3 - (start_1 + offset_1), 0) + 1) / 2;
+    let base_2 = start_2 + offset_2;
+    let real_2 = (max(min(end_2, first + rows * 8 + -7) - base_2, 0) + 3) / 4;
+    let low_2_0 = select(min(start_2, start_0), start_0, start_2 == start_2);
+    let high_2_0 = select(max(start_2, end_0), end_0, start_2 == start_2);
+    let low_2_1 = select(low_2_0, select(min(low_2_0, start_1), start_1, low_2_0 == high_2_0), covers_1);
+    let high_2_1 = select(high_2_0, select(max(high_2_0, end_1), end_1, low_2_0 == high_2_0), covers_1);
+    let before_2 = min(real_2, (max(low_2_1 - base_2, 0) + 3) / 4);
+    let after_2 = max(min(real_2, (max(low_2_1 - base_2, 0) + 3) / 4), min(real_2, (max(high_2_1 - base_2, 0) + 3) / 4));
+    let phase_5_ = (first - (start_2 + offset_2) + 8) % 8 / 4 % 2;
+    let from_slot_5_ = (max(start_3 - (start_2 + offset_2), 0) + 3) / 4;
+    let to_slot_5_ = (max(end_3 - (start_2 + offset_2), 0) + 3) / 4;
+    let base_3 = start_3 + offset_3;
+    let real_3 = (max(min(end_3, first + rows * 8 + -7) - base_3, 0) + 7) / 8;
+    let low_3_0 = select(min(start_3, start_0), start_0, start_3 == start_3);
+    let high_3_0 = select(max(start_3, end_0), end_0, start_3 == start_3);
+    let low_3_1 = select(low_3_0, select(min(low_3_0, start_1), start_1, low_3_0 == high_3_0), covers_1);
+    let high_3_1 = select(high_3_0, select(max(high_3_0, end_1), end_1, low_3_0 == high_3_0), covers_1);
+    let low_3_2 = select(low_3_1, select(min(low_3_1, start_2), start_2, low_3_1 == high_3_1), covers_2);
+    let high_3_2 = select(high_3_1, select(max(high_3_1, end_2), end_2, low_3_1 == high_3_1), covers_2);
+    let before_3 = min(real_3, (max(low_3_2 - base_3, 0) + 7) / 8);
+    let after_3 = max(min(real_3, (max(low_3_2 - base_3, 0) + 7) / 8), min(real_3, (max(high_3_2 - base_3, 0) + 7) / 8));
+    // spec:8 branch 0: segment 256, dilation 1
+    // spec:8 branch 1: segment 512, dilation 2
+    // spec:8 branch 2: segment 1024, dilation 4
+    // spec:8 branch 3: segment 2048, dilation 8
+    for (var turn = 0; turn < 8; turn++) {
+      let pass_2 = turn / 2;
+      let covered = select(select(select(true, covers_1, pass_2 == 1), covers_2, pass_2 == 2), covers_3, pass_2 == 3);
+      let range_from = select(select(select(select(0, 0, turn % 2 == 0), select(after_1, 0, turn % 2 == 0), pass_2 == 1), select(after_2, 0, turn % 2 == 0), pass_2 == 2), select(after_3, 0, turn % 2 == 0), pass_2 == 3);
+      let range_end = select(select(select(select(real_0, 0, turn % 2 == 0), select(real_1, before_1, turn % 2 == 0), pass_2 == 1), select(real_2, before_2, turn % 2 == 0), pass_2 == 2), select(real_3, before_3, turn % 2 == 0), pass_2 == 3);
+      let range_to = select(range_from, range_end, covered);
+      let fold_active = select(select(select(covers_1, covers_2, pass_2 == 1), covers_3, pass_2 == 2), false, pass_2 == 3);
+      let fold_period = select(select(select(2, 2, pass_2 == 1), 2, pass_2 == 2), 1, pass_2 == 3);
+      let fold_phase = select(select(select(phase, phase_3_, pass_2 == 1), phase_5_, pass_2 == 2), 0, pass_2 == 3);
+      let fold_first = select(select(select(from_slot, from_slot_3_, pass_2 == 1), from_slot_5_, pass_2 == 2), 0, pass_2 == 3);
+      let fold_last = select(select(select(to_slot, to_slot_3_, pass_2 == 1), to_slot_5_, pass_2 == 2), 0, pass_2 == 3);
+      let fold_active_1_ = select(select(select(covers_2, covers_3, pass_2 == 1), false, pass_2 == 2), false, pass_2 == 3);
+      let fold_period_1_ = select(select(select(4, 4, pass_2 == 1), 1, pass_2 == 2), 1, pass_2 == 3);
+      let fold_phase_1_ = select(select(select(phase_1_, phase_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let fold_first_1_ = select(select(select(from_slot_1_, from_slot_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let fold_last_1_ = select(select(select(to_slot_1_, to_slot_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let fold_active_2_ = select(select(select(covers_3, false, pass_2 == 1), false, pass_2 == 2), false, pass_2 == 3);
+      let fold_period_2_ = select(select(select(8, 1, pass_2 == 1), 1, pass_2 == 2), 1, pass_2 == 3);
+      let fold_phase_2_ = select(select(select(phase_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let fold_first_2_ = select(select(select(from_slot_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let fold_last_2_ = select(select(select(to_slot_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let dilation = dilations[pass_2];
+      let keys_base = select(select(select(base_0, base_1, pass_2 == 1), base_2, pass_2 == 2), base_3, pass_2 == 3);
+      for (var j0 = range_from; j0 < range_to; j0 += 32) {
+        let key = keys_base + j0 * dilation;
+        let width = min(32, range_to - j0);
+        let lead = first - key;
+        S = vec4f(0.0f);
+        S_1 = vec4f(0.0f);
+        let base = ((after_head * params.N + first) * 8 + head) * 32;
+        for (var r = lane_y; r < 16; r += 8) {
+          let line = r * 36 + 2176;
+          if (r < rows) {
+            let src = base + r * 2048;
+            for (var c = lane_x * 4; c < 32; c += 32) {
+              block[(line >> 2u) + (c >> 2u)] = q_at4(src + c) * vec4f(0.25503486f);
+            }
+          } else {
+            for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
+              block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+            }
+          }
+        }
+        let base_4 = ((after_head * params.N + key) * 8 + head) * 32;
+        let stride = dilation * 256;
+        for (var r_1 = lane_y; r_1 < 32; r_1 += 8) {
+          let line_1 = ((r_1 & 3) * 8 + (r_1 >> 2u)) * 36;
+          if (r_1 < width) {
+            let src_1 = base_4 + r_1 * stride;
+            for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 32) {
+              block[(line_1 >> 2u) + (c_2 >> 2u)] = k_at4(src_1 + c_2);
+            }
+          } else {
+            for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 32) {
+              block[(line_1 >> 2u) + (c_3 >> 2u)] = vec4f(0.0f);
+            }
+          }
+        }
+        workgroupBarrier();
+        let a_row = lane_y * 36 + 2176;
+        let a_row_1 = row_1 * 36 + 2176;
+        let b_row = (col >> 2u) * 36;
+        let b_row_1 = (col >> 2u) * 36 + 288;
+        let b_row_2 = (col >> 2u) * 36 + 576;
+        let b_row_3 = (col >> 2u) * 36 + 864;
+        var sum = 0.0f;
+        var sum_1 = 0.0f;
+        var sum_2 = 0.0f;
+        var sum_3 = 0.0f;
+        var sum_4 = 0.0f;
+        var sum_5 = 0.0f;
+        var sum_6 = 0.0f;
+        var sum_7 = 0.0f;
+        for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+          let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+          let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+          let b = block[(b_row >> 2u) + (k_1 >> 2u)];
+          let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
+          let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
+          let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
+          sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+          sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
+          sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
+          sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
+          sum_4 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_4))));
+          sum_5 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_5))));
+          sum_6 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_6))));
+          sum_7 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_7))));
+        }
+        S = S + vec4f(sum, sum_1, sum_2, sum_3);
+        S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
+        if ((width < 32) || (dilation * 31 > lead)) {
+          S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y * 8 + lead) >= (vec4i(col) + vec4i(0, 1, 2, 3)) * vec4i(dilation)));
+          S_1 = select(vec4f(-3e30f), S_1, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 * 8 + lead) >= (vec4i(col) + vec4i(0, 1, 2, 3)) * vec4i(dilation)));
+        }
+        mult = vec4f(1.0f);
+        if (fold_active) {
+          let fold_from = fold_first - j0;
+          let fold_to = fold_last - j0;
+          let residue_0 = (j0 % fold_period + (fold_period - fold_phase)) % fold_period;
+          let period = f32(fold_period);
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) / vec4f(period)) * vec4f(period)));
+        }
+        if (fold_active_1_) {
+          let fold_from_1_ = fold_first_1_ - j0;
+          let fold_to_1_ = fold_last_1_ - j0;
+          let residue_0_1_ = (j0 % fold_period_1_ + (fold_period_1_ - fold_phase_1_)) % fold_period_1_;
+          let period_1_ = f32(fold_period_1_);
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) / vec4f(period_1_)) * vec4f(period_1_)));
+        }
+        if (fold_active_2_) {
+          let fold_from_2_ = fold_first_2_ - j0;
+          let fold_to_2_ = fold_last_2_ - j0;
+          let residue_0_2_ = (j0 % fold_period_2_ + (fold_period_2_ - fold_phase_2_)) % fold_period_2_;
+          let period_2_ = f32(fold_period_2_);
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) / vec4f(period_2_)) * vec4f(period_2_)));
+        }
+        top = m;
+        top_1 = m_1;
+        let mine = most4(S);
+        let theirs = subgroupShuffleXor(mine, 1u);
+        let mine_1 = max(mine, theirs);
+        let theirs_1 = subgroupShuffleXor(mine_1, 2u);
+        if ((lane_x & 3) == 0) {
+          partials[lane_y * 2 + (lane_x >> 2u)] = max(mine_1, theirs_1);
+        }
+        let mine_2 = most4(S_1);
+        let theirs_2 = subgroupShuffleXor(mine_2, 1u);
+        let mine_3 = max(mine_2, theirs_2);
+        let theirs_3 = subgroupShuffleXor(mine_3, 2u);
+        if ((lane_x & 3) == 0) {
+          partials[row_1 * 2 + (lane_x >> 2u)] = max(mine_3, theirs_3);
+        }
+        workgroupBarrier();
+        top = max(top, max(partials[lane_y * 2], partials[lane_y * 2 + 1]));
+        top_1 = max(top_1, max(partials[row_1 * 2], partials[row_1 * 2 + 1]));
+        let base_5 = ((after_head * params.N + key) * 8 + head) * 32;
+        let stride_1 = dilation * 256;
+        for (var r_2 = lane_y; r_2 < 32; r_2 += 8) {
+          let line_2 = r_2 * 32 + 1152;
+          if (r_2 < width) {
+            let src_2 = base_5 + r_2 * stride_1;
+            for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 32) {
+              block[(line_2 >> 2u) + (c_4 >> 2u)] = v_at4(src_2 + c_4);
+            }
+          } else {
+            for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 32) {
+              block[(line_2 >> 2u) + (c_5 >> 2u)] = vec4f(0.0f);
+            }
+          }
+        }
+        fade = exp2(m - top);
+        fade_1 = exp2(m_1 - top_1);
+        m = top;
+        m_1 = top_1;
+        S = exp2(S - vec4f(m)) * mult;
+        S_1 = exp2(S_1 - vec4f(m_1)) * mult;
+        block[lane_y * 9 + (col >> 2u) + 688] = S;
+        block[row_1 * 9 + (col >> 2u) + 688] = S_1;
+        l = l * fade;
+        l_1 = l_1 * fade_1;
+        let mine_4 = sum4(S);
+        let theirs_4 = subgroupShuffleXor(mine_4, 1u);
+        let mine_5 = mine_4 + theirs_4;
+        let theirs_5 = subgroupShuffleXor(mine_5, 2u);
+        if ((lane_x & 3) == 0) {
+          partials_1[lane_y * 2 + (lane_x >> 2u)] = mine_5 + theirs_5;
+        }
+        let mine_6 = sum4(S_1);
+        let theirs_6 = subgroupShuffleXor(mine_6, 1u);
+        let mine_7 = mine_6 + theirs_6;
+        let theirs_7 = subgroupShuffleXor(mine_7, 2u);
+        if ((lane_x & 3) == 0) {
+          partials_1[row_1 * 2 + (lane_x >> 2u)] = mine_7 + theirs_7;
+        }
+        workgroupBarrier();
+        l = l + (partials_1[lane_y * 2] + partials_1[lane_y * 2 + 1]);
+        l_1 = l_1 + (partials_1[row_1 * 2] + partials_1[row_1 * 2 + 1]);
+        O = O * vec4f(fade);
+        O_1 = O_1 * vec4f(fade_1);
+        let a_row_2 = lane_y * 36 + 2752;
+        let a_row_3 = row_1 * 36 + 2752;
+        for (var k_2 = 0; k_2 < 32; k_2 += 4) {
+          let a_2 = block[(a_row_2 >> 2u) + (k_2 >> 2u)];
+          let a_3 = block[(a_row_3 >> 2u) + (k_2 >> 2u)];
+          let b_4 = block[k_2 * 8 + (col >> 2u) + 288];
+          let b_5 = block[k_2 * 8 + (col >> 2u) + 296];
+          let b_6 = block[k_2 * 8 + (col >> 2u) + 304];
+          let b_7 = block[k_2 * 8 + (col >> 2u) + 312];
+          O = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, O))));
+          O_1 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, O_1))));
+        }
+      }
+    }
+    fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
+    fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
+    let base_6 = ((after_head * params.N + first) * 8 + head) * 32;
+    if (lane_y < rows) {
+      let dst = base_6 + lane_y * 2048;
+      out_put4(dst + col, O * vec4f(fade));
+    }
+    if (row_1 < rows) {
+      let dst_1 = base_6 + row_1 * 2048;
+      out_put4(dst_1 + col, O_1 * vec4f(fade_1));
+    }
+    let base_7 = (after_head * 8 + head) * params.N + first;
+    if (lane_y < rows) {
+      let dst_2 = base_7 + lane_y * 8;
+      if (lane_x == 0) {
+        lse_put(dst_2, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
+      }
+    }
+    if (row_1 < rows) {
+      let dst_3 = base_7 + row_1 * 8;
+      if (lane_x == 0) {
+        lse_put(dst_3, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
+      }
+    }
+  }
+}
+`,
+};
+
+const $wgsl_attention_small_branch_32x32: $Shader = {
+  buffers: [
+    { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
+    { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
+  ],
+  code: `enable subgroups;
+// spec:4 attention small: small: branch 0 (segment 256, dilation 1)
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  N: i32,
+  branch: i32,
+  segment: i32,
+  dilation: i32,
+  first: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
+var<workgroup> block: array<vec4f, 576>;
+var<workgroup> partials: array<f32, 64>;
+var<workgroup> partials_1: array<f32, 64>;
+var<workgroup> lanes_taken: atomic<u32>;
+fn sum4(v: vec4f) -> f32 {
+  return (v.x + v.y) + (v.z + v.w);
+}
+fn most4(v: vec4f) -> f32 {
+  return max(max(v.x, v.y), max(v.z, v.w));
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(subgroup_invocation_id) member: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let members = subgroupAdd(1u);
+  var first_lane = 0u;
+  if (subgroupElect()) {
+    first_lane = atomicAdd(&lanes_taken, members);
+  }
+  let lane = i32(subgroupBroadcastFirst(first_lane) + member);
+  let lane_y = lane / 8;
+  let lane_x = lane % 8;
+  var S = vec4f(0.0f);
+  var S_1 = vec4f(0.0f);
+  var S_2 = vec4f(0.0f);
+  var S_3 = vec4f(0.0f);
+  var O = vec4f(0.0f);
+  var O_1 = vec4f(0.0f);
+  var O_2 = vec4f(0.0f);
+  var O_3 = vec4f(0.0f);
+  var m = 0.0f;
+  var m_1 = 0.0f;
+  var m_2 = 0.0f;
+  var m_3 = 0.0f;
+  var l = 0.0f;
+  var l_1 = 0.0f;
+  var l_2 = 0.0f;
+  var l_3 = 0.0f;
+  var top = 0.0f;
+  var top_1 = 0.0f;
+  var top_2 = 0.0f;
+  var top_3 = 0.0f;
+  var fade = 0.0f;
+  var fade_1 = 0.0f;
+  var fade_2 = 0.0f;
+  var fade_3 = 0.0f;
+  let col = lane_x * 4;
+  let row_1 = lane_y + 8;
+  let row_2 = lane_y + 16;
+  let row_3 = lane_y + 24;
+  let g = min(params.segment, params.N);
+  let slots = (g + params.dilation + -1) / params.dilation;
+  let tiles = (slots + 31) / 32;
+  let segments = (params.N + g + -1) / g;
+  let rest = group / tiles;
+  let slot = group % tiles * 32;
+  let segment_index = rest % segments;
+  let batch_head = rest / segments;
+  let head = batch_head % 8;
+  let batch = batch_head / 8;
+  let offset = offsets[params.branch * 8 + head];
+  let query_start = segment_index * g + offset;
+  let real = (max(min(g, params.N - segment_index * g) - offset, 0) + params.dilation + -1) / params.dilation;
+  let rows = max(0, min(32, real - slot));
+  let keys = min(real, slot + rows);
+  if (0 < rows) {
+    let query = query_start + slot * params.dilation;
+    if (params.first == 1) {
+      m = -1e30f;
+      m_1 = -1e30f;
+      m_2 = -1e30f;
+      m_3 = -1e30f;
+      l = 0.0f;
+      l_1 = 0.0f;
+      l_2 = 0.0f;
+      l_3 = 0.0f;
+      O = vec4f(0.0f);
+      O_1 = vec4f(0.0f);
+      O_2 = vec4f(0.0f);
+      O_3 = vec4f(0.0f);
+    } else {
+      let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+      let stride = params.dilation * 256;
+      if (lane_y < rows) {
+        let src = base + lane_y * stride;
+        O = out_at4(src + col);
+      } else {
+        O = vec4f(0.0f);
+      }
+      if (row_1 < rows) {
+        let src_1 = base + row_1 * stride;
+        O_1 = out_at4(src_1 + col);
+      } else {
+        O_1 = vec4f(0.0f);
+      }
+      if (row_2 < rows) {
+        let src_2 = base + row_2 * stride;
+        O_2 = out_at4(src_2 + col);
+      } else {
+        O_2 = vec4f(0.0f);
+      }
+      if (row_3 < rows) {
+        let src_3 = base + row_3 * stride;
+        O_3 = out_at4(src_3 + col);
+      } else {
+        O_3 = vec4f(0.0f);
+      }
+      let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+      if (lane_y < rows) {
+        let src_4 = base_1 + lane_y * params.dilation;
+        m = lse_at(src_4);
+      } else {
+        m = 0.0f;
+      }
+      if (row_1 < rows) {
+        let src_5 = base_1 + row_1 * params.dilation;
+        m_1 = lse_at(src_5);
+      } else {
+        m_1 = 0.0f;
+      }
+      if (row_2 < rows) {
+        let src_6 = base_1 + row_2 * params.dilation;
+        m_2 = lse_at(src_6);
+      } else {
+        m_2 = 0.0f;
+      }
+      if (row_3 < rows) {
+        let src_7 = base_1 + row_3 * params.dilation;
+        m_3 = lse_at(src_7);
+      } else {
+        m_3 = 0.0f;
+      }
+      m = max(m * 1.442695f, -1e30f);
+      m_1 = max(m_1 * 1.442695f, -1e30f);
+      m_2 = max(m_2 * 1.442695f, -1e30f);
+      m_3 = max(m_3 * 1.442695f, -1e30f);
+      l = select(0.0f, 1.0f, m > -1e30f);
+      l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
+      l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
+      l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
+    }
+    for (var j0 = 0; j0 < keys; j0 += 32) {
+      let key = query_start + j0 * params.dilation;
+      let width = min(32, keys - j0);
+      let lead = slot - j0;
+      S = vec4f(0.0f);
+      S_1 = vec4f(0.0f);
+      S_2 = vec4f(0.0f);
+      S_3 = vec4f(0.0f);
+      workgroupBarrier();
+      storageBarrier();
+      let base_2 = ((batch * params.N + query) * 8 + head) * 32;
+      let stride_1 = params.dilation * 256;
+      for (var r = lane_y; r < 32; r += 8) {
+        let line = r * 36;
+        if (r < rows) {
+          let src_8 = base_2 + r * stride_1;
+          for (var c = lane_x * 4; c < 32; c += 32) {
+            block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
+          }
+        } else {
+          for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
+            block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+          }
+        }
+      }
+      let base_3 = ((batch * params.N + key) * 8 + head) * 32;
+      let stride_2 = params.dilation * 256;
+      for (var r_1 = lane_y; r_1 < 32; r_1 += 8) {
+        let line_1 = ((r_1 & 3) * 8 + (r_1 >> 2u)) * 36 + 1152;
+        if (r_1 < width) {
+          let src_9 = base_3 + r_1 * stride_2;
+          for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 32) {
+            block[(line_1 >> 2u) + (c_2 >> 2u)] = k_at4(src_9 + c_2);
+          }
+        } else {
+          for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 32) {
+            block[(line_1 >> 2u) + (c_3 >> 2u)] = vec4f(0.0f);
+          }
+        }
+      }
+      workgroupBarrier();
+      storageBarrier();
+      let a_row = lane_y * 36;
+      let a_row_1 = row_1 * 36;
+      let a_row_2 = row_2 * 36;
+      let a_row_3 = row_3 * 36;
+      let b_row = (col >> 2u) * 36 + 1152;
+      let b_row_1 = (col >> 2u) * 36 + 1440;
+      let b_row_2 = (col >> 2u) * 36 + 1728;
+      let b_row_3 = (col >> 2u) * 36 + 2016;
+      var sum = 0.0f;
+      var sum_1 = 0.0f;
+      var sum_2 = 0.0f;
+      var sum_3 = 0.0f;
+      var sum_4 = 0.0f;
+      var sum_5 = 0.0f;
+      var sum_6 = 0.0f;
+      var sum_7 = 0.0f;
+      var sum_8 = 0.0f;
+      var sum_9 = 0.0f;
+      var sum_10 = 0.0f;
+      var sum_11 = 0.0f;
+      var sum_12 = 0.0f;
+      var sum_13 = 0.0f;
+      var sum_14 = 0.0f;
+      var sum_15 = 0.0f;
+      for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+        let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+        let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+        let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+        let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+        let b = block[(b_row >> 2u) + (k_1 >> 2u)];
+        let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
+        let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
+        let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
+        sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+        sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
+        sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
+        sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
+        sum_4 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_4))));
+        sum_5 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_5))));
+        sum_6 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_6))));
+        sum_7 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_7))));
+        sum_8 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_8))));
+        sum_9 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_9))));
+        sum_10 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_10))));
+        sum_11 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_11))));
+        sum_12 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_12))));
+        sum_13 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_13))));
+        sum_14 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_14))));
+        sum_15 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_15))));
+      }
+      S = S + vec4f(sum, sum_1, sum_2, sum_3);
+      S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
+      S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
+      S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
+      if ((width < 32) || (31 > lead)) {
+        S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+        S_1 = select(vec4f(-3e30f), S_1, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+        S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+        S_3 = select(vec4f(-3e30f), S_3, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+      }
+      top = m;
+      top_1 = m_1;
+      top_2 = m_2;
+      top_3 = m_3;
+      let mine = most4(S);
+      let theirs = subgroupShuffleXor(mine, 1u);
+      let mine_1 = max(mine, theirs);
+      let theirs_1 = subgroupShuffleXor(mine_1, 2u);
+      if ((lane_x & 3) == 0) {
+        partials[lane_y * 2 + (lane_x >> 2u)] = max(mine_1, theirs_1);
+      }
+      let mine_2 = most4(S_1);
+      let theirs_2 = subgroupShuffleXor(mine_2, 1u);
+      let mine_3 = max(mine_2, theirs_2);
+      let theirs_3 = subgroupShuffleXor(mine_3, 2u);
+      if ((lane_x & 3) == 0) {
+        partials[row_1 * 2 + (lane_x >> 2u)] = max(mine_3, theirs_3);
+      }
+      let mine_4 = most4(S_2);
+      let theirs_4 = subgroupShuffleXor(mine_4, 1u);
+      let mine_5 = max(mine_4, theirs_4);
+      let theirs_5 = subgroupShuffleXor(mine_5, 2u);
+      if ((lane_x & 3) == 0) {
+        partials[row_2 * 2 + (lane_x >> 2u)] = max(mine_5, theirs_5);
+      }
+      let mine_6 = most4(S_3);
+      let theirs_6 = subgroupShuffleXor(mine_6, 1u);
+      let mine_7 = max(mine_6, theirs_6);
+      let theirs_7 = subgroupShuffleXor(mine_7, 2u);
+      if ((lane_x & 3) == 0) {
+        partials[row_3 * 2 + (lane_x >> 2u)] = max(mine_7, theirs_7);
+      }
+      workgroupBarrier();
+      storageBarrier();
+      top = max(top, max(partials[lane_y * 2], partials[lane_y * 2 + 1]));
+      top_1 = max(top_1, max(partials[row_1 * 2], partials[row_1 * 2 + 1]));
+      top_2 = max(top_2, max(partials[row_2 * 2], partials[row_2 * 2 + 1]));
+      top_3 = max(top_3, max(partials[row_3 * 2], partials[row_3 * 2 + 1]));
+      let base_4 = ((batch * params.N + key) * 8 + head) * 32;
+      let stride_3 = params.dilation * 256;
+      for (var r_2 = lane_y; r_2 < 32; r_2 += 8) {
+        let line_2 = r_2 * 32 + 1152;
+        if (r_2 < width) {
+          let src_10 = base_4 + r_2 * stride_3;
+          for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 32) {
+            block[(line_2 >> 2u) + (c_4 >> 2u)] = v_at4(src_10 + c_4);
+          }
+        } else {
+          for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 32) {
+            block[(line_2 >> 2u) + (c_5 >> 2u)] = vec4f(0.0f);
+          }
+        }
+      }
+      fade = exp2(m - top);
+      fade_1 = exp2(m_1 - top_1);
+      fade_2 = exp2(m_2 - top_2);
+      fade_3 = exp2(m_3 - top_3);
+      m = top;
+      m_1 = top_1;
+      m_2 = top_2;
+      m_3 = top_3;
+      S = exp2(S - vec4f(m));
+      S_1 = exp2(S_1 - vec4f(m_1));
+      S_2 = exp2(S_2 - vec4f(m_2));
+      S_3 = exp2(S_3 - vec4f(m_3));
+      block[lane_y * 9 + (col >> 2u)] = S;
+      block[row_1 * 9 + (col >> 2u)] = S_1;
+      block[row_2 * 9 + (col >> 2u)] = S_2;
+      block[row_3 * 9 + (col >> 2u)] = S_3;
+      l = l * fade;
+      l_1 = l_1 * fade_1;
+      l_2 = l_2 * fade_2;
+      l_3 = l_3 * fade_3;
+      let mine_8 = sum4(S);
+      let theirs_8 = subgroupShuffleXor(mine_8, 1u);
+      let mine_9 = mine_8 + theirs_8;
+      let theirs_9 = subgroupShuffleXor(mine_9, 2u);
+      if ((lane_x & 3) == 0) {
+        partials_1[lane_y * 2 + (lane_x >> 2u)] = mine_9 + theirs_9;
+      }
+      let mine_10 = sum4(S_1);
+      let theirs_10 = subgroupShuffleXor(mine_10, 1u);
+      let mine_11 = mine_10 + theirs_10;
+      let theirs_11 = subgroupShuffleXor(mine_11, 2u);
+      if ((lane_x & 3) == 0) {
+        partials_1[row_1 * 2 + (lane_x >> 2u)] = mine_11 + theirs_11;
+      }
+      let mine_12 = sum4(S_2);
+      let theirs_12 = subgroupShuffleXor(mine_12, 1u);
+      let mine_13 = mine_12 + theirs_12;
+      let theirs_13 = subgroupShuffleXor(mine_13, 2u);
+      if ((lane_x & 3) == 0) {
+        partials_1[row_2 * 2 + (lane_x >> 2u)] = mine_13 + theirs_13;
+      }
+      let mine_14 = sum4(S_3);
+      let theirs_14 = subgroupShuffleXor(mine_14, 1u);
+      let mine_15 = mine_14 + theirs_14;
+      let theirs_15 = subgroupShuffleXor(mine_15, 2u);
+      if ((lane_x & 3) == 0) {
+        partials_1[row_3 * 2 + (lane_x >> 2u)] = mine_15 + theirs_15;
+      }
+      workgroupBarrier();
+      storageBarrier();
+      l = l + (partials_1[lane_y * 2] + partials_1[lane_y * 2 + 1]);
+      l_1 = l_1 + (partials_1[row_1 * 2] + partials_1[row_1 * 2 + 1]);
+      l_2 = l_2 + (partials_1[row_2 * 2] + partials_1[row_2 * 2 + 1]);
+      l_3 = l_3 + (partials_1[row_3 * 2] + partials_1[row_3 * 2 + 1]);
+      O = O * vec4f(fade);
+      O_1 = O_1 * vec4f(fade_1);
+      O_2 = O_2 * vec4f(fade_2);
+      O_3 = O_3 * vec4f(fade_3);
+      let a_row_4 = lane_y * 36;
+      let a_row_5 = row_1 * 36;
+      let a_row_6 = row_2 * 36;
+      let a_row_7 = row_3 * 36;
+      for (var k_2 = 0; k_2 < 32; k_2 += 4) {
+        let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
+        let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
+        let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
+        let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
+        let b_4 = block[k_2 * 8 + (col >> 2u) + 288];
+        let b_5 = block[k_2 * 8 + (col >> 2u) + 296];
+        let b_6 = block[k_2 * 8 + (col >> 2u) + 304];
+        let b_7 = block[k_2 * 8 + (col >> 2u) + 312];
+        O = fma(vec4f(a_4.w), b_7, fma(vec4f(a_4.z), b_6, fma(vec4f(a_4.y), b_5, fma(vec4f(a_4.x), b_4, O))));
+        O_1 = fma(vec4f(a_5.w), b_7, fma(vec4f(a_5.z), b_6, fma(vec4f(a_5.y), b_5, fma(vec4f(a_5.x), b_4, O_1))));
+        O_2 = fma(vec4f(a_6.w), b_7, fma(vec4f(a_6.z), b_6, fma(vec4f(a_6.y), b_5, fma(vec4f(a_6.x), b_4, O_2))));
+        O_3 = fma(vec4f(a_7.w), b_7, fma(vec4f(a_7.z), b_6, fma(vec4f(a_7.y), b_5, fma(vec4f(a_7.x), b_4, O_3))));
+      }
+    }
+    fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
+    fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
+    fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
+    fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
+    let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+    let stride_4 = params.dilation * 256;
+    if (lane_y < rows) {
+      let dst = base_5 + lane_y * stride_4;
+      out_put4(dst + col, O * vec4f(fade));
+    }
+    if (row_1 < rows) {
+      let dst_1 = base_5 + row_1 * stride_4;
+      out_put4(dst_1 + col, O_1 * vec4f(fade_1));
+    }
+    if (row_2 < rows) {
+      let dst_2 = base_5 + row_2 * stride_4;
+      out_put4(dst_2 + col, O_2 * vec4f(fade_2));
+    }
+    if (row_3 < rows) {
+      let dst_3 = base_5 + row_3 * stride_4;
+      out_put4(dst_3 + col, O_3 * vec4f(fade_3));
+    }
+    workgroupBarrier();
+    storageBarrier();
+    let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+    if (lane_y < rows) {
+      let dst_4 = base_6 + lane_y * params.dilation;
+      if (lane_x == 0) {
+        lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
+      }
+    }
+    if (row_1 < rows) {
+      let dst_5 = base_6 + row_1 * params.dilation;
+      if (lane_x == 0) {
+        lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
+      }
+    }
+    if (row_2 < rows) {
+      let dst_6 = base_6 + row_2 * params.dilation;
+      if (lane_x == 0) {
+        lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
+      }
+    }
+    if (row_3 < rows) {
+      let dst_7 = base_6 + row_3 * params.dilation;
+      if (lane_x == 0) {
+        lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
+      }
+    }
+  }
+}
+`,
+};
+
+const $wgsl_attention_small_class_16x32_2: $Shader = {
+  buffers: [
+    { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "write", layout: "four", uses: ["put4"] },
+    { name: "lse", dtype: "f32", access: "write", layout: "one", uses: ["put"] },
+  ],
+  code: `// spec:4 attention small: small: class
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  N: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
+const dilations = array<i32, 4>(1, 2, 4, 8);
+var<workgroup> block: array<vec4f, 832>;
+var<workgroup> partials: array<f32, 256>;
+var<workgroup> partials_1: array<f32, 256>;
+fn sum4(v: vec4f) -> f32 {
+  return (v.x + v.y) + (v.z + v.w);
+}
+fn most4(v: vec4f) -> f32 {
+  return max(max(v.x, v.y), max(v.z, v.w));
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let lane = i32(invocation);
+  let lane_y = lane / 8;
+  let lane_x = lane % 8;
+  var S = vec4f(0.0f);
+  var S_1 = vec4f(0.0f);
+  var O = vec4f(0.0f);
+  var O_1 = vec4f(0.0f);
+  var m = 0.0f;
+  var m_1 = 0.0f;
+  var l = 0.0f;
+  var l_1 = 0.0f;
+  var top = 0.0f;
+  var top_1 = 0.0f;
+  var fade = 0.0f;
+  var fade_1 = 0.0f;
+  var mult = vec4f(0.0f);
+  let col = lane_x * 4;
+  let row_1 = lane_y + 8;
+  let cell = min(256, params.N);
+  let cells = (params.N + cell + -1) / cell;
+  let tiles = ((cell + 7) / 8 + 15) / 16;
+  let tile = group % tiles;
+  let after_tile = group / tiles;
+  let residue = after_tile % 8;
+  let after_residue = after_tile / 8;
+  let cell_index = after_residue % cells;
+  let after_cell_index = after_residue / cells;
+  let head = after_cell_index % 8;
+  let after_head = after_cell_index / 8;
+  let cell_start = cell_index * cell;
+  let cell_end = min(cell_start + cell, params.N);
+  let first = cell_start + residue + tile * 128;
+  let rows = min(16, (max(cell_end - first, 0) + 7) / 8);
+  let start_0 = cell_start / 256 * 256;
+  let end_0 = min(start_0 + 256, params.N);
+  let offset_0 = offsets[head];
+  let start_1 = cell_start / 512 * 512;
+  let end_1 = min(start_1 + 512, params.N);
+  let offset_1 = offsets[head + 8];
+  let covers_1 = (first - start_1) % 2 == offset_1;
+  let start_2 = cell_start / 1024 * 1024;
+  let end_2 = min(start_2 + 1024, params.N);
+  let offset_2 = offsets[head + 16];
+  let covers_2 = (first - start_2) % 4 == offset_2;
+  let start_3 = cell_start / 2048 * 2048;
+  let end_3 = min(start_3 + 2048, params.N);
+  let offset_3 = offsets[head + 24];
+  let covers_3 = (first - start_3) % 8 == offset_3;
+  if (0 < rows) {
+    m = -1e30f;
+    m_1 = -1e30f;
+    l = 0.0f;
+    l_1 = 0.0f;
+    O = vec4f(0.0f);
+    O_1 = vec4f(0.0f);
+    let base_0 = start_0 + offset_0;
+    let real_0 = max(min(end_0, first + rows * 8 + -7) - base_0, 0);
+    let phase = (first - (start_0 + offset_0) + 2) % 2 % 2;
+    let from_slot = max(start_1 - (start_0 + offset_0), 0);
+    let to_slot = max(end_1 - (start_0 + offset_0), 0);
+    let phase_1_ = (first - (start_0 + offset_0) + 4) % 4 % 4;
+    let from_slot_1_ = max(start_2 - (start_0 + offset_0), 0);
+    let to_slot_1_ = max(end_2 - (start_0 + offset_0), 0);
+    let phase_2_ = (first - (start_0 + offset_0) + 8) % 8 % 8;
+    let from_slot_2_ = max(start_3 - (start_0 + offset_0), 0);
+    let to_slot_2_ = max(end_3 - (start_0 + offset_0), 0);
+    let base_1 = start_1 + offset_1;
+    let real_1 = (max(min(end_1, first + rows * 8 + -7) - base_1, 0) + 1) / 2;
+    let low_1_0 = select(min(start_1, start_0), start_0, start_1 == start_1);
+    let high_1_0 = select(max(start_1, end_0), end_0, start_1 == start_1);
+    let before_1 = min(real_1, (max(low_1_0 - base_1, 0) + 1) / 2);
+    let after_1 = max(min(real_1, (max(low_1_0 - base_1, 0) + 1) / 2), min(real_1, (max(high_1_0 - base_1, 0) + 1) / 2));
+    let phase_3_ = (first - (start_1 + offset_1) + 4) % 4 / 2 % 2;
+    let from_slot_3_ = (max(start_2 - (start_1 + offset_1), 0) + 1) / 2;
+    let to_slot_3_ = (max(end_2 - (start_1 + offset_1), 0) + 1) / 2;
+    let phase_4_ = (first - (start_1 + offset_1) + 8) % 8 / 2 % 4;
+    let from_slot_4_ = (max(start_3 - (start_1 + offset_1), 0) + 1) / 2;
+    let to_slot_4_ = (max(end_3 - (start_1 + offset_1), 0) + 1) / 2;
+    let base_2 = start_2 + offset_2;
+    let real_2 = (max(min(end_2, first + rows * 8 + -7) - base_2, 0) + 3) / 4;
+    let low_2_0 = select(min(start_2, start_0), start_0, start_2 == start_2);
+    let high_2_0 = select(max(start_2, end_0), end_0, start_2 == start_2);
+    let low_2_1 = select(low_2_0, select(min(low_2_0, start_1), start_1, low_2_0 == high_2_0), covers_1);
+    let high_2_1 = select(high_2_0, select(max(high_2_0, end_1), end_1, low_2_0 == high_2_0), covers_1);
+    let before_2 = min(real_2, (max(low_2_1 - base_2, 0) + 3) / 4);
+    let after_2 = max(min(real_2, (max(low_2_1 - base_2, 0) + 3) / 4), min(real_2, (max(high_2_1 - base_2, 0) + 3) / 4));
+    let phase_5_ = (first - (start_2 + offset_2) + 8) % 8 / 4 % 2;
+    let from_slot_5_ = (max(start_3 - (start_2 + offset_2), 0) + 3) / 4;
+    let to_slot_5_ = (max(end_3 - (start_2 + offset_2), 0) + 3) / 4;
+    let base_3 = start_3 + offset_3;
+    let real_3 = (max(min(end_3, first + rows * 8 + -7) - base_3, 0) + 7) / 8;
+    let low_3_0 = select(min(start_3, start_0), start_0, start_3 == start_3);
+    let high_3_0 = select(max(start_3, end_0), end_0, start_3 == start_3);
+    let low_3_1 = select(low_3_0, select(min(low_3_0, start_1), start_1, low_3_0 == high_3_0), covers_1);
+    let high_3_1 = select(high_3_0, select(max(high_3_0, end_1), end_1, low_3_0 == high_3_0), covers_1);
+    let low_3_2 = select(low_3_1, select(min(low_3_1, start_2), start_2, low_3_1 == high_3_1), covers_2);
+    let high_3_2 = select(high_3_1, select(max(high_3_1, end_2), end_2, low_3_1 == high_3_1), covers_2);
+    let before_3 = min(real_3, (max(low_3_2 - base_3, 0) + 7) / 8);
+    let after_3 = max(min(real_3, (max(low_3_2 - base_3, 0) + 7) / 8), min(real_3, (max(high_3_2 - base_3, 0) + 7) / 8));
+    // spec:8 branch 0: segment 256, dilation 1
+    // spec:8 branch 1: segment 512, dilation 2
+    // spec:8 branch 2: segment 1024, dilation 4
+    // spec:8 branch 3: segment 2048, dilation 8
+    for (var turn = 0; turn < 8; turn++) {
+      let pass_2 = turn / 2;
+      let covered = select(select(select(true, covers_1, pass_2 == 1), covers_2, pass_2 == 2), covers_3, pass_2 == 3);
+      let range_from = select(select(select(select(0, 0, turn % 2 == 0), select(after_1, 0, turn % 2 == 0), pass_2 == 1), select(after_2, 0, turn % 2 == 0), pass_2 == 2), select(after_3, 0, turn % 2 == 0), pass_2 == 3);
+      let range_end = select(select(select(select(real_0, 0, turn % 2 == 0), select(real_1, before_1, turn % 2 == 0), pass_2 == 1), select(real_2, before_2, turn % 2 == 0), pass_2 == 2), select(real_3, before_3, turn % 2 == 0), pass_2 == 3);
+      let range_to = select(range_from, range_end, covered);
+      let fold_active = select(select(select(covers_1, covers_2, pass_2 == 1), covers_3, pass_2 == 2), false, pass_2 == 3);
+      let fold_period = select(select(select(2, 2, pass_2 == 1), 2, pass_2 == 2), 1, pass_2 == 3);
+      let fold_phase = select(select(select(phase, phase_3_, pass_2 == 1), phase_5_, pass_2 == 2), 0, pass_2 == 3);
+      let fold_first = select(select(select(from_slot, from_slot_3_, pass_2 == 1), from_slot_5_, pass_2 == 2), 0, pass_2 == 3);
+      let fold_last = select(select(select(to_slot, to_slot_3_, pass_2 == 1), to_slot_5_, pass_2 == 2), 0, pass_2 == 3);
+      let fold_active_1_ = select(select(select(covers_2, covers_3, pass_2 == 1), false, pass_2 == 2), false, pass_2 == 3);
+      let fold_period_1_ = select(select(select(4, 4, pass_2 == 1), 1, pass_2 == 2), 1, pass_2 == 3);
+      let fold_phase_1_ = select(select(select(phase_1_, phase_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let fold_first_1_ = select(select(select(from_slot_1_, from_slot_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let fold_last_1_ = select(select(select(to_slot_1_, to_slot_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let fold_active_2_ = select(select(select(covers_3, false, pass_2 == 1), false, pass_2 == 2), false, pass_2 == 3);
+      let fold_period_2_ = select(select(select(8, 1, pass_2 == 1), 1, pass_2 == 2), 1, pass_2 == 3);
+      let fold_phase_2_ = select(select(select(phase_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let fold_first_2_ = select(select(select(from_slot_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let fold_last_2_ = select(select(select(to_slot_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let dilation = dilations[pass_2];
+      let keys_base = select(select(select(base_0, base_1, pass_2 == 1), base_2, pass_2 == 2), base_3, pass_2 == 3);
+      for (var j0 = range_from; j0 < range_to; j0 += 32) {
+        let key = keys_base + j0 * dilation;
+        let width = min(32, range_to - j0);
+        let lead = first - key;
+        S = vec4f(0.0f);
+        S_1 = vec4f(0.0f);
+        let base = ((after_head * params.N + first) * 8 + head) * 32;
+        for (var r = lane_y; r < 16; r += 8) {
+          let line = r * 36 + 2176;
+          if (r < rows) {
+            let src = base + r * 2048;
+            for (var c = lane_x * 4; c < 32; c += 32) {
+              block[(line >> 2u) + (c >> 2u)] = q_at4(src + c) * vec4f(0.25503486f);
+            }
+          } else {
+            for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
+              block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+            }
+          }
+        }
+        let base_4 = ((after_head * params.N + key) * 8 + head) * 32;
+        let stride = dilation * 256;
+        for (var r_1 = lane_y; r_1 < 32; r_1 += 8) {
+          let line_1 = ((r_1 & 3) * 8 + (r_1 >> 2u)) * 36;
+          if (r_1 < width) {
+            let src_1 = base_4 + r_1 * stride;
+            for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 32) {
+              block[(line_1 >> 2u) + (c_2 >> 2u)] = k_at4(src_1 + c_2);
+            }
+          } else {
+            for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 32) {
+              block[(line_1 >> 2u) + (c_3 >> 2u)] = vec4f(0.0f);
+            }
+          }
+        }
+        workgroupBarrier();
+        let a_row = lane_y * 36 + 2176;
+        let a_row_1 = row_1 * 36 + 2176;
+        let b_row = (col >> 2u) * 36;
+        let b_row_1 = (col >> 2u) * 36 + 288;
+        let b_row_2 = (col >> 2u) * 36 + 576;
+        let b_row_3 = (col >> 2u) * 36 + 864;
+        var sum = 0.0f;
+        var sum_1 = 0.0f;
+        var sum_2 = 0.0f;
+        var sum_3 = 0.0f;
+        var sum_4 = 0.0f;
+        var sum_5 = 0.0f;
+        var sum_6 = 0.0f;
+        var sum_7 = 0.0f;
+        for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+          let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+          let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+          let b = block[(b_row >> 2u) + (k_1 >> 2u)];
+          let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
+          let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
+          let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
+          sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+          sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
+          sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
+          sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
+          sum_4 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_4))));
+          sum_5 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_5))));
+          sum_6 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_6))));
+          sum_7 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_7))));
+        }
+        S = S + vec4f(sum, sum_1, sum_2, sum_3);
+        S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
+        if ((width < 32) || (dilation * 31 > lead)) {
+          S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y * 8 + lead) >= (vec4i(col) + vec4i(0, 1, 2, 3)) * vec4i(dilation)));
+          S_1 = select(vec4f(-3e30f), S_1, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 * 8 + lead) >= (vec4i(col) + vec4i(0, 1, 2, 3)) * vec4i(dilation)));
+        }
+        mult = vec4f(1.0f);
+        if (fold_active) {
+          let fold_from = fold_first - j0;
+          let fold_to = fold_last - j0;
+          let residue_0 = (j0 % fold_period + (fold_period - fold_phase)) % fold_period;
+          let period = f32(fold_period);
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) / vec4f(period)) * vec4f(period)));
+        }
+        if (fold_active_1_) {
+          let fold_from_1_ = fold_first_1_ - j0;
+          let fold_to_1_ = fold_last_1_ - j0;
+          let residue_0_1_ = (j0 % fold_period_1_ + (fold_period_1_ - fold_phase_1_)) % fold_period_1_;
+          let period_1_ = f32(fold_period_1_);
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) / vec4f(period_1_)) * vec4f(period_1_)));
+        }
+        if (fold_active_2_) {
+          let fold_from_2_ = fold_first_2_ - j0;
+          let fold_to_2_ = fold_last_2_ - j0;
+          let residue_0_2_ = (j0 % fold_period_2_ + (fold_period_2_ - fold_phase_2_)) % fold_period_2_;
+          let period_2_ = f32(fold_period_2_);
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) / vec4f(period_2_)) * vec4f(period_2_)));
+        }
+        top = m;
+        top_1 = m_1;
+        partials[lane_y * 8 + lane_x] = most4(S);
+        partials[row_1 * 8 + lane_x] = most4(S_1);
+        workgroupBarrier();
+        top = max(top, most4(max(vec4f(partials[lane_y * 8], partials[lane_y * 8 + 1], partials[lane_y * 8 + 2], partials[lane_y * 8 + 3]), vec4f(partials[lane_y * 8 + 4], partials[lane_y * 8 + 4 + 1], partials[lane_y * 8 + 4 + 2], partials[lane_y * 8 + 4 + 3]))));
+        top_1 = max(top_1, most4(max(vec4f(partials[row_1 * 8], partials[row_1 * 8 + 1], partials[row_1 * 8 + 2], partials[row_1 * 8 + 3]), vec4f(partials[row_1 * 8 + 4], partials[row_1 * 8 + 4 + 1], partials[row_1 * 8 + 4 + 2], partials[row_1 * 8 + 4 + 3]))));
+        let base_5 = ((after_head * params.N + key) * 8 + head) * 32;
+        let stride_1 = dilation * 256;
+        for (var r_2 = lane_y; r_2 < 32; r_2 += 8) {
+          let line_2 = r_2 * 32 + 1152;
+          if (r_2 < width) {
+            let src_2 = base_5 + r_2 * stride_1;
+            for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 32) {
+              block[(line_2 >> 2u) + (c_4 >> 2u)] = v_at4(src_2 + c_4);
+            }
+          } else {
+            for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 32) {
+              block[(line_2 >> 2u) + (c_5 >> 2u)] = vec4f(0.0f);
+            }
+          }
+        }
+        fade = exp2(m - top);
+        fade_1 = exp2(m_1 - top_1);
+        m = top;
+        m_1 = top_1;
+        S = exp2(S - vec4f(m)) * mult;
+        S_1 = exp2(S_1 - vec4f(m_1)) * mult;
+        block[lane_y * 9 + (col >> 2u) + 688] = S;
+        block[row_1 * 9 + (col >> 2u) + 688] = S_1;
+        l = l * fade;
+        l_1 = l_1 * fade_1;
+        partials_1[lane_y * 8 + lane_x] = sum4(S);
+        partials_1[row_1 * 8 + lane_x] = sum4(S_1);
+        workgroupBarrier();
+        l = l + sum4(vec4f(partials_1[lane_y * 8], partials_1[lane_y * 8 + 1], partials_1[lane_y * 8 + 2], partials_1[lane_y * 8 + 3]) + vec4f(partials_1[lane_y * 8 + 4], partials_1[lane_y * 8 + 4 + 1], partials_1[lane_y * 8 + 4 + 2], partials_1[lane_y * 8 + 4 + 3]));
+        l_1 = l_1 + sum4(vec4f(partials_1[row_1 * 8], partials_1[row_1 * 8 + 1], partials_1[row_1 * 8 + 2], partials_1[row_1 * 8 + 3]) + vec4f(partials_1[row_1 * 8 + 4], partials_1[row_1 * 8 + 4 + 1], partials_1[row_1 * 8 + 4 + 2], partials_1[row_1 * 8 + 4 + 3]));
+        O = O * vec4f(fade);
+        O_1 = O_1 * vec4f(fade_1);
+        let a_row_2 = lane_y * 36 + 2752;
+        let a_row_3 = row_1 * 36 + 2752;
+        for (var k_2 = 0; k_2 < 32; k_2 += 4) {
+          let a_2 = block[(a_row_2 >> 2u) + (k_2 >> 2u)];
+          let a_3 = block[(a_row_3 >> 2u) + (k_2 >> 2u)];
+          let b_4 = block[k_2 * 8 + (col >> 2u) + 288];
+          let b_5 = block[k_2 * 8 + (col >> 2u) + 296];
+          let b_6 = block[k_2 * 8 + (col >> 2u) + 304];
+          let b_7 = block[k_2 * 8 + (col >> 2u) + 312];
+          O = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, O))));
+          O_1 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, O_1))));
+        }
+      }
+    }
+    fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
+    fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
+    let base_6 = ((after_head * params.N + first) * 8 + head) * 32;
+    if (lane_y < rows) {
+      let dst = base_6 + lane_y * 2048;
+      out_put4(dst + col, O * vec4f(fade));
+    }
+    if (row_1 < rows) {
+      let dst_1 = base_6 + row_1 * 2048;
+      out_put4(dst_1 + col, O_1 * vec4f(fade_1));
+    }
+    let base_7 = (after_head * 8 + head) * params.N + first;
+    if (lane_y < rows) {
+      let dst_2 = base_7 + lane_y * 8;
+      if (lane_x == 0) {
+        lse_put(dst_2, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
+      }
+    }
+    if (row_1 < rows) {
+      let dst_3 = base_7 + row_1 * 8;
+      if (lane_x == 0) {
+        lse_put(dst_3, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
+      }
+    }
+  }
+}
+`,
+};
+
+const $wgsl_attention_small_branch_32x32_2: $Shader = {
+  buffers: [
+    { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
+    { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
+  ],
+  code: `// spec:4 attention small: small: branch 0 (segment 256, dilation 1)
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  N: i32,
+  branch: i32,
+  segment: i32,
+  dilation: i32,
+  first: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
+var<workgroup> block: array<vec4f, 576>;
+var<workgroup> partials: array<f32, 256>;
+var<workgroup> partials_1: array<f32, 256>;
+fn sum4(v: vec4f) -> f32 {
+  return (v.x + v.y) + (v.z + v.w);
+}
+fn most4(v: vec4f) -> f32 {
+  return max(max(v.x, v.y), max(v.z, v.w));
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let lane = i32(invocation);
+  let lane_y = lane / 8;
+  let lane_x = lane % 8;
+  var S = vec4f(0.0f);
+  var S_1 = vec4f(0.0f);
+  var S_2 = vec4f(0.0f);
+  var S_3 = vec4f(0.0f);
+  var O = vec4f(0.0f);
+  var O_1 = vec4f(0.0f);
+  var O_2 = vec4f(0.0f);
+  var O_3 = vec4f(0.0f);
+  var m = 0.0f;
+  var m_1 = 0.0f;
+  var m_2 = 0.0f;
+  var m_3 = 0.0f;
+  var l = 0.0f;
+  var l_1 = 0.0f;
+  var l_2 = 0.0f;
+  var l_3 = 0.0f;
+  var top = 0.0f;
+  var top_1 = 0.0f;
+  var top_2 = 0.0f;
+  var top_3 = 0.0f;
+  var fade = 0.0f;
+  var fade_1 = 0.0f;
+  var fade_2 = 0.0f;
+  var fade_3 = 0.0f;
+  let col = lane_x * 4;
+  let row_1 = lane_y + 8;
+  let row_2 = lane_y + 16;
+  let row_3 = lane_y + 24;
+  let g = min(params.segment, params.N);
+  let slots = (g + params.dilation + -1) / params.dilation;
+  let tiles = (slots + 31) / 32;
+  let segments = (params.N + g + -1) / g;
+  let rest = group / tiles;
+  let slot = group % tiles * 32;
+  let segment_index = rest % segments;
+  let batch_head = rest / segments;
+  let head = batch_head % 8;
+  let batch = batch_head / 8;
+  let offset = offsets[params.branch * 8 + head];
+  let query_start = segment_index * g + offset;
+  let real = (max(min(g, params.N - segment_index * g) - offset, 0) + params.dilation + -1) / params.dilation;
+  let rows = max(0, min(32, real - slot));
+  let keys = min(real, slot + rows);
+  if (0 < rows) {
+    let query = query_start + slot * params.dilation;
+    if (params.first == 1) {
+      m = -1e30f;
+      m_1 = -1e30f;
+      m_2 = -1e30f;
+      m_3 = -1e30f;
+      l = 0.0f;
+      l_1 = 0.0f;
+      l_2 = 0.0f;
+      l_3 = 0.0f;
+      O = vec4f(0.0f);
+      O_1 = vec4f(0.0f);
+      O_2 = vec4f(0.0f);
+      O_3 = vec4f(0.0f);
+    } else {
+      let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+      let stride = params.dilation * 256;
+      if (lane_y < rows) {
+        let src = base + lane_y * stride;
+        O = out_at4(src + col);
+      } else {
+        O = vec4f(0.0f);
+      }
+      if (row_1 < rows) {
+        let src_1 = base + row_1 * stride;
+        O_1 = out_at4(src_1 + col);
+      } else {
+        O_1 = vec4f(0.0f);
+      }
+      if (row_2 < rows) {
+        let src_2 = base + row_2 * stride;
+        O_2 = out_at4(src_2 + col);
+      } else {
+        O_2 = vec4f(0.0f);
+      }
+      if (row_3 < rows) {
+        let src_3 = base + row_3 * stride;
+        O_3 = out_at4(src_3 + col);
+      } else {
+        O_3 = vec4f(0.0f);
+      }
+      let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+      if (lane_y < rows) {
+        let src_4 = base_1 + lane_y * params.dilation;
+        m = lse_at(src_4);
+      } else {
+        m = 0.0f;
+      }
+      if (row_1 < rows) {
+        let src_5 = base_1 + row_1 * params.dilation;
+        m_1 = lse_at(src_5);
+      } else {
+        m_1 = 0.0f;
+      }
+      if (row_2 < rows) {
+        let src_6 = base_1 + row_2 * params.dilation;
+        m_2 = lse_at(src_6);
+      } else {
+        m_2 = 0.0f;
+      }
+      if (row_3 < rows) {
+        let src_7 = base_1 + row_3 * params.dilation;
+        m_3 = lse_at(src_7);
+      } else {
+        m_3 = 0.0f;
+      }
+      m = max(m * 1.442695f, -1e30f);
+      m_1 = max(m_1 * 1.442695f, -1e30f);
+      m_2 = max(m_2 * 1.442695f, -1e30f);
+      m_3 = max(m_3 * 1.442695f, -1e30f);
+      l = select(0.0f, 1.0f, m > -1e30f);
+      l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
+      l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
+      l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
+    }
+    for (var j0 = 0; j0 < keys; j0 += 32) {
+      let key = query_start + j0 * params.dilation;
+      let width = min(32, keys - j0);
+      let lead = slot - j0;
+      S = vec4f(0.0f);
+      S_1 = vec4f(0.0f);
+      S_2 = vec4f(0.0f);
+      S_3 = vec4f(0.0f);
+      workgroupBarrier();
+      storageBarrier();
+      let base_2 = ((batch * params.N + query) * 8 + head) * 32;
+      let stride_1 = params.dilation * 256;
+      for (var r = lane_y; r < 32; r += 8) {
+        let line = r * 36;
+        if (r < rows) {
+          let src_8 = base_2 + r * stride_1;
+          for (var c = lane_x * 4; c < 32; c += 32) {
+            block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
+          }
+        } else {
+          for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
+            block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+          }
+        }
+      }
+      let base_3 = ((batch * params.N + key) * 8 + head) * 32;
+      let stride_2 = params.dilation * 256;
+      for (var r_1 = lane_y; r_1 < 32; r_1 += 8) {
+        let line_1 = ((r_1 & 3) * 8 + (r_1 >> 2u)) * 36 + 1152;
+        if (r_1 < width) {
+          let src_9 = base_3 + r_1 * stride_2;
+          for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 32) {
+            block[(line_1 >> 2u) + (c_2 >> 2u)] = k_at4(src_9 + c_2);
+          }
+        } else {
+          for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 32) {
+            block[(line_1 >> 2u) + (c_3 >> 2u)] = vec4f(0.0f);
+          }
+        }
+      }
+      workgroupBarrier();
+      storageBarrier();
+      let a_row = lane_y * 36;
+      let a_row_1 = row_1 * 36;
+      let a_row_2 = row_2 * 36;
+      let a_row_3 = row_3 * 36;
+      let b_row = (col >> 2u) * 36 + 1152;
+      let b_row_1 = (col >> 2u) * 36 + 1440;
+      let b_row_2 = (col >> 2u) * 36 + 1728;
+      let b_row_3 = (col >> 2u) * 36 + 2016;
+      var sum = 0.0f;
+      var sum_1 = 0.0f;
+      var sum_2 = 0.0f;
+      var sum_3 = 0.0f;
+      var sum_4 = 0.0f;
+      var sum_5 = 0.0f;
+      var sum_6 = 0.0f;
+      var sum_7 = 0.0f;
+      var sum_8 = 0.0f;
+      var sum_9 = 0.0f;
+      var sum_10 = 0.0f;
+      var sum_11 = 0.0f;
+      var sum_12 = 0.0f;
+      var sum_13 = 0.0f;
+      var sum_14 = 0.0f;
+      var sum_15 = 0.0f;
+      for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+        let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+        let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+        let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+        let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+        let b = block[(b_row >> 2u) + (k_1 >> 2u)];
+        let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
+        let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
+        let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
+        sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+        sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
+        sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
+        sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
+        sum_4 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_4))));
+        sum_5 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_5))));
+        sum_6 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_6))));
+        sum_7 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_7))));
+        sum_8 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_8))));
+        sum_9 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_9))));
+        sum_10 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_10))));
+        sum_11 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_11))));
+        sum_12 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_12))));
+        sum_13 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_13))));
+        sum_14 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_14))));
+        sum_15 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_15))));
+      }
+      S = S + vec4f(sum, sum_1, sum_2, sum_3);
+      S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
+      S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
+      S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
+      if ((width < 32) || (31 > lead)) {
+        S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+        S_1 = select(vec4f(-3e30f), S_1, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+        S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+        S_3 = select(vec4f(-3e30f), S_3, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+      }
+      top = m;
+      top_1 = m_1;
+      top_2 = m_2;
+      top_3 = m_3;
+      partials[lane_y * 8 + lane_x] = most4(S);
+      partials[row_1 * 8 + lane_x] = most4(S_1);
+      partials[row_2 * 8 + lane_x] = most4(S_2);
+      partials[row_3 * 8 + lane_x] = most4(S_3);
+      workgroupBarrier();
+      storageBarrier();
+      top = max(top, most4(max(vec4f(partials[lane_y * 8], partials[lane_y * 8 + 1], partials[lane_y * 8 + 2], partials[lane_y * 8 + 3]), vec4f(partials[lane_y * 8 + 4], partials[lane_y * 8 + 4 + 1], partials[lane_y * 8 + 4 + 2], partials[lane_y * 8 + 4 + 3]))));
+      top_1 = max(top_1, most4(max(vec4f(partials[row_1 * 8], partials[row_1 * 8 + 1], partials[row_1 * 8 + 2], partials[row_1 * 8 + 3]), vec4f(partials[row_1 * 8 + 4], partials[row_1 * 8 + 4 + 1], partials[row_1 * 8 + 4 + 2], partials[row_1 * 8 + 4 + 3]))));
+      top_2 = max(top_2, most4(max(vec4f(partials[row_2 * 8], partials[row_2 * 8 + 1], partials[row_2 * 8 + 2], partials[row_2 * 8 + 3]), vec4f(partials[row_2 * 8 + 4], partials[row_2 * 8 + 4 + 1], partials[row_2 * 8 + 4 + 2], partials[row_2 * 8 + 4 + 3]))));
+      top_3 = max(top_3, most4(max(vec4f(partials[row_3 * 8], partials[row_3 * 8 + 1], partials[row_3 * 8 + 2], partials[row_3 * 8 + 3]), vec4f(partials[row_3 * 8 + 4], partials[row_3 * 8 + 4 + 1], partials[row_3 * 8 + 4 + 2], partials[row_3 * 8 + 4 + 3]))));
+      let base_4 = ((batch * params.N + key) * 8 + head) * 32;
+      let stride_3 = params.dilation * 256;
+      for (var r_2 = lane_y; r_2 < 32; r_2 += 8) {
+        let line_2 = r_2 * 32 + 1152;
+        if (r_2 < width) {
+          let src_10 = base_4 + r_2 * stride_3;
+          for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 32) {
+            block[(line_2 >> 2u) + (c_4 >> 2u)] = v_at4(src_10 + c_4);
+          }
+        } else {
+          for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 32) {
+            block[(line_2 >> 2u) + (c_5 >> 2u)] = vec4f(0.0f);
+          }
+        }
+      }
+      fade = exp2(m - top);
+      fade_1 = exp2(m_1 - top_1);
+      fade_2 = exp2(m_2 - top_2);
+      fade_3 = exp2(m_3 - top_3);
+      m = top;
+      m_1 = top_1;
+      m_2 = top_2;
+      m_3 = top_3;
+      S = exp2(S - vec4f(m));
+      S_1 = exp2(S_1 - vec4f(m_1));
+      S_2 = exp2(S_2 - vec4f(m_2));
+      S_3 = exp2(S_3 - vec4f(m_3));
+      block[lane_y * 9 + (col >> 2u)] = S;
+      block[row_1 * 9 + (col >> 2u)] = S_1;
+      block[row_2 * 9 + (col >> 2u)] = S_2;
+      block[row_3 * 9 + (col >> 2u)] = S_3;
+      l = l * fade;
+      l_1 = l_1 * fade_1;
+      l_2 = l_2 * fade_2;
+      l_3 = l_3 * fade_3;
+      partials_1[lane_y * 8 + lane_x] = sum4(S);
+      partials_1[row_1 * 8 + lane_x] = sum4(S_1);
+      partials_1[row_2 * 8 + lane_x] = sum4(S_2);
+      partials_1[row_3 * 8 + lane_x] = sum4(S_3);
+      workgroupBarrier();
+      storageBarrier();
+      l = l + sum4(vec4f(partials_1[lane_y * 8], partials_1[lane_y * 8 + 1], partials_1[lane_y * 8 + 2], partials_1[lane_y * 8 + 3]) + vec4f(partials_1[lane_y * 8 + 4], partials_1[lane_y * 8 + 4 + 1], partials_1[lane_y * 8 + 4 + 2], partials_1[lane_y * 8 + 4 + 3]));
+      l_1 = l_1 + sum4(vec4f(partials_1[row_1 * 8], partials_1[row_1 * 8 + 1], partials_1[row_1 * 8 + 2], partials_1[row_1 * 8 + 3]) + vec4f(partials_1[row_1 * 8 + 4], partials_1[row_1 * 8 + 4 + 1], partials_1[row_1 * 8 + 4 + 2], partials_1[row_1 * 8 + 4 + 3]));
+      l_2 = l_2 + sum4(vec4f(partials_1[row_2 * 8], partials_1[row_2 * 8 + 1], partials_1[row_2 * 8 + 2], partials_1[row_2 * 8 + 3]) + vec4f(partials_1[row_2 * 8 + 4], partials_1[row_2 * 8 + 4 + 1], partials_1[row_2 * 8 + 4 + 2], partials_1[row_2 * 8 + 4 + 3]));
+      l_3 = l_3 + sum4(vec4f(partials_1[row_3 * 8], partials_1[row_3 * 8 + 1], partials_1[row_3 * 8 + 2], partials_1[row_3 * 8 + 3]) + vec4f(partials_1[row_3 * 8 + 4], partials_1[row_3 * 8 + 4 + 1], partials_1[row_3 * 8 + 4 + 2], partials_1[row_3 * 8 + 4 + 3]));
+      O = O * vec4f(fade);
+      O_1 = O_1 * vec4f(fade_1);
+      O_2 = O_2 * vec4f(fade_2);
+      O_3 = O_3 * vec4f(fade_3);
+      let a_row_4 = lane_y * 36;
+      let a_row_5 = row_1 * 36;
+      let a_row_6 = row_2 * 36;
+      let a_row_7 = row_3 * 36;
+      for (var k_2 = 0; k_2 < 32; k_2 += 4) {
+        let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
+        let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
+        let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
+        let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
+        let b_4 = block[k_2 * 8 + (col >> 2u) + 288];
+        let b_5 = block[k_2 * 8 + (col >> 2u) + 296];
+        let b_6 = block[k_2 * 8 + (col >> 2u) + 304];
+        let b_7 = block[k_2 * 8 + (col >> 2u) + 312];
+        O = fma(vec4f(a_4.w), b_7, fma(vec4f(a_4.z), b_6, fma(vec4f(a_4.y), b_5, fma(vec4f(a_4.x), b_4, O))));
+        O_1 = fma(vec4f(a_5.w), b_7, fma(vec4f(a_5.z), b_6, fma(vec4f(a_5.y), b_5, fma(vec4f(a_5.x), b_4, O_1))));
+        O_2 = fma(vec4f(a_6.w), b_7, fma(vec4f(a_6.z), b_6, fma(vec4f(a_6.y), b_5, fma(vec4f(a_6.x), b_4, O_2))));
+        O_3 = fma(vec4f(a_7.w), b_7, fma(vec4f(a_7.z), b_6, fma(vec4f(a_7.y), b_5, fma(vec4f(a_7.x), b_4, O_3))));
+      }
+    }
+    fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
+    fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
+    fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
+    fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
+    let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+    let stride_4 = params.dilation * 256;
+    if (lane_y < rows) {
+      let dst = base_5 + lane_y * stride_4;
+      out_put4(dst + col, O * vec4f(fade));
+    }
+    if (row_1 < rows) {
+      let dst_1 = base_5 + row_1 * stride_4;
+      out_put4(dst_1 + col, O_1 * vec4f(fade_1));
+    }
+    if (row_2 < rows) {
+      let dst_2 = base_5 + row_2 * stride_4;
+      out_put4(dst_2 + col, O_2 * vec4f(fade_2));
+    }
+    if (row_3 < rows) {
+      let dst_3 = base_5 + row_3 * stride_4;
+      out_put4(dst_3 + col, O_3 * vec4f(fade_3));
+    }
+    workgroupBarrier();
+    storageBarrier();
+    let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+    if (lane_y < rows) {
+      let dst_4 = base_6 + lane_y * params.dilation;
+      if (lane_x == 0) {
+        lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
+      }
+    }
+    if (row_1 < rows) {
+      let dst_5 = base_6 + row_1 * params.dilation;
+      if (lane_x == 0) {
+        lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
+      }
+    }
+    if (row_2 < rows) {
+      let dst_6 = base_6 + row_2 * params.dilation;
+      if (lane_x == 0) {
+        lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
+      }
+    }
+    if (row_3 < rows) {
+      let dst_7 = base_6 + row_3 * params.dilation;
+      if (lane_x == 0) {
+        lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
+      }
+    }
+  }
+}
+`,
+};
+
+const $wgsl_embed_256: $Shader = {
+  buffers: [
+    { name: "tokens", dtype: "i32", access: "read", layout: "one", uses: ["at"] },
+    { name: "weight", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "write", layout: "four", uses: ["put4"] },
+  ],
+  code: `// spec:12 model jargon: embed embedding
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  M: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let lane = i32(invocation);
+  let lane_y = lane / 8;
+  let lane_x = lane % 8;
+  var rows = vec4f(0.0f);
+  var rows_1 = vec4f(0.0f);
+  var rows_2 = vec4f(0.0f);
+  var rows_3 = vec4f(0.0f);
+  var rows_4 = vec4f(0.0f);
+  var rows_5 = vec4f(0.0f);
+  var rows_6 = vec4f(0.0f);
+  var rows_7 = vec4f(0.0f);
+  var rows_8 = vec4f(0.0f);
+  var rows_9 = vec4f(0.0f);
+  var rows_10 = vec4f(0.0f);
+  var rows_11 = vec4f(0.0f);
+  var rows_12 = vec4f(0.0f);
+  var rows_13 = vec4f(0.0f);
+  var rows_14 = vec4f(0.0f);
+  var rows_15 = vec4f(0.0f);
+  let col = lane_x * 4;
+  let col_1 = lane_x * 4 + 32;
+  let col_2 = lane_x * 4 + 64;
+  let col_3 = lane_x * 4 + 96;
+  let col_4 = lane_x * 4 + 128;
+  let col_5 = lane_x * 4 + 160;
+  let col_6 = lane_x * 4 + 192;
+  let col_7 = lane_x * 4 + 224;
+  let row_1 = lane_y + 8;
+  let m0 = group * 16;
+  let count = params.M - m0;
+  if (lane_y < count) {
+    let src = tokens_at(m0 + lane_y) * 256;
+    rows = weight_at4(src + col);
+    rows_1 = weight_at4(src + col_1);
+    rows_2 = weight_at4(src + col_2);
+    rows_3 = weight_at4(src + col_3);
+    rows_4 = weight_at4(src + col_4);
+    rows_5 = weight_at4(src + col_5);
+    rows_6 = weight_at4(src + col_6);
+    rows_7 = weight_at4(src + col_7);
+  } else {
+    rows = vec4f(0.0f);
+    rows_1 = vec4f(0.0f);
+    rows_2 = vec4f(0.0f);
+    rows_3 = vec4f(0.0f);
+    rows_4 = vec4f(0.0f);
+    rows_5 = vec4f(0.0f);
+    rows_6 = vec4f(0.0f);
+    rows_7 = vec4f(0.0f);
+  }
+  if (row_1 < count) {
+    let src_1 = tokens_at(m0 + row_1) * 256;
+    rows_8 = weight_at4(src_1 + col);
+    rows_9 = weight_at4(src_1 + col_1);
+    rows_10 = weight_at4(src_1 + col_2);
+    rows_11 = weight_at4(src_1 + col_3);
+    rows_12 = weight_at4(src_1 + col_4);
+    rows_13 = weight_at4(src_1 + col_5);
+    rows_14 = weight_at4(src_1 + col_6);
+    rows_15 = weight_at4(src_1 + col_7);
+  } else {
+    rows_8 = vec4f(0.0f);
+    rows_9 = vec4f(0.0f);
+    rows_10 = vec4f(0.0f);
+    rows_11 = vec4f(0.0f);
+    rows_12 = vec4f(0.0f);
+    rows_13 = vec4f(0.0f);
+    rows_14 = vec4f(0.0f);
+    rows_15 = vec4f(0.0f);
+  }
+  let base = m0 * 256;
+  let count_1 = params.M - m0;
+  if (lane_y < count_1) {
+    let dst = base + lane_y * 256;
+    out_put4(dst + col, rows);
+    out_put4(dst + col_1, rows_1);
+    out_put4(dst + col_2, rows_2);
+    out_put4(dst + col_3, rows_3);
+    out_put4(dst + col_4, rows_4);
+    out_put4(dst + col_5, rows_5);
+    out_put4(dst + col_6, rows_6);
+    out_put4(dst + col_7, rows_7);
+  }
+  if (row_1 < count_1) {
+    let dst_1 = base + row_1 * 256;
+    out_put4(dst_1 + col, rows_8);
+    out_put4(dst_1 + col_1, rows_9);
+    out_put4(dst_1 + col_2, rows_10);
+    out_put4(dst_1 + col_3, rows_11);
+    out_put4(dst_1 + col_4, rows_12);
+    out_put4(dst_1 + col_5, rows_13);
+    out_put4(dst_1 + col_6, rows_14);
+    out_put4(dst_1 + col_7, rows_15);
+  }
+}
+`,
+};
+
+const $wgsl_norm_256_0p00001: $Shader = {
+  buffers: [
+    { name: "x", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "weight", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "bias", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "write", layout: "four", uses: ["put4"] },
+  ],
+  code: `enable subgroups;
+// spec:12 model jargon: norm layers.0.attention_in
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  M: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+var<workgroup> partials: array<f32, 32>;
+var<workgroup> partials_1: array<f32, 32>;
+var<workgroup> lanes_taken: atomic<u32>;
+fn sum4(v: vec4f) -> f32 {
+  return (v.x + v.y) + (v.z + v.w);
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(subgroup_invocation_id) member: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let members = subgroupAdd(1u);
+  var first_lane = 0u;
+  if (subgroupElect()) {
+    first_lane = atomicAdd(&lanes_taken, members);
+  }
+  let lane = i32(subgroupBroadcastFirst(first_lane) + member);
+  let lane_y = lane / 8;
+  let lane_x = lane % 8;
+  var x_tile = vec4f(0.0f);
+  var x_tile_1 = vec4f(0.0f);
+  var x_tile_2 = vec4f(0.0f);
+  var x_tile_3 = vec4f(0.0f);
+  var x_tile_4 = vec4f(0.0f);
+  var x_tile_5 = vec4f(0.0f);
+  var x_tile_6 = vec4f(0.0f);
+  var x_tile_7 = vec4f(0.0f);
+  var x_tile_8 = vec4f(0.0f);
+  var x_tile_9 = vec4f(0.0f);
+  var x_tile_10 = vec4f(0.0f);
+  var x_tile_11 = vec4f(0.0f);
+  var x_tile_12 = vec4f(0.0f);
+  var x_tile_13 = vec4f(0.0f);
+  var x_tile_14 = vec4f(0.0f);
+  var x_tile_15 = vec4f(0.0f);
+  var squares = vec4f(0.0f);
+  var squares_1 = vec4f(0.0f);
+  var squares_2 = vec4f(0.0f);
+  var squares_3 = vec4f(0.0f);
+  var squares_4 = vec4f(0.0f);
+  var squares_5 = vec4f(0.0f);
+  var squares_6 = vec4f(0.0f);
+  var squares_7 = vec4f(0.0f);
+  var squares_8 = vec4f(0.0f);
+  var squares_9 = vec4f(0.0f);
+  var squares_10 = vec4f(0.0f);
+  var squares_11 = vec4f(0.0f);
+  var squares_12 = vec4f(0.0f);
+  var squares_13 = vec4f(0.0f);
+  var squares_14 = vec4f(0.0f);
+  var squares_15 = vec4f(0.0f);
+  var mean = 0.0f;
+  var mean_1 = 0.0f;
+  var scale = 0.0f;
+  var scale_1 = 0.0f;
+  let col = lane_x * 4;
+  let col_1 = lane_x * 4 + 32;
+  let col_2 = lane_x * 4 + 64;
+  let col_3 = lane_x * 4 + 96;
+  let col_4 = lane_x * 4 + 128;
+  let col_5 = lane_x * 4 + 160;
+  let col_6 = lane_x * 4 + 192;
+  let col_7 = lane_x * 4 + 224;
+  let row_1 = lane_y + 8;
+  let m0 = group * 16;
+  let base = m0 * 256;
+  let count = params.M - m0;
+  if (lane_y < count) {
+    let src = base + lane_y * 256;
+    x_tile = x_at4(src + col);
+    x_tile_1 = x_at4(src + col_1);
+    x_tile_2 = x_at4(src + col_2);
+    x_tile_3 = x_at4(src + col_3);
+    x_tile_4 = x_at4(src + col_4);
+    x_tile_5 = x_at4(src + col_5);
+    x_tile_6 = x_at4(src + col_6);
+    x_tile_7 = x_at4(src + col_7);
+  } else {
+    x_tile = vec4f(0.0f);
+    x_tile_1 = vec4f(0.0f);
+    x_tile_2 = vec4f(0.0f);
+    x_tile_3 = vec4f(0.0f);
+    x_tile_4 = vec4f(0.0f);
+    x_tile_5 = vec4f(0.0f);
+    x_tile_6 = vec4f(0.0f);
+    x_tile_7 = vec4f(0.0f);
+  }
+  if (row_1 < count) {
+    let src_1 = base + row_1 * 256;
+    x_tile_8 = x_at4(src_1 + col);
+    x_tile_9 = x_at4(src_1 + col_1);
+    x_tile_10 = x_at4(src_1 + col_2);
+    x_tile_11 = x_at4(src_1 + col_3);
+    x_tile_12 = x_at4(src_1 + col_4);
+    x_tile_13 = x_at4(src_1 + col_5);
+    x_tile_14 = x_at4(src_1 + col_6);
+    x_tile_15 = x_at4(src_1 + col_7);
+  } else {
+    x_tile_8 = vec4f(0.0f);
+    x_tile_9 = vec4f(0.0f);
+    x_tile_10 = vec4f(0.0f);
+    x_tile_11 = vec4f(0.0f);
+    x_tile_12 = vec4f(0.0f);
+    x_tile_13 = vec4f(0.0f);
+    x_tile_14 = vec4f(0.0f);
+    x_tile_15 = vec4f(0.0f);
+  }
+  mean = 0.0f;
+  mean_1 = 0.0f;
+  let mine = sum4(x_tile + x_tile_1 + x_tile_2 + x_tile_3 + x_tile_4 + x_tile_5 + x_tile_6 + x_tile_7);
+  let theirs = subgroupShuffleXor(mine, 1u);
+  let mine_1 = mine + theirs;
+  let theirs_1 = subgroupShuffleXor(mine_1, 2u);
+  if ((lane_x & 3) == 0) {
+    partials[lane_y * 2 + (lane_x >> 2u)] = mine_1 + theirs_1;
+  }
+  let mine_2 = sum4(x_tile_8 + x_tile_9 + x_tile_10 + x_tile_11 + x_tile_12 + x_tile_13 + x_tile_14 + x_tile_15);
+  let theirs_2 = subgroupShuffleXor(mine_2, 1u);
+  let mine_3 = mine_2 + theirs_2;
+  let theirs_3 = subgroupShuffleXor(mine_3, 2u);
+  if ((lane_x & 3) == 0) {
+    partials[row_1 * 2 + (lane_x >> 2u)] = mine_3 + theirs_3;
+  }
+  workgroupBarrier();
+  mean = mean + (partials[lane_y * 2] + partials[lane_y * 2 + 1]);
+  mean_1 = mean_1 + (partials[row_1 * 2] + partials[row_1 * 2 + 1]);
+  mean = mean * 0.00390625f;
+  mean_1 = mean_1 * 0.00390625f;
+  squares = (x_tile - vec4f(mean)) * (x_tile - vec4f(mean));
+  squares_1 = (x_tile_1 - vec4f(mean)) * (x_tile_1 - vec4f(mean));
+  squares_2 = (x_tile_2 - vec4f(mean)) * (x_tile_2 - vec4f(mean));
+  squares_3 = (x_tile_3 - vec4f(mean)) * (x_tile_3 - vec4f(mean));
+  squares_4 = (x_tile_4 - vec4f(mean)) * (x_tile_4 - vec4f(mean));
+  squares_5 = (x_tile_5 - vec4f(mean)) * (x_tile_5 - vec4f(mean));
+  squares_6 = (x_tile_6 - vec4f(mean)) * (x_tile_6 - vec4f(mean));
+  squares_7 = (x_tile_7 - vec4f(mean)) * (x_tile_7 - vec4f(mean));
+  squares_8 = (x_tile_8 - vec4f(mean_1)) * (x_tile_8 - vec4f(mean_1));
+  squares_9 = (x_tile_9 - vec4f(mean_1)) * (x_tile_9 - vec4f(mean_1));
+  squares_10 = (x_tile_10 - vec4f(mean_1)) * (x_tile_10 - vec4f(mean_1));
+  squares_11 = (x_tile_11 - vec4f(mean_1)) * (x_tile_11 - vec4f(mean_1));
+  squares_12 = (x_tile_12 - vec4f(mean_1)) * (x_tile_12 - vec4f(mean_1));
+  squares_13 = (x_tile_13 - vec4f(mean_1)) * (x_tile_13 - vec4f(mean_1));
+  squares_14 = (x_tile_14 - vec4f(mean_1)) * (x_tile_14 - vec4f(mean_1));
+  squares_15 = (x_tile_15 - vec4f(mean_1)) * (x_tile_15 - vec4f(mean_1));
+  scale = 0.0f;
+  scale_1 = 0.0f;
+  let mine_4 = sum4(squares + squares_1 + squares_2 + squares_3 + squares_4 + squares_5 + squares_6 + squares_7);
+  let theirs_4 = subgroupShuffleXor(mine_4, 1u);
+  let mine_5 = mine_4 + theirs_4;
+  let theirs_5 = subgroupShuffleXor(mine_5, 2u);
+  if ((lane_x & 3) == 0) {
+    partials_1[lane_y * 2 + (lane_x >> 2u)] = mine_5 + theirs_5;
+  }
+  let mine_6 = sum4(squares_8 + squares_9 + squares_10 + squares_11 + squares_12 + squares_13 + squares_14 + squares_15);
+  let theirs_6 = subgroupShuffleXor(mine_6, 1u);
+  let mine_7 = mine_6 + theirs_6;
+  let theirs_7 = subgroupShuffleXor(mine_7, 2u);
+  if ((lane_x & 3) == 0) {
+    partials_1[row_1 * 2 + (lane_x >> 2u)] = mine_7 + theirs_7;
+  }
+  workgroupBarrier();
+  scale = scale + (partials_1[lane_y * 2] + partials_1[lane_y * 2 + 1]);
+  scale_1 = scale_1 + (partials_1[row_1 * 2] + partials_1[row_1 * 2 + 1]);
+  scale = 1.0f / sqrt(fma(scale, 0.00390625f, 0.00001f));
+  scale_1 = 1.0f / sqrt(fma(scale_1, 0.00390625f, 0.00001f));
+  let base_1 = m0 * 256;
+  let count_1 = params.M - m0;
+  if (lane_y < count_1) {
+    let dst = base_1 + lane_y * 256;
+    out_put4(dst + col, fma((x_tile - vec4f(mean)) * vec4f(scale), weight_at4(col), bias_at4(col)));
+    out_put4(dst + col_1, fma((x_tile_1 - vec4f(mean)) * vec4f(scale), weight_at4(col_1), bias_at4(col_1)));
+    out_put4(dst + col_2, fma((x_tile_2 - vec4f(mean)) * vec4f(scale), weight_at4(col_2), bias_at4(col_2)));
+    out_put4(dst + col_3, fma((x_tile_3 - vec4f(mean)) * vec4f(scale), weight_at4(col_3), bias_at4(col_3)));
+    out_put4(dst + col_4, fma((x_tile_4 - vec4f(mean)) * vec4f(scale), weight_at4(col_4), bias_at4(col_4)));
+    out_put4(dst + col_5, fma((x_tile_5 - vec4f(mean)) * vec4f(scale), weight_at4(col_5), bias_at4(col_5)));
+    out_put4(dst + col_6, fma((x_tile_6 - vec4f(mean)) * vec4f(scale), weight_at4(col_6), bias_at4(col_6)));
+    out_put4(dst + col_7, fma((x_tile_7 - vec4f(mean)) * vec4f(scale), weight_at4(col_7), bias_at4(col_7)));
+  }
+  if (row_1 < count_1) {
+    let dst_1 = base_1 + row_1 * 256;
+    out_put4(dst_1 + col, fma((x_tile_8 - vec4f(mean_1)) * vec4f(scale_1), weight_at4(col), bias_at4(col)));
+    out_put4(dst_1 + col_1, fma((x_tile_9 - vec4f(mean_1)) * vec4f(scale_1), weight_at4(col_1), bias_at4(col_1)));
+    out_put4(dst_1 + col_2, fma((x_tile_10 - vec4f(mean_1)) * vec4f(scale_1), weight_at4(col_2), bias_at4(col_2)));
+    out_put4(dst_1 + col_3, fma((x_tile_11 - vec4f(mean_1)) * vec4f(scale_1), weight_at4(col_3), bias_at4(col_3)));
+    out_put4(dst_1 + col_4, fma((x_tile_12 - vec4f(mean_1)) * vec4f(scale_1), weight_at4(col_4), bias_at4(col_4)));
+    out_put4(dst_1 + col_5, fma((x_tile_13 - vec4f(mean_1)) * vec4f(scale_1), weight_at4(col_5), bias_at4(col_5)));
+    out_put4(dst_1 + col_6, fma((x_tile_14 - vec4f(mean_1)) * vec4f(scale_1), weight_at4(col_6), bias_at4(col_6)));
+    out_put4(dst_1 + col_7, fma((x_tile_15 - vec4f(mean_1)) * vec4f(scale_1), weight_at4(col_7), bias_at4(col_7)));
+  }
+}
+`,
+};
+
+const $wgsl_linear_256_256_bias: $Shader = {
+  buffers: [
+    { name: "x", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "weight", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "bias", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "write", layout: "four", uses: ["put4"] },
+  ],
+  code: `// spec:12 model jargon: linear layers.0.k
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  M: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+var<workgroup> block: array<vec4f, 576>;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let lane = i32(invocation);
+  let lane_y = lane / 8;
+  let lane_x = lane % 8;
+  var acc = vec4f(0.0f);
+  var acc_1 = vec4f(0.0f);
+  var acc_2 = vec4f(0.0f);
+  var acc_3 = vec4f(0.0f);
+  var acc_4 = vec4f(0.0f);
+  var acc_5 = vec4f(0.0f);
+  var acc_6 = vec4f(0.0f);
+  var acc_7 = vec4f(0.0f);
+  var acc_8 = vec4f(0.0f);
+  var acc_9 = vec4f(0.0f);
+  var acc_10 = vec4f(0.0f);
+  var acc_11 = vec4f(0.0f);
+  var acc_12 = vec4f(0.0f);
+  var acc_13 = vec4f(0.0f);
+  var acc_14 = vec4f(0.0f);
+  var acc_15 = vec4f(0.0f);
+  var bias_tile = vec4f(0.0f);
+  var bias_tile_1 = vec4f(0.0f);
+  let col = lane_x * 4;
+  let col_1 = lane_x * 4 + 32;
+  let row_1 = lane_y + 8;
+  let row_2 = lane_y + 16;
+  let row_3 = lane_y + 24;
+  let row_4 = lane_y + 32;
+  let row_5 = lane_y + 40;
+  let row_6 = lane_y + 48;
+  let row_7 = lane_y + 56;
+  let m0 = group / 4 * 64;
+  let n0 = group % 4 * 64;
+  bias_tile = bias_at4(n0 + col);
+  bias_tile_1 = bias_at4(n0 + col_1);
+  acc = bias_tile;
+  acc_1 = bias_tile_1;
+  acc_2 = bias_tile;
+  acc_3 = bias_tile_1;
+  acc_4 = bias_tile;
+  acc_5 = bias_tile_1;
+  acc_6 = bias_tile;
+  acc_7 = bias_tile_1;
+  acc_8 = bias_tile;
+  acc_9 = bias_tile_1;
+  acc_10 = bias_tile;
+  acc_11 = bias_tile_1;
+  acc_12 = bias_tile;
+  acc_13 = bias_tile_1;
+  acc_14 = bias_tile;
+  acc_15 = bias_tile_1;
+  for (var k = 0; k < 256; k += 32) {
+    workgroupBarrier();
+    let base = m0 * 256 + k;
+    let count = params.M - m0;
+    for (var r = lane_y; r < 64; r += 8) {
+      let line = r * 36;
+      if (r < count) {
+        let src_1 = base + r * 256;
+        for (var c = lane_x * 4; c < 32; c += 32) {
+          block[(line >> 2u) + (c >> 2u)] = x_at4(src_1 + c);
+        }
+      } else {
+        for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
+          block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+        }
+      }
+    }
+    workgroupBarrier();
+    let a_row = lane_y * 36;
+    let a_row_1 = row_1 * 36;
+    let a_row_2 = row_2 * 36;
+    let a_row_3 = row_3 * 36;
+    let a_row_4 = row_4 * 36;
+    let a_row_5 = row_5 * 36;
+    let a_row_6 = row_6 * 36;
+    let a_row_7 = row_7 * 36;
+    let column = n0 + col;
+    let panel = k * 8 + (column / 8 * 2048 + column % 8);
+    let column_1 = n0 + col_1;
+    let panel_1 = k * 8 + (column_1 / 8 * 2048 + column_1 % 8);
+    for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+      let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+      let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+      let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+      let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+      let a_4 = block[(a_row_4 >> 2u) + (k_1 >> 2u)];
+      let a_5 = block[(a_row_5 >> 2u) + (k_1 >> 2u)];
+      let a_6 = block[(a_row_6 >> 2u) + (k_1 >> 2u)];
+      let a_7 = block[(a_row_7 >> 2u) + (k_1 >> 2u)];
+      let b = weight_at4(panel + k_1 * 8);
+      let b_1 = weight_at4(panel + k_1 * 8 + 8);
+      let b_2 = weight_at4(panel + k_1 * 8 + 16);
+      let b_3 = weight_at4(panel + k_1 * 8 + 24);
+      acc = fma(vec4f(a.w), b_3, fma(vec4f(a.z), b_2, fma(vec4f(a.y), b_1, fma(vec4f(a.x), b, acc))));
+      acc_2 = fma(vec4f(a_1.w), b_3, fma(vec4f(a_1.z), b_2, fma(vec4f(a_1.y), b_1, fma(vec4f(a_1.x), b, acc_2))));
+      acc_4 = fma(vec4f(a_2.w), b_3, fma(vec4f(a_2.z), b_2, fma(vec4f(a_2.y), b_1, fma(vec4f(a_2.x), b, acc_4))));
+      acc_6 = fma(vec4f(a_3.w), b_3, fma(vec4f(a_3.z), b_2, fma(vec4f(a_3.y), b_1, fma(vec4f(a_3.x), b, acc_6))));
+      acc_8 = fma(vec4f(a_4.w), b_3, fma(vec4f(a_4.z), b_2, fma(vec4f(a_4.y), b_1, fma(vec4f(a_4.x), b, acc_8))));
+      acc_10 = fma(vec4f(a_5.w), b_3, fma(vec4f(a_5.z), b_2, fma(vec4f(a_5.y), b_1, fma(vec4f(a_5.x), b, acc_10))));
+      acc_12 = fma(vec4f(a_6.w), b_3, fma(vec4f(a_6.z), b_2, fma(vec4f(a_6.y), b_1, fma(vec4f(a_6.x), b, acc_12))));
+      acc_14 = fma(vec4f(a_7.w), b_3, fma(vec4f(a_7.z), b_2, fma(vec4f(a_7.y), b_1, fma(vec4f(a_7.x), b, acc_14))));
+      let b_4 = weight_at4(panel_1 + k_1 * 8);
+      let b_5 = weight_at4(panel_1 + k_1 * 8 + 8);
+      let b_6 = weight_at4(panel_1 + k_1 * 8 + 16);
+      let b_7 = weight_at4(panel_1 + k_1 * 8 + 24);
+      acc_1 = fma(vec4f(a.w), b_7, fma(vec4f(a.z), b_6, fma(vec4f(a.y), b_5, fma(vec4f(a.x), b_4, acc_1))));
+      acc_3 = fma(vec4f(a_1.w), b_7, fma(vec4f(a_1.z), b_6, fma(vec4f(a_1.y), b_5, fma(vec4f(a_1.x), b_4, acc_3))));
+      acc_5 = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, acc_5))));
+      acc_7 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, acc_7))));
+      acc_9 = fma(vec4f(a_4.w), b_7, fma(vec4f(a_4.z), b_6, fma(vec4f(a_4.y), b_5, fma(vec4f(a_4.x), b_4, acc_9))));
+      acc_11 = fma(vec4f(a_5.w), b_7, fma(vec4f(a_5.z), b_6, fma(vec4f(a_5.y), b_5, fma(vec4f(a_5.x), b_4, acc_11))));
+      acc_13 = fma(vec4f(a_6.w), b_7, fma(vec4f(a_6.z), b_6, fma(vec4f(a_6.y), b_5, fma(vec4f(a_6.x), b_4, acc_13))));
+      acc_15 = fma(vec4f(a_7.w), b_7, fma(vec4f(a_7.z), b_6, fma(vec4f(a_7.y), b_5, fma(vec4f(a_7.x), b_4, acc_15))));
+    }
+  }
+  let base_1 = m0 * 256 + n0;
+  let count_1 = params.M - m0;
+  if (lane_y < count_1) {
+    let dst = base_1 + lane_y * 256;
+    out_put4(dst + col, acc);
+    out_put4(dst + col_1, acc_1);
+  }
+  if (row_1 < count_1) {
+    let dst_1 = base_1 + row_1 * 256;
+    out_put4(dst_1 + col, acc_2);
+    out_put4(dst_1 + col_1, acc_3);
+  }
+  if (row_2 < count_1) {
+    let dst_2 = base_1 + row_2 * 256;
+    out_put4(dst_2 + col, acc_4);
+    out_put4(dst_2 + col_1, acc_5);
+  }
+  if (row_3 < count_1) {
+    let dst_3 = base_1 + row_3 * 256;
+    out_put4(dst_3 + col, acc_6);
+    out_put4(dst_3 + col_1, acc_7);
+  }
+  if (row_4 < count_1) {
+    let dst_4 = base_1 + row_4 * 256;
+    out_put4(dst_4 + col, acc_8);
+    out_put4(dst_4 + col_1, acc_9);
+  }
+  if (row_5 < count_1) {
+    let dst_5 = base_1 + row_5 * 256;
+    out_put4(dst_5 + col, acc_10);
+    out_put4(dst_5 + col_1, acc_11);
+  }
+  if (row_6 < count_1) {
+    let dst_6 = base_1 + row_6 * 256;
+    out_put4(dst_6 + col, acc_12);
+    out_put4(dst_6 + col_1, acc_13);
+  }
+  if (row_7 < count_1) {
+    let dst_7 = base_1 + row_7 * 256;
+    out_put4(dst_7 + col, acc_14);
+    out_put4(dst_7 + col_1, acc_15);
+  }
+}
+`,
+};
+
+const $wgsl_xpos_8_32: $Shader = {
+  buffers: [
+    { name: "x", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "table", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "write", layout: "four", uses: ["put4"] },
+  ],
+  code: `// spec:12 model jargon: xpos layers.0.q_xpos
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  N: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+var<workgroup> block: array<vec4f, 256>;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let lane = i32(invocation);
+  let lane_y = lane / 8;
+  let lane_x = lane % 8;
+  var cosine = vec4f(0.0f);
+  var cosine_1 = vec4f(0.0f);
+  var sine = vec4f(0.0f);
+  var sine_1 = vec4f(0.0f);
+  let col = lane_x * 4;
+  let row_1 = lane_y + 8;
+  let blocks = (params.N + 15) / 16;
+  let n0 = group % blocks * 16;
+  let start = group / blocks * params.N;
+  let m0 = start + n0;
+  let end = start + min(params.N, n0 + 16);
+  let base = n0 * 32;
+  let count = end - m0;
+  for (var r = lane_y; r < 16; r += 8) {
+    let line = r * 32;
+    if (r < count) {
+      let src = base + r * 32;
+      for (var c = lane_x * 4; c < 32; c += 32) {
+        block[(line >> 2u) + (c >> 2u)] = table_at4(src + c);
+      }
+    } else {
+      for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
+        block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+      }
+    }
+  }
+  cosine = block[lane_y * 8 + (col >> 2u)].xxzz;
+  cosine_1 = block[row_1 * 8 + (col >> 2u)].xxzz;
+  sine = block[lane_y * 8 + (col >> 2u)].yyww * select(vec4f(1.0f), vec4f(-1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3)) & vec4i(1)) == vec4i(0));
+  sine_1 = block[row_1 * 8 + (col >> 2u)].yyww * select(vec4f(1.0f), vec4f(-1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3)) & vec4i(1)) == vec4i(0));
+  for (var head = 0; head < 8; head++) {
+    let base_1 = m0 * 256 + head * 32;
+    let count_1 = end - m0;
+    for (var r_1 = lane_y; r_1 < 16; r_1 += 8) {
+      let line_1 = r_1 * 32 + 512;
+      if (r_1 < count_1) {
+        let src_1 = base_1 + r_1 * 256;
+        for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 32) {
+          block[(line_1 >> 2u) + (c_2 >> 2u)] = x_at4(src_1 + c_2);
+        }
+      } else {
+        for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 32) {
+          block[(line_1 >> 2u) + (c_3 >> 2u)] = vec4f(0.0f);
+        }
+      }
+    }
+    workgroupBarrier();
+    let base_2 = m0 * 256 + head * 32;
+    let count_2 = end - m0;
+    if (lane_y < count_2) {
+      let dst = base_2 + lane_y * 256;
+      out_put4(dst + col, fma(block[lane_y * 8 + (col >> 2u) + 128], cosine, block[lane_y * 8 + (col >> 2u) + 128].yxwz * sine));
+    }
+    if (row_1 < count_2) {
+      let dst_1 = base_2 + row_1 * 256;
+      out_put4(dst_1 + col, fma(block[row_1 * 8 + (col >> 2u) + 128], cosine_1, block[row_1 * 8 + (col >> 2u) + 128].yxwz * sine_1));
+    }
+  }
+}
+`,
+};
+
+const $wgsl_attention_small_xpos512_class_16x32: $Shader = {
+  buffers: [
+    { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "write", layout: "four", uses: ["put4"] },
+    { name: "lse", dtype: "f32", access: "write", layout: "one", uses: ["put"] },
+  ],
+  code: `enable subgroups;
+// spec:4 model jargon: small: class
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  N: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
+const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
+const dilations = array<i32, 4>(1, 2, 4, 8);
+var<workgroup> block: array<vec4f, 832>;
+var<workgroup> partials: array<f32, 64>;
+var<workgroup> partials_1: array<f32, 64>;
+var<workgroup> lanes_taken: atomic<u32>;
+fn sum4(v: vec4f) -> f32 {
+  return (v.x + v.y) + (v.z + v.w);
+}
+fn most4(v: vec4f) -> f32 {
+  return max(max(v.x, v.y), max(v.z, v.w));
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(subgroup_invocation_id) member: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let members = subgroupAdd(1u);
+  var first_lane = 0u;
+  if (subgroupElect()) {
+    first_lane = atomicAdd(&lanes_taken, members);
+  }
+  let lane = i32(subgroupBroadcastFirst(first_lane) + member);
+  let lane_y = lane / 8;
+  let lane_x = lane % 8;
+  var S = vec4f(0.0f);
+  var S_1 = vec4f(0.0f);
+  var O = vec4f(0.0f);
+  var O_1 = vec4f(0.0f);
+  var m = 0.0f;
+  var m_1 = 0.0f;
+  var l = 0.0f;
+  var l_1 = 0.0f;
+  var top = 0.0f;
+  var top_1 = 0.0f;
+  var fade = 0.0f;
+  var fade_1 = 0.0f;
+  var mult = vec4f(0.0f);
+  let col = lane_x * 4;
+  let row_1 = lane_y + 8;
+  let cell = min(256, params.N);
+  let cells = (params.N + cell + -1) / cell;
+  let tiles = ((cell + 7) / 8 + 15) / 16;
+  let tile = group % tiles;
+  let after_tile = group / tiles;
+  let residue = after_tile % 8;
+  let after_residue = after_tile / 8;
+  let cell_index = after_residue % cells;
+  let after_cell_index = after_residue / cells;
+  let head = after_cell_index % 8;
+  let after_head = after_cell_index / 8;
+  let cell_start = cell_index * cell;
+  let cell_end = min(cell_start + cell, params.N);
+  let first = cell_start + residue + tile * 128;
+  let rows = min(16, (max(cell_end - first, 0) + 7) / 8);
+  let start_0 = cell_start / 256 * 256;
+  let end_0 = min(start_0 + 256, params.N);
+  let offset_0 = offsets[head];
+  let start_1 = cell_start / 512 * 512;
+  let end_1 = min(start_1 + 512, params.N);
+  let offset_1 = offsets[head + 8];
+  let covers_1 = (first - start_1) % 2 == offset_1;
+  let start_2 = cell_start / 1024 * 1024;
+  let end_2 = min(start_2 + 1024, params.N);
+  let offset_2 = offsets[head + 16];
+  let covers_2 = (first - start_2) % 4 == offset_2;
+  let start_3 = cell_start / 2048 * 2048;
+  let end_3 = min(start_3 + 2048, params.N);
+  let offset_3 = offsets[head + 24];
+  let covers_3 = (first - start_3) % 8 == offset_3;
+  if (0 < rows) {
+    let query_block = first / 16384;
+    m = -1e30f;
+    m_1 = -1e30f;
+    l = 0.0f;
+    l_1 = 0.0f;
+    O = vec4f(0.0f);
+    O_1 = vec4f(0.0f);
+    let base_0 = start_0 + offset_0;
+    let real_0 = max(min(end_0, first + rows * 8 + -7) - base_0, 0);
+    let phase = (first - (start_0 + offset_0) + 2) % 2 % 2;
+    let from_slot = max(start_1 - (start_0 + offset_0), 0);
+    let to_slot = max(end_1 - (start_0 + offset_0), 0);
+    let phase_1_ = (first - (start_0 + offset_0) + 4) % 4 % 4;
+    let from_slot_1_ = max(start_2 - (start_0 + offset_0), 0);
+    let to_slot_1_ = max(end_2 - (start_0 + offset_0), 0);
+    let phase_2_ = (first - (start_0 + offset_0) + 8) % 8 % 8;
+    let from_slot_2_ = max(start_3 - (start_0 + offset_0), 0);
+    let to_slot_2_ = max(end_3 - (start_0 + offset_0), 0);
+    let base_1 = start_1 + offset_1;
+    let real_1 = (max(min(end_1, first + rows * 8 + -7) - base_1, 0) + 1) / 2;
+    let low_1_0 = select(min(start_1, start_0), start_0, start_1 == start_1);
+    let high_1_0 = select(max(start_1, end_0), end_0, start_1 == start_1);
+    let before_1 = min(real_1, (max(low_1_0 - base_1, 0) + 1) / 2);
+    let after_1 = max(min(real_1, (max(low_1_0 - base_1, 0) + 1) / 2), min(real_1, (max(high_1_0 - base_1, 0) + 1) / 2));
+    let phase_3_ = (first - (start_1 + offset_1) + 4) % 4 / 2 % 2;
+    let from_slot_3_ = (max(start_2 - (start_1 + offset_1), 0) + 1) / 2;
+    let to_slot_3_ = (max(end_2 - (start_1 + offset_1), 0) + 1) / 2;
+    let phase_4_ = (first - (start_1 + offset_1) + 8) % 8 / 2 % 4;
+    let from_slot_4_ = (max(start_3 - (start_1 + offset_1), 0) + 1) / 2;
+    let to_slot_4_ = (max(end_3 - (start_1 + offset_1), 0) + 1) / 2;
+    let base_2 = start_2 + offset_2;
+    let real_2 = (max(min(end_2, first + rows * 8 + -7) - base_2, 0) + 3) / 4;
+    let low_2_0 = select(min(start_2, start_0), start_0, start_2 == start_2);
+    let high_2_0 = select(max(start_2, end_0), end_0, start_2 == start_2);
+    let low_2_1 = select(low_2_0, select(min(low_2_0, start_1), start_1, low_2_0 == high_2_0), covers_1);
+    let high_2_1 = select(high_2_0, select(max(high_2_0, end_1), end_1, low_2_0 == high_2_0), covers_1);
+    let before_2 = min(real_2, (max(low_2_1 - base_2, 0) + 3) / 4);
+    let after_2 = max(min(real_2, (max(low_2_1 - base_2, 0) + 3) / 4), min(real_2, (max(high_2_1 - base_2, 0) + 3) / 4));
+    let phase_5_ = (first - (start_2 + offset_2) + 8) % 8 / 4 % 2;
+    let from_slot_5_ = (max(start_3 - (start_2 + offset_2), 0) + 3) / 4;
+    let to_slot_5_ = (max(end_3 - (start_2 + offset_2), 0) + 3) / 4;
+    let base_3 = start_3 + offset_3;
+    let real_3 = (max(min(end_3, first + rows * 8 + -7) - base_3, 0) + 7) / 8;
+    let low_3_0 = select(min(start_3, start_0), start_0, start_3 == start_3);
+    let high_3_0 = select(max(start_3, end_0), end_0, start_3 == start_3);
+    let low_3_1 = select(low_3_0, select(min(low_3_0, start_1), start_1, low_3_0 == high_3_0), covers_1);
+    let high_3_1 = select(high_3_0, select(max(high_3_0, end_1), end_1, low_3_0 == high_3_0), covers_1);
+    let low_3_2 = select(low_3_1, select(min(low_3_1, start_2), start_2, low_3_1 == high_3_1), covers_2);
+    let high_3_2 = select(high_3_1, select(max(high_3_1, end_2), end_2, low_3_1 == high_3_1), covers_2);
+    let before_3 = min(real_3, (max(low_3_2 - base_3, 0) + 7) / 8);
+    let after_3 = max(min(real_3, (max(low_3_2 - base_3, 0) + 7) / 8), min(real_3, (max(high_3_2 - base_3, 0) + 7) / 8));
+    // spec:8 branch 0: segment 256, dilation 1
+    // spec:8 branch 1: segment 512, dilation 2
+    // spec:8 branch 2: segment 1024, dilation 4
+    // spec:8 branch 3: segment 2048, dilation 8
+    for (var turn = 0; turn < 8; turn++) {
+      let pass_2 = turn / 2;
+      let covered = select(select(select(true, covers_1, pass_2 == 1), covers_2, pass_2 == 2), covers_3, pass_2 == 3);
+      let range_from = select(select(select(select(0, 0, turn % 2 == 0), select(after_1, 0, turn % 2 == 0), pass_2 == 1), select(after_2, 0, turn % 2 == 0), pass_2 == 2), select(after_3, 0, turn % 2 == 0), pass_2 == 3);
+      let range_end = select(select(select(select(real_0, 0, turn % 2 == 0), select(real_1, before_1, turn % 2 == 0), pass_2 == 1), select(real_2, before_2, turn % 2 == 0), pass_2 == 2), select(real_3, before_3, turn % 2 == 0), pass_2 == 3);
+      let range_to = select(range_from, range_end, covered);
+      let fold_active = select(select(select(covers_1, covers_2, pass_2 == 1), covers_3, pass_2 == 2), false, pass_2 == 3);
+      let fold_period = select(select(select(2, 2, pass_2 == 1), 2, pass_2 == 2), 1, pass_2 == 3);
+      let fold_phase = select(select(select(phase, phase_3_, pass_2 == 1), phase_5_, pass_2 == 2), 0, pass_2 == 3);
+      let fold_first = select(select(select(from_slot, from_slot_3_, pass_2 == 1), from_slot_5_, pass_2 == 2), 0, pass_2 == 3);
+      let fold_last = select(select(select(to_slot, to_slot_3_, pass_2 == 1), to_slot_5_, pass_2 == 2), 0, pass_2 == 3);
+      let fold_active_1_ = select(select(select(covers_2, covers_3, pass_2 == 1), false, pass_2 == 2), false, pass_2 == 3);
+      let fold_period_1_ = select(select(select(4, 4, pass_2 == 1), 1, pass_2 == 2), 1, pass_2 == 3);
+      let fold_phase_1_ = select(select(select(phase_1_, phase_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let fold_first_1_ = select(select(select(from_slot_1_, from_slot_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let fold_last_1_ = select(select(select(to_slot_1_, to_slot_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let fold_active_2_ = select(select(select(covers_3, false, pass_2 == 1), false, pass_2 == 2), false, pass_2 == 3);
+      let fold_period_2_ = select(select(select(8, 1, pass_2 == 1), 1, pass_2 == 2), 1, pass_2 == 3);
+      let fold_phase_2_ = select(select(select(phase_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let fold_first_2_ = select(select(select(from_slot_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let fold_last_2_ = select(select(select(to_slot_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let dilation = dilations[pass_2];
+      let keys_base = select(select(select(base_0, base_1, pass_2 == 1), base_2, pass_2 == 2), base_3, pass_2 == 3);
+      for (var j0 = range_from; j0 < range_to; j0 += 32) {
+        let key = keys_base + j0 * dilation;
+        let width = min(32, range_to - j0);
+        let lead = first - key;
+        S = vec4f(0.0f);
+        S_1 = vec4f(0.0f);
+        let base = ((after_head * params.N + first) * 8 + head) * 32;
+        for (var r = lane_y; r < 16; r += 8) {
+          let line = r * 36 + 2176;
+          if (r < rows) {
+            let src = base + r * 2048;
+            for (var c = lane_x * 4; c < 32; c += 32) {
+              block[(line >> 2u) + (c >> 2u)] = q_at4(src + c) * vec4f(0.25503486f);
+            }
+          } else {
+            for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
+              block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+            }
+          }
+        }
+        if ((first / 16384 != query_block) || ((first + max(rows + -1, 0) * 8) / 16384 != query_block)) {
+          for (var r_1 = lane_y; r_1 < 16; r_1 += 8) {
+            for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 32) {
+              block[r_1 * 9 + (c_2 >> 2u) + 544] = block[r_1 * 9 + (c_2 >> 2u) + 544] * exp2(min(vec4f(decay[c_2], decay[c_2 + 1], decay[c_2 + 2], decay[c_2 + 3]) * vec4f(f32((first + min(r_1, max(rows + -1, 0)) * 8) / 16384 - query_block)), vec4f(100.0f)));
+            }
+          }
+        }
+        let base_4 = ((after_head * params.N + key) * 8 + head) * 32;
+        let stride = dilation * 256;
+        for (var r_2 = lane_y; r_2 < 32; r_2 += 8) {
+          let line_1 = ((r_2 & 3) * 8 + (r_2 >> 2u)) * 36;
+          if (r_2 < width) {
+            let src_1 = base_4 + r_2 * stride;
+            for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 32) {
+              block[(line_1 >> 2u) + (c_3 >> 2u)] = k_at4(src_1 + c_3);
+            }
+          } else {
+            for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 32) {
+              block[(line_1 >> 2u) + (c_4 >> 2u)] = vec4f(0.0f);
+            }
+          }
+        }
+        if ((key / 16384 != query_block) || ((key + max(width + -1, 0) * dilation) / 16384 != query_block)) {
+          for (var r_3 = lane_y; r_3 < 32; r_3 += 8) {
+            for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 32) {
+              block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u)] = block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u)] * exp2(min(vec4f(decay[c_5], decay[c_5 + 1], decay[c_5 + 2], decay[c_5 + 3]) * vec4f(0.0f - f32((key + min(r_3, max(width + -1, 0)) * dilation) / 16384 - query_block)), vec4f(100.0f)));
+            }
+          }
+        }
+        workgroupBarrier();
+        let a_row = lane_y * 36 + 2176;
+        let a_row_1 = row_1 * 36 + 2176;
+        let b_row = (col >> 2u) * 36;
+        let b_row_1 = (col >> 2u) * 36 + 288;
+        let b_row_2 = (col >> 2u) * 36 + 576;
+        let b_row_3 = (col >> 2u) * 36 + 864;
+        var sum = 0.0f;
+        var sum_1 = 0.0f;
+        var sum_2 = 0.0f;
+        var sum_3 = 0.0f;
+        var sum_4 = 0.0f;
+        var sum_5 = 0.0f;
+        var sum_6 = 0.0f;
+        var sum_7 = 0.0f;
+        for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+          let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+          let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+          let b = block[(b_row >> 2u) + (k_1 >> 2u)];
+          let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
+          let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
+          let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
+          sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+          sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
+          sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
+          sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
+          sum_4 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_4))));
+          sum_5 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_5))));
+          sum_6 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_6))));
+          sum_7 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_7))));
+        }
+        S = S + vec4f(sum, sum_1, sum_2, sum_3);
+        S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
+        if ((width < 32) || (dilation * 31 > lead)) {
+          S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y * 8 + lead) >= (vec4i(col) + vec4i(0, 1, 2, 3)) * vec4i(dilation)));
+          S_1 = select(vec4f(-3e30f), S_1, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 * 8 + lead) >= (vec4i(col) + vec4i(0, 1, 2, 3)) * vec4i(dilation)));
+        }
+        mult = vec4f(1.0f);
+        if (fold_active) {
+          let fold_from = fold_first - j0;
+          let fold_to = fold_last - j0;
+          let residue_0 = (j0 % fold_period + (fold_period - fold_phase)) % fold_period;
+          let period = f32(fold_period);
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) / vec4f(period)) * vec4f(period)));
+        }
+        if (fold_active_1_) {
+          let fold_from_1_ = fold_first_1_ - j0;
+          let fold_to_1_ = fold_last_1_ - j0;
+          let residue_0_1_ = (j0 % fold_period_1_ + (fold_period_1_ - fold_phase_1_)) % fold_period_1_;
+          let period_1_ = f32(fold_period_1_);
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) / vec4f(period_1_)) * vec4f(period_1_)));
+        }
+        if (fold_active_2_) {
+          let fold_from_2_ = fold_first_2_ - j0;
+          let fold_to_2_ = fold_last_2_ - j0;
+          let residue_0_2_ = (j0 % fold_period_2_ + (fold_period_2_ - fold_phase_2_)) % fold_period_2_;
+          let period_2_ = f32(fold_period_2_);
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) / vec4f(period_2_)) * vec4f(period_2_)));
+        }
+        top = m;
+        top_1 = m_1;
+        let mine = most4(S);
+        let theirs = subgroupShuffleXor(mine, 1u);
+        let mine_1 = max(mine, theirs);
+        let theirs_1 = subgroupShuffleXor(mine_1, 2u);
+        if ((lane_x & 3) == 0) {
+          partials[lane_y * 2 + (lane_x >> 2u)] = max(mine_1, theirs_1);
+        }
+        let mine_2 = most4(S_1);
+        let theirs_2 = subgroupShuffleXor(mine_2, 1u);
+        let mine_3 = max(mine_2, theirs_2);
+        let theirs_3 = subgroupShuffleXor(mine_3, 2u);
+        if ((lane_x & 3) == 0) {
+          partials[row_1 * 2 + (lane_x >> 2u)] = max(mine_3, theirs_3);
+        }
+        workgroupBarrier();
+        top = max(top, max(partials[lane_y * 2], partials[lane_y * 2 + 1]));
+        top_1 = max(top_1, max(partials[row_1 * 2], partials[row_1 * 2 + 1]));
+        let base_5 = ((after_head * params.N + key) * 8 + head) * 32;
+        let stride_1 = dilation * 256;
+        for (var r_4 = lane_y; r_4 < 32; r_4 += 8) {
+          let line_2 = r_4 * 32 + 1152;
+          if (r_4 < width) {
+            let src_2 = base_5 + r_4 * stride_1;
+            for (var c_6 = lane_x * 4; c_6 < 32; c_6 += 32) {
+              block[(line_2 >> 2u) + (c_6 >> 2u)] = v_at4(src_2 + c_6);
+            }
+          } else {
+            for (var c_7 = lane_x * 4; c_7 < 32; c_7 += 32) {
+              block[(line_2 >> 2u) + (c_7 >> 2u)] = vec4f(0.0f);
+            }
+          }
+        }
+        fade = exp2(m - top);
+        fade_1 = exp2(m_1 - top_1);
+        m = top;
+        m_1 = top_1;
+        S = exp2(S - vec4f(m)) * mult;
+        S_1 = exp2(S_1 - vec4f(m_1)) * mult;
+        block[lane_y * 9 + (col >> 2u) + 688] = S;
+        block[row_1 * 9 + (col >> 2u) + 688] = S_1;
+        l = l * fade;
+        l_1 = l_1 * fade_1;
+        let mine_4 = sum4(S);
+        let theirs_4 = subgroupShuffleXor(mine_4, 1u);
+        let mine_5 = mine_4 + theirs_4;
+        let theirs_5 = subgroupShuffleXor(mine_5, 2u);
+        if ((lane_x & 3) == 0) {
+          partials_1[lane_y * 2 + (lane_x >> 2u)] = mine_5 + theirs_5;
+        }
+        let mine_6 = sum4(S_1);
+        let theirs_6 = subgroupShuffleXor(mine_6, 1u);
+        let mine_7 = mine_6 + theirs_6;
+        let theirs_7 = subgroupShuffleXor(mine_7, 2u);
+        if ((lane_x & 3) == 0) {
+          partials_1[row_1 * 2 + (lane_x >> 2u)] = mine_7 + theirs_7;
+        }
+        workgroupBarrier();
+        l = l + (partials_1[lane_y * 2] + partials_1[lane_y * 2 + 1]);
+        l_1 = l_1 + (partials_1[row_1 * 2] + partials_1[row_1 * 2 + 1]);
+        O = O * vec4f(fade);
+        O_1 = O_1 * vec4f(fade_1);
+        let a_row_2 = lane_y * 36 + 2752;
+        let a_row_3 = row_1 * 36 + 2752;
+        for (var k_2 = 0; k_2 < 32; k_2 += 4) {
+          let a_2 = block[(a_row_2 >> 2u) + (k_2 >> 2u)];
+          let a_3 = block[(a_row_3 >> 2u) + (k_2 >> 2u)];
+          let b_4 = block[k_2 * 8 + (col >> 2u) + 288];
+          let b_5 = block[k_2 * 8 + (col >> 2u) + 296];
+          let b_6 = block[k_2 * 8 + (col >> 2u) + 304];
+          let b_7 = block[k_2 * 8 + (col >> 2u) + 312];
+          O = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, O))));
+          O_1 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, O_1))));
+        }
+      }
+    }
+    fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
+    fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
+    let base_6 = ((after_head * params.N + first) * 8 + head) * 32;
+    if (lane_y < rows) {
+      let dst = base_6 + lane_y * 2048;
+      out_put4(dst + col, O * vec4f(fade));
+    }
+    if (row_1 < rows) {
+      let dst_1 = base_6 + row_1 * 2048;
+      out_put4(dst_1 + col, O_1 * vec4f(fade_1));
+    }
+    let base_7 = (after_head * 8 + head) * params.N + first;
+    if (lane_y < rows) {
+      let dst_2 = base_7 + lane_y * 8;
+      if (lane_x == 0) {
+        lse_put(dst_2, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
+      }
+    }
+    if (row_1 < rows) {
+      let dst_3 = base_7 + row_1 * 8;
+      if (lane_x == 0) {
+        lse_put(dst_3, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
+      }
+    }
+  }
+}
+`,
+};
+
+const $wgsl_linear_256_256_bias_add1: $Shader = {
+  buffers: [
+    { name: "x", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "weight", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "bias", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "residual", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "write", layout: "four", uses: ["put4"] },
+  ],
+  code: `// spec:12 model jargon: linear layers.0.attended
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  M: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+var<workgroup> block: array<vec4f, 576>;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let lane = i32(invocation);
+  let lane_y = lane / 8;
+  let lane_x = lane % 8;
+  var acc = vec4f(0.0f);
+  var acc_1 = vec4f(0.0f);
+  var acc_2 = vec4f(0.0f);
+  var acc_3 = vec4f(0.0f);
+  var acc_4 = vec4f(0.0f);
+  var acc_5 = vec4f(0.0f);
+  var acc_6 = vec4f(0.0f);
+  var acc_7 = vec4f(0.0f);
+  var acc_8 = vec4f(0.0f);
+  var acc_9 = vec4f(0.0f);
+  var acc_10 = vec4f(0.0f);
+  var acc_11 = vec4f(0.0f);
+  var acc_12 = vec4f(0.0f);
+  var acc_13 = vec4f(0.0f);
+  var acc_14 = vec4f(0.0f);
+  var acc_15 = vec4f(0.0f);
+  var bias_tile = vec4f(0.0f);
+  var bias_tile_1 = vec4f(0.0f);
+  let col = lane_x * 4;
+  let col_1 = lane_x * 4 + 32;
+  let row_1 = lane_y + 8;
+  let row_2 = lane_y + 16;
+  let row_3 = lane_y + 24;
+  let row_4 = lane_y + 32;
+  let row_5 = lane_y + 40;
+  let row_6 = lane_y + 48;
+  let row_7 = lane_y + 56;
+  let m0 = group / 4 * 64;
+  let n0 = group % 4 * 64;
+  bias_tile = bias_at4(n0 + col);
+  bias_tile_1 = bias_at4(n0 + col_1);
+  acc = bias_tile;
+  acc_1 = bias_tile_1;
+  acc_2 = bias_tile;
+  acc_3 = bias_tile_1;
+  acc_4 = bias_tile;
+  acc_5 = bias_tile_1;
+  acc_6 = bias_tile;
+  acc_7 = bias_tile_1;
+  acc_8 = bias_tile;
+  acc_9 = bias_tile_1;
+  acc_10 = bias_tile;
+  acc_11 = bias_tile_1;
+  acc_12 = bias_tile;
+  acc_13 = bias_tile_1;
+  acc_14 = bias_tile;
+  acc_15 = bias_tile_1;
+  for (var k = 0; k < 256; k += 32) {
+    workgroupBarrier();
+    let base = m0 * 256 + k;
+    let count = params.M - m0;
+    for (var r = lane_y; r < 64; r += 8) {
+      let line = r * 36;
+      if (r < count) {
+        let src_1 = base + r * 256;
+        for (var c = lane_x * 4; c < 32; c += 32) {
+          block[(line >> 2u) + (c >> 2u)] = x_at4(src_1 + c);
+        }
+      } else {
+        for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
+          block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+        }
+      }
+    }
+    workgroupBarrier();
+    let a_row = lane_y * 36;
+    let a_row_1 = row_1 * 36;
+    let a_row_2 = row_2 * 36;
+    let a_row_3 = row_3 * 36;
+    let a_row_4 = row_4 * 36;
+    let a_row_5 = row_5 * 36;
+    let a_row_6 = row_6 * 36;
+    let a_row_7 = row_7 * 36;
+    let column = n0 + col;
+    let panel = k * 8 + (column / 8 * 2048 + column % 8);
+    let column_1 = n0 + col_1;
+    let panel_1 = k * 8 + (column_1 / 8 * 2048 + column_1 % 8);
+    for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+      let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+      let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+      let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+      let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+      let a_4 = block[(a_row_4 >> 2u) + (k_1 >> 2u)];
+      let a_5 = block[(a_row_5 >> 2u) + (k_1 >> 2u)];
+      let a_6 = block[(a_row_6 >> 2u) + (k_1 >> 2u)];
+      let a_7 = block[(a_row_7 >> 2u) + (k_1 >> 2u)];
+      let b = weight_at4(panel + k_1 * 8);
+      let b_1 = weight_at4(panel + k_1 * 8 + 8);
+      let b_2 = weight_at4(panel + k_1 * 8 + 16);
+      let b_3 = weight_at4(panel + k_1 * 8 + 24);
+      acc = fma(vec4f(a.w), b_3, fma(vec4f(a.z), b_2, fma(vec4f(a.y), b_1, fma(vec4f(a.x), b, acc))));
+      acc_2 = fma(vec4f(a_1.w), b_3, fma(vec4f(a_1.z), b_2, fma(vec4f(a_1.y), b_1, fma(vec4f(a_1.x), b, acc_2))));
+      acc_4 = fma(vec4f(a_2.w), b_3, fma(vec4f(a_2.z), b_2, fma(vec4f(a_2.y), b_1, fma(vec4f(a_2.x), b, acc_4))));
+      acc_6 = fma(vec4f(a_3.w), b_3, fma(vec4f(a_3.z), b_2, fma(vec4f(a_3.y), b_1, fma(vec4f(a_3.x), b, acc_6))));
+      acc_8 = fma(vec4f(a_4.w), b_3, fma(vec4f(a_4.z), b_2, fma(vec4f(a_4.y), b_1, fma(vec4f(a_4.x), b, acc_8))));
+      acc_10 = fma(vec4f(a_5.w), b_3, fma(vec4f(a_5.z), b_2, fma(vec4f(a_5.y), b_1, fma(vec4f(a_5.x), b, acc_10))));
+      acc_12 = fma(vec4f(a_6.w), b_3, fma(vec4f(a_6.z), b_2, fma(vec4f(a_6.y), b_1, fma(vec4f(a_6.x), b, acc_12))));
+      acc_14 = fma(vec4f(a_7.w), b_3, fma(vec4f(a_7.z), b_2, fma(vec4f(a_7.y), b_1, fma(vec4f(a_7.x), b, acc_14))));
+      let b_4 = weight_at4(panel_1 + k_1 * 8);
+      let b_5 = weight_at4(panel_1 + k_1 * 8 + 8);
+      let b_6 = weight_at4(panel_1 + k_1 * 8 + 16);
+      let b_7 = weight_at4(panel_1 + k_1 * 8 + 24);
+      acc_1 = fma(vec4f(a.w), b_7, fma(vec4f(a.z), b_6, fma(vec4f(a.y), b_5, fma(vec4f(a.x), b_4, acc_1))));
+      acc_3 = fma(vec4f(a_1.w), b_7, fma(vec4f(a_1.z), b_6, fma(vec4f(a_1.y), b_5, fma(vec4f(a_1.x), b_4, acc_3))));
+      acc_5 = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, acc_5))));
+      acc_7 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, acc_7))));
+      acc_9 = fma(vec4f(a_4.w), b_7, fma(vec4f(a_4.z), b_6, fma(vec4f(a_4.y), b_5, fma(vec4f(a_4.x), b_4, acc_9))));
+      acc_11 = fma(vec4f(a_5.w), b_7, fma(vec4f(a_5.z), b_6, fma(vec4f(a_5.y), b_5, fma(vec4f(a_5.x), b_4, acc_11))));
+      acc_13 = fma(vec4f(a_6.w), b_7, fma(vec4f(a_6.z), b_6, fma(vec4f(a_6.y), b_5, fma(vec4f(a_6.x), b_4, acc_13))));
+      acc_15 = fma(vec4f(a_7.w), b_7, fma(vec4f(a_7.z), b_6, fma(vec4f(a_7.y), b_5, fma(vec4f(a_7.x), b_4, acc_15))));
+    }
+  }
+  let base_1 = m0 * 256 + n0;
+  let count_1 = params.M - m0;
+  if (lane_y < count_1) {
+    let dst = base_1 + lane_y * 256;
+    out_put4(dst + col, acc + residual_at4(lane_y * 256 + col + (m0 * 256 + n0)));
+    out_put4(dst + col_1, acc_1 + residual_at4(lane_y * 256 + col_1 + (m0 * 256 + n0)));
+  }
+  if (row_1 < count_1) {
+    let dst_1 = base_1 + row_1 * 256;
+    out_put4(dst_1 + col, acc_2 + residual_at4(row_1 * 256 + col + (m0 * 256 + n0)));
+    out_put4(dst_1 + col_1, acc_3 + residual_at4(row_1 * 256 + col_1 + (m0 * 256 + n0)));
+  }
+  if (row_2 < count_1) {
+    let dst_2 = base_1 + row_2 * 256;
+    out_put4(dst_2 + col, acc_4 + residual_at4(row_2 * 256 + col + (m0 * 256 + n0)));
+    out_put4(dst_2 + col_1, acc_5 + residual_at4(row_2 * 256 + col_1 + (m0 * 256 + n0)));
+  }
+  if (row_3 < count_1) {
+    let dst_3 = base_1 + row_3 * 256;
+    out_put4(dst_3 + col, acc_6 + residual_at4(row_3 * 256 + col + (m0 * 256 + n0)));
+    out_put4(dst_3 + col_1, acc_7 + residual_at4(row_3 * 256 + col_1 + (m0 * 256 + n0)));
+  }
+  if (row_4 < count_1) {
+    let dst_4 = base_1 + row_4 * 256;
+    out_put4(dst_4 + col, acc_8 + residual_at4(row_4 * 256 + col + (m0 * 256 + n0)));
+    out_put4(dst_4 + col_1, acc_9 + residual_at4(row_4 * 256 + col_1 + (m0 * 256 + n0)));
+  }
+  if (row_5 < count_1) {
+    let dst_5 = base_1 + row_5 * 256;
+    out_put4(dst_5 + col, acc_10 + residual_at4(row_5 * 256 + col + (m0 * 256 + n0)));
+    out_put4(dst_5 + col_1, acc_11 + residual_at4(row_5 * 256 + col_1 + (m0 * 256 + n0)));
+  }
+  if (row_6 < count_1) {
+    let dst_6 = base_1 + row_6 * 256;
+    out_put4(dst_6 + col, acc_12 + residual_at4(row_6 * 256 + col + (m0 * 256 + n0)));
+    out_put4(dst_6 + col_1, acc_13 + residual_at4(row_6 * 256 + col_1 + (m0 * 256 + n0)));
+  }
+  if (row_7 < count_1) {
+    let dst_7 = base_1 + row_7 * 256;
+    out_put4(dst_7 + col, acc_14 + residual_at4(row_7 * 256 + col + (m0 * 256 + n0)));
+    out_put4(dst_7 + col_1, acc_15 + residual_at4(row_7 * 256 + col_1 + (m0 * 256 + n0)));
+  }
+}
+`,
+};
+
+const $wgsl_linear_256_1024_bias_gelu: $Shader = {
+  buffers: [
+    { name: "x", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "weight", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "bias", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "write", layout: "four", uses: ["put4"] },
+  ],
+  code: `// spec:12 model jargon: linear layers.0.active
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  M: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+var<workgroup> block: array<vec4f, 576>;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let lane = i32(invocation);
+  let lane_y = lane / 8;
+  let lane_x = lane % 8;
+  var acc = vec4f(0.0f);
+  var acc_1 = vec4f(0.0f);
+  var acc_2 = vec4f(0.0f);
+  var acc_3 = vec4f(0.0f);
+  var acc_4 = vec4f(0.0f);
+  var acc_5 = vec4f(0.0f);
+  var acc_6 = vec4f(0.0f);
+  var acc_7 = vec4f(0.0f);
+  var acc_8 = vec4f(0.0f);
+  var acc_9 = vec4f(0.0f);
+  var acc_10 = vec4f(0.0f);
+  var acc_11 = vec4f(0.0f);
+  var acc_12 = vec4f(0.0f);
+  var acc_13 = vec4f(0.0f);
+  var acc_14 = vec4f(0.0f);
+  var acc_15 = vec4f(0.0f);
+  var bias_tile = vec4f(0.0f);
+  var bias_tile_1 = vec4f(0.0f);
+  let col = lane_x * 4;
+  let col_1 = lane_x * 4 + 32;
+  let row_1 = lane_y + 8;
+  let row_2 = lane_y + 16;
+  let row_3 = lane_y + 24;
+  let row_4 = lane_y + 32;
+  let row_5 = lane_y + 40;
+  let row_6 = lane_y + 48;
+  let row_7 = lane_y + 56;
+  let m0 = group / 16 * 64;
+  let n0 = group % 16 * 64;
+  bias_tile = bias_at4(n0 + col);
+  bias_tile_1 = bias_at4(n0 + col_1);
+  acc = bias_tile;
+  acc_1 = bias_tile_1;
+  acc_2 = bias_tile;
+  acc_3 = bias_tile_1;
+  acc_4 = bias_tile;
+  acc_5 = bias_tile_1;
+  acc_6 = bias_tile;
+  acc_7 = bias_tile_1;
+  acc_8 = bias_tile;
+  acc_9 = bias_tile_1;
+  acc_10 = bias_tile;
+  acc_11 = bias_tile_1;
+  acc_12 = bias_tile;
+  acc_13 = bias_tile_1;
+  acc_14 = bias_tile;
+  acc_15 = bias_tile_1;
+  for (var k = 0; k < 256; k += 32) {
+    workgroupBarrier();
+    let base = m0 * 256 + k;
+    let count = params.M - m0;
+    for (var r = lane_y; r < 64; r += 8) {
+      let line = r * 36;
+      if (r < count) {
+        let src_1 = base + r * 256;
+        for (var c = lane_x * 4; c < 32; c += 32) {
+          block[(line >> 2u) + (c >> 2u)] = x_at4(src_1 + c);
+        }
+      } else {
+        for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
+          block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+        }
+      }
+    }
+    workgroupBarrier();
+    let a_row = lane_y * 36;
+    let a_row_1 = row_1 * 36;
+    let a_row_2 = row_2 * 36;
+    let a_row_3 = row_3 * 36;
+    let a_row_4 = row_4 * 36;
+    let a_row_5 = row_5 * 36;
+    let a_row_6 = row_6 * 36;
+    let a_row_7 = row_7 * 36;
+    let column = n0 + col;
+    let panel = k * 8 + (column / 8 * 2048 + column % 8);
+    let column_1 = n0 + col_1;
+    let panel_1 = k * 8 + (column_1 / 8 * 2048 + column_1 % 8);
+    for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+      let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+      let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+      let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+      let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+      let a_4 = block[(a_row_4 >> 2u) + (k_1 >> 2u)];
+      let a_5 = block[(a_row_5 >> 2u) + (k_1 >> 2u)];
+      let a_6 = block[(a_row_6 >> 2u) + (k_1 >> 2u)];
+      let a_7 = block[(a_row_7 >> 2u) + (k_1 >> 2u)];
+      let b = weight_at4(panel + k_1 * 8);
+      let b_1 = weight_at4(panel + k_1 * 8 + 8);
+      let b_2 = weight_at4(panel + k_1 * 8 + 16);
+      let b_3 = weight_at4(panel + k_1 * 8 + 24);
+      acc = fma(vec4f(a.w), b_3, fma(vec4f(a.z), b_2, fma(vec4f(a.y), b_1, fma(vec4f(a.x), b, acc))));
+      acc_2 = fma(vec4f(a_1.w), b_3, fma(vec4f(a_1.z), b_2, fma(vec4f(a_1.y), b_1, fma(vec4f(a_1.x), b, acc_2))));
+      acc_4 = fma(vec4f(a_2.w), b_3, fma(vec4f(a_2.z), b_2, fma(vec4f(a_2.y), b_1, fma(vec4f(a_2.x), b, acc_4))));
+      acc_6 = fma(vec4f(a_3.w), b_3, fma(vec4f(a_3.z), b_2, fma(vec4f(a_3.y), b_1, fma(vec4f(a_3.x), b, acc_6))));
+      acc_8 = fma(vec4f(a_4.w), b_3, fma(vec4f(a_4.z), b_2, fma(vec4f(a_4.y), b_1, fma(vec4f(a_4.x), b, acc_8))));
+      acc_10 = fma(vec4f(a_5.w), b_3, fma(vec4f(a_5.z), b_2, fma(vec4f(a_5.y), b_1, fma(vec4f(a_5.x), b, acc_10))));
+      acc_12 = fma(vec4f(a_6.w), b_3, fma(vec4f(a_6.z), b_2, fma(vec4f(a_6.y), b_1, fma(vec4f(a_6.x), b, acc_12))));
+      acc_14 = fma(vec4f(a_7.w), b_3, fma(vec4f(a_7.z), b_2, fma(vec4f(a_7.y), b_1, fma(vec4f(a_7.x), b, acc_14))));
+      let b_4 = weight_at4(panel_1 + k_1 * 8);
+      let b_5 = weight_at4(panel_1 + k_1 * 8 + 8);
+      let b_6 = weight_at4(panel_1 + k_1 * 8 + 16);
+      let b_7 = weight_at4(panel_1 + k_1 * 8 + 24);
+      acc_1 = fma(vec4f(a.w), b_7, fma(vec4f(a.z), b_6, fma(vec4f(a.y), b_5, fma(vec4f(a.x), b_4, acc_1))));
+      acc_3 = fma(vec4f(a_1.w), b_7, fma(vec4f(a_1.z), b_6, fma(vec4f(a_1.y), b_5, fma(vec4f(a_1.x), b_4, acc_3))));
+      acc_5 = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, acc_5))));
+      acc_7 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, acc_7))));
+      acc_9 = fma(vec4f(a_4.w), b_7, fma(vec4f(a_4.z), b_6, fma(vec4f(a_4.y), b_5, fma(vec4f(a_4.x), b_4, acc_9))));
+      acc_11 = fma(vec4f(a_5.w), b_7, fma(vec4f(a_5.z), b_6, fma(vec4f(a_5.y), b_5, fma(vec4f(a_5.x), b_4, acc_11))));
+      acc_13 = fma(vec4f(a_6.w), b_7, fma(vec4f(a_6.z), b_6, fma(vec4f(a_6.y), b_5, fma(vec4f(a_6.x), b_4, acc_13))));
+      acc_15 = fma(vec4f(a_7.w), b_7, fma(vec4f(a_7.z), b_6, fma(vec4f(a_7.y), b_5, fma(vec4f(a_7.x), b_4, acc_15))));
+    }
+  }
+  let base_1 = m0 * 1024 + n0;
+  let count_1 = params.M - m0;
+  if (lane_y < count_1) {
+    let dst = base_1 + lane_y * 1024;
+    out_put4(dst + col, max(acc, vec4f(0.0f)) - min(abs(acc), vec4f(13.0f)) * (fma(fma(fma(fma(fma(fma(fma(fma(vec4f(-0.026626235f), vec4f(1.0f) / fma(min(abs(acc), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.14187695f)), vec4f(1.0f) / fma(min(abs(acc), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.2778639f)), vec4f(1.0f) / fma(min(abs(acc), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.20737256f)), vec4f(1.0f) / fma(min(abs(acc), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.048139986f)), vec4f(1.0f) / fma(min(abs(acc), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.11674294f)), vec4f(1.0f) / fma(min(abs(acc), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.114863396f)), vec4f(1.0f) / fma(min(abs(acc), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13615617f)), vec4f(1.0f) / fma(min(abs(acc), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13561809f)) * (vec4f(1.0f) / fma(min(abs(acc), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)))) * exp2(min(abs(acc), vec4f(13.0f)) * min(abs(acc), vec4f(13.0f)) * vec4f(-0.7213475f)));
+    out_put4(dst + col_1, max(acc_1, vec4f(0.0f)) - min(abs(acc_1), vec4f(13.0f)) * (fma(fma(fma(fma(fma(fma(fma(fma(vec4f(-0.026626235f), vec4f(1.0f) / fma(min(abs(acc_1), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.14187695f)), vec4f(1.0f) / fma(min(abs(acc_1), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.2778639f)), vec4f(1.0f) / fma(min(abs(acc_1), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.20737256f)), vec4f(1.0f) / fma(min(abs(acc_1), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.048139986f)), vec4f(1.0f) / fma(min(abs(acc_1), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.11674294f)), vec4f(1.0f) / fma(min(abs(acc_1), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.114863396f)), vec4f(1.0f) / fma(min(abs(acc_1), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13615617f)), vec4f(1.0f) / fma(min(abs(acc_1), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13561809f)) * (vec4f(1.0f) / fma(min(abs(acc_1), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)))) * exp2(min(abs(acc_1), vec4f(13.0f)) * min(abs(acc_1), vec4f(13.0f)) * vec4f(-0.7213475f)));
+  }
+  if (row_1 < count_1) {
+    let dst_1 = base_1 + row_1 * 1024;
+    out_put4(dst_1 + col, max(acc_2, vec4f(0.0f)) - min(abs(acc_2), vec4f(13.0f)) * (fma(fma(fma(fma(fma(fma(fma(fma(vec4f(-0.026626235f), vec4f(1.0f) / fma(min(abs(acc_2), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.14187695f)), vec4f(1.0f) / fma(min(abs(acc_2), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.2778639f)), vec4f(1.0f) / fma(min(abs(acc_2), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.20737256f)), vec4f(1.0f) / fma(min(abs(acc_2), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.048139986f)), vec4f(1.0f) / fma(min(abs(acc_2), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.11674294f)), vec4f(1.0f) / fma(min(abs(acc_2), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.114863396f)), vec4f(1.0f) / fma(min(abs(acc_2), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13615617f)), vec4f(1.0f) / fma(min(abs(acc_2), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13561809f)) * (vec4f(1.0f) / fma(min(abs(acc_2), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)))) * exp2(min(abs(acc_2), vec4f(13.0f)) * min(abs(acc_2), vec4f(13.0f)) * vec4f(-0.7213475f)));
+    out_put4(dst_1 + col_1, max(acc_3, vec4f(0.0f)) - min(abs(acc_3), vec4f(13.0f)) * (fma(fma(fma(fma(fma(fma(fma(fma(vec4f(-0.026626235f), vec4f(1.0f) / fma(min(abs(acc_3), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.14187695f)), vec4f(1.0f) / fma(min(abs(acc_3), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.2778639f)), vec4f(1.0f) / fma(min(abs(acc_3), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.20737256f)), vec4f(1.0f) / fma(min(abs(acc_3), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.048139986f)), vec4f(1.0f) / fma(min(abs(acc_3), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.11674294f)), vec4f(1.0f) / fma(min(abs(acc_3), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.114863396f)), vec4f(1.0f) / fma(min(abs(acc_3), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13615617f)), vec4f(1.0f) / fma(min(abs(acc_3), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13561809f)) * (vec4f(1.0f) / fma(min(abs(acc_3), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)))) * exp2(min(abs(acc_3), vec4f(13.0f)) * min(abs(acc_3), vec4f(13.0f)) * vec4f(-0.7213475f)));
+  }
+  if (row_2 < count_1) {
+    let dst_2 = base_1 + row_2 * 1024;
+    out_put4(dst_2 + col, max(acc_4, vec4f(0.0f)) - min(abs(acc_4), vec4f(13.0f)) * (fma(fma(fma(fma(fma(fma(fma(fma(vec4f(-0.026626235f), vec4f(1.0f) / fma(min(abs(acc_4), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.14187695f)), vec4f(1.0f) / fma(min(abs(acc_4), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.2778639f)), vec4f(1.0f) / fma(min(abs(acc_4), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.20737256f)), vec4f(1.0f) / fma(min(abs(acc_4), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.048139986f)), vec4f(1.0f) / fma(min(abs(acc_4), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.11674294f)), vec4f(1.0f) / fma(min(abs(acc_4), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.114863396f)), vec4f(1.0f) / fma(min(abs(acc_4), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13615617f)), vec4f(1.0f) / fma(min(abs(acc_4), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13561809f)) * (vec4f(1.0f) / fma(min(abs(acc_4), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)))) * exp2(min(abs(acc_4), vec4f(13.0f)) * min(abs(acc_4), vec4f(13.0f)) * vec4f(-0.7213475f)));
+    out_put4(dst_2 + col_1, max(acc_5, vec4f(0.0f)) - min(abs(acc_5), vec4f(13.0f)) * (fma(fma(fma(fma(fma(fma(fma(fma(vec4f(-0.026626235f), vec4f(1.0f) / fma(min(abs(acc_5), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.14187695f)), vec4f(1.0f) / fma(min(abs(acc_5), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.2778639f)), vec4f(1.0f) / fma(min(abs(acc_5), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.20737256f)), vec4f(1.0f) / fma(min(abs(acc_5), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.048139986f)), vec4f(1.0f) / fma(min(abs(acc_5), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.11674294f)), vec4f(1.0f) / fma(min(abs(acc_5), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.114863396f)), vec4f(1.0f) / fma(min(abs(acc_5), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13615617f)), vec4f(1.0f) / fma(min(abs(acc_5), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13561809f)) * (vec4f(1.0f) / fma(min(abs(acc_5), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)))) * exp2(min(abs(acc_5), vec4f(13.0f)) * min(abs(acc_5), vec4f(13.0f)) * vec4f(-0.7213475f)));
+  }
+  if (row_3 < count_1) {
+    let dst_3 = base_1 + row_3 * 1024;
+    out_put4(dst_3 + col, max(acc_6, vec4f(0.0f)) - min(abs(acc_6), vec4f(13.0f)) * (fma(fma(fma(fma(fma(fma(fma(fma(vec4f(-0.026626235f), vec4f(1.0f) / fma(min(abs(acc_6), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.14187695f)), vec4f(1.0f) / fma(min(abs(acc_6), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.2778639f)), vec4f(1.0f) / fma(min(abs(acc_6), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.20737256f)), vec4f(1.0f) / fma(min(abs(acc_6), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.048139986f)), vec4f(1.0f) / fma(min(abs(acc_6), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.11674294f)), vec4f(1.0f) / fma(min(abs(acc_6), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.114863396f)), vec4f(1.0f) / fma(min(abs(acc_6), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13615617f)), vec4f(1.0f) / fma(min(abs(acc_6), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13561809f)) * (vec4f(1.0f) / fma(min(abs(acc_6), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)))) * exp2(min(abs(acc_6), vec4f(13.0f)) * min(abs(acc_6), vec4f(13.0f)) * vec4f(-0.7213475f)));
+    out_put4(dst_3 + col_1, max(acc_7, vec4f(0.0f)) - min(abs(acc_7), vec4f(13.0f)) * (fma(fma(fma(fma(fma(fma(fma(fma(vec4f(-0.026626235f), vec4f(1.0f) / fma(min(abs(acc_7), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.14187695f)), vec4f(1.0f) / fma(min(abs(acc_7), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.2778639f)), vec4f(1.0f) / fma(min(abs(acc_7), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.20737256f)), vec4f(1.0f) / fma(min(abs(acc_7), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.048139986f)), vec4f(1.0f) / fma(min(abs(acc_7), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.11674294f)), vec4f(1.0f) / fma(min(abs(acc_7), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.114863396f)), vec4f(1.0f) / fma(min(abs(acc_7), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13615617f)), vec4f(1.0f) / fma(min(abs(acc_7), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13561809f)) * (vec4f(1.0f) / fma(min(abs(acc_7), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)))) * exp2(min(abs(acc_7), vec4f(13.0f)) * min(abs(acc_7), vec4f(13.0f)) * vec4f(-0.7213475f)));
+  }
+  if (row_4 < count_1) {
+    let dst_4 = base_1 + row_4 * 1024;
+    out_put4(dst_4 + col, max(acc_8, vec4f(0.0f)) - min(abs(acc_8), vec4f(13.0f)) * (fma(fma(fma(fma(fma(fma(fma(fma(vec4f(-0.026626235f), vec4f(1.0f) / fma(min(abs(acc_8), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.14187695f)), vec4f(1.0f) / fma(min(abs(acc_8), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.2778639f)), vec4f(1.0f) / fma(min(abs(acc_8), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.20737256f)), vec4f(1.0f) / fma(min(abs(acc_8), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.048139986f)), vec4f(1.0f) / fma(min(abs(acc_8), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.11674294f)), vec4f(1.0f) / fma(min(abs(acc_8), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.114863396f)), vec4f(1.0f) / fma(min(abs(acc_8), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13615617f)), vec4f(1.0f) / fma(min(abs(acc_8), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13561809f)) * (vec4f(1.0f) / fma(min(abs(acc_8), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)))) * exp2(min(abs(acc_8), vec4f(13.0f)) * min(abs(acc_8), vec4f(13.0f)) * vec4f(-0.7213475f)));
+    out_put4(dst_4 + col_1, max(acc_9, vec4f(0.0f)) - min(abs(acc_9), vec4f(13.0f)) * (fma(fma(fma(fma(fma(fma(fma(fma(vec4f(-0.026626235f), vec4f(1.0f) / fma(min(abs(acc_9), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.14187695f)), vec4f(1.0f) / fma(min(abs(acc_9), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.2778639f)), vec4f(1.0f) / fma(min(abs(acc_9), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.20737256f)), vec4f(1.0f) / fma(min(abs(acc_9), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.048139986f)), vec4f(1.0f) / fma(min(abs(acc_9), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.11674294f)), vec4f(1.0f) / fma(min(abs(acc_9), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.114863396f)), vec4f(1.0f) / fma(min(abs(acc_9), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13615617f)), vec4f(1.0f) / fma(min(abs(acc_9), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13561809f)) * (vec4f(1.0f) / fma(min(abs(acc_9), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)))) * exp2(min(abs(acc_9), vec4f(13.0f)) * min(abs(acc_9), vec4f(13.0f)) * vec4f(-0.7213475f)));
+  }
+  if (row_5 < count_1) {
+    let dst_5 = base_1 + row_5 * 1024;
+    out_put4(dst_5 + col, max(acc_10, vec4f(0.0f)) - min(abs(acc_10), vec4f(13.0f)) * (fma(fma(fma(fma(fma(fma(fma(fma(vec4f(-0.026626235f), vec4f(1.0f) / fma(min(abs(acc_10), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.14187695f)), vec4f(1.0f) / fma(min(abs(acc_10), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.2778639f)), vec4f(1.0f) / fma(min(abs(acc_10), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.20737256f)), vec4f(1.0f) / fma(min(abs(acc_10), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.048139986f)), vec4f(1.0f) / fma(min(abs(acc_10), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.11674294f)), vec4f(1.0f) / fma(min(abs(acc_10), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.114863396f)), vec4f(1.0f) / fma(min(abs(acc_10), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13615617f)), vec4f(1.0f) / fma(min(abs(acc_10), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13561809f)) * (vec4f(1.0f) / fma(min(abs(acc_10), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)))) * exp2(min(abs(acc_10), vec4f(13.0f)) * min(abs(acc_10), vec4f(13.0f)) * vec4f(-0.7213475f)));
+    out_put4(dst_5 + col_1, max(acc_11, vec4f(0.0f)) - min(abs(acc_11), vec4f(13.0f)) * (fma(fma(fma(fma(fma(fma(fma(fma(vec4f(-0.026626235f), vec4f(1.0f) / fma(min(abs(acc_11), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.14187695f)), vec4f(1.0f) / fma(min(abs(acc_11), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.2778639f)), vec4f(1.0f) / fma(min(abs(acc_11), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.20737256f)), vec4f(1.0f) / fma(min(abs(acc_11), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.048139986f)), vec4f(1.0f) / fma(min(abs(acc_11), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.11674294f)), vec4f(1.0f) / fma(min(abs(acc_11), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.114863396f)), vec4f(1.0f) / fma(min(abs(acc_11), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13615617f)), vec4f(1.0f) / fma(min(abs(acc_11), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13561809f)) * (vec4f(1.0f) / fma(min(abs(acc_11), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)))) * exp2(min(abs(acc_11), vec4f(13.0f)) * min(abs(acc_11), vec4f(13.0f)) * vec4f(-0.7213475f)));
+  }
+  if (row_6 < count_1) {
+    let dst_6 = base_1 + row_6 * 1024;
+    out_put4(dst_6 + col, max(acc_12, vec4f(0.0f)) - min(abs(acc_12), vec4f(13.0f)) * (fma(fma(fma(fma(fma(fma(fma(fma(vec4f(-0.026626235f), vec4f(1.0f) / fma(min(abs(acc_12), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.14187695f)), vec4f(1.0f) / fma(min(abs(acc_12), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.2778639f)), vec4f(1.0f) / fma(min(abs(acc_12), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.20737256f)), vec4f(1.0f) / fma(min(abs(acc_12), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.048139986f)), vec4f(1.0f) / fma(min(abs(acc_12), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.11674294f)), vec4f(1.0f) / fma(min(abs(acc_12), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.114863396f)), vec4f(1.0f) / fma(min(abs(acc_12), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13615617f)), vec4f(1.0f) / fma(min(abs(acc_12), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13561809f)) * (vec4f(1.0f) / fma(min(abs(acc_12), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)))) * exp2(min(abs(acc_12), vec4f(13.0f)) * min(abs(acc_12), vec4f(13.0f)) * vec4f(-0.7213475f)));
+    out_put4(dst_6 + col_1, max(acc_13, vec4f(0.0f)) - min(abs(acc_13), vec4f(13.0f)) * (fma(fma(fma(fma(fma(fma(fma(fma(vec4f(-0.026626235f), vec4f(1.0f) / fma(min(abs(acc_13), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.14187695f)), vec4f(1.0f) / fma(min(abs(acc_13), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.2778639f)), vec4f(1.0f) / fma(min(abs(acc_13), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.20737256f)), vec4f(1.0f) / fma(min(abs(acc_13), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.048139986f)), vec4f(1.0f) / fma(min(abs(acc_13), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.11674294f)), vec4f(1.0f) / fma(min(abs(acc_13), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.114863396f)), vec4f(1.0f) / fma(min(abs(acc_13), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13615617f)), vec4f(1.0f) / fma(min(abs(acc_13), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13561809f)) * (vec4f(1.0f) / fma(min(abs(acc_13), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)))) * exp2(min(abs(acc_13), vec4f(13.0f)) * min(abs(acc_13), vec4f(13.0f)) * vec4f(-0.7213475f)));
+  }
+  if (row_7 < count_1) {
+    let dst_7 = base_1 + row_7 * 1024;
+    out_put4(dst_7 + col, max(acc_14, vec4f(0.0f)) - min(abs(acc_14), vec4f(13.0f)) * (fma(fma(fma(fma(fma(fma(fma(fma(vec4f(-0.026626235f), vec4f(1.0f) / fma(min(abs(acc_14), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.14187695f)), vec4f(1.0f) / fma(min(abs(acc_14), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.2778639f)), vec4f(1.0f) / fma(min(abs(acc_14), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.20737256f)), vec4f(1.0f) / fma(min(abs(acc_14), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.048139986f)), vec4f(1.0f) / fma(min(abs(acc_14), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.11674294f)), vec4f(1.0f) / fma(min(abs(acc_14), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.114863396f)), vec4f(1.0f) / fma(min(abs(acc_14), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13615617f)), vec4f(1.0f) / fma(min(abs(acc_14), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13561809f)) * (vec4f(1.0f) / fma(min(abs(acc_14), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)))) * exp2(min(abs(acc_14), vec4f(13.0f)) * min(abs(acc_14), vec4f(13.0f)) * vec4f(-0.7213475f)));
+    out_put4(dst_7 + col_1, max(acc_15, vec4f(0.0f)) - min(abs(acc_15), vec4f(13.0f)) * (fma(fma(fma(fma(fma(fma(fma(fma(vec4f(-0.026626235f), vec4f(1.0f) / fma(min(abs(acc_15), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.14187695f)), vec4f(1.0f) / fma(min(abs(acc_15), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.2778639f)), vec4f(1.0f) / fma(min(abs(acc_15), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.20737256f)), vec4f(1.0f) / fma(min(abs(acc_15), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(-0.048139986f)), vec4f(1.0f) / fma(min(abs(acc_15), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.11674294f)), vec4f(1.0f) / fma(min(abs(acc_15), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.114863396f)), vec4f(1.0f) / fma(min(abs(acc_15), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13615617f)), vec4f(1.0f) / fma(min(abs(acc_15), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)), vec4f(0.13561809f)) * (vec4f(1.0f) / fma(min(abs(acc_15), vec4f(13.0f)), vec4f(0.34f), vec4f(1.0f)))) * exp2(min(abs(acc_15), vec4f(13.0f)) * min(abs(acc_15), vec4f(13.0f)) * vec4f(-0.7213475f)));
+  }
+}
+`,
+};
+
+const $wgsl_norm_1024_0p00001: $Shader = {
+  buffers: [
+    { name: "x", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "weight", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "bias", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "write", layout: "four", uses: ["put4"] },
+  ],
+  code: `enable subgroups;
+// spec:12 model jargon: norm layers.0.ffn_norm
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  M: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+var<workgroup> partials: array<f32, 16>;
+var<workgroup> partials_1: array<f32, 16>;
+var<workgroup> lanes_taken: atomic<u32>;
+fn sum4(v: vec4f) -> f32 {
+  return (v.x + v.y) + (v.z + v.w);
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(subgroup_invocation_id) member: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let members = subgroupAdd(1u);
+  var first_lane = 0u;
+  if (subgroupElect()) {
+    first_lane = atomicAdd(&lanes_taken, members);
+  }
+  let lane = i32(subgroupBroadcastFirst(first_lane) + member);
+  let lane_y = lane / 16;
+  let lane_x = lane % 16;
+  var x_tile = vec4f(0.0f);
+  var x_tile_1 = vec4f(0.0f);
+  var x_tile_2 = vec4f(0.0f);
+  var x_tile_3 = vec4f(0.0f);
+  var x_tile_4 = vec4f(0.0f);
+  var x_tile_5 = vec4f(0.0f);
+  var x_tile_6 = vec4f(0.0f);
+  var x_tile_7 = vec4f(0.0f);
+  var x_tile_8 = vec4f(0.0f);
+  var x_tile_9 = vec4f(0.0f);
+  var x_tile_10 = vec4f(0.0f);
+  var x_tile_11 = vec4f(0.0f);
+  var x_tile_12 = vec4f(0.0f);
+  var x_tile_13 = vec4f(0.0f);
+  var x_tile_14 = vec4f(0.0f);
+  var x_tile_15 = vec4f(0.0f);
+  var squares = vec4f(0.0f);
+  var squares_1 = vec4f(0.0f);
+  var squares_2 = vec4f(0.0f);
+  var squares_3 = vec4f(0.0f);
+  var squares_4 = vec4f(0.0f);
+  var squares_5 = vec4f(0.0f);
+  var squares_6 = vec4f(0.0f);
+  var squares_7 = vec4f(0.0f);
+  var squares_8 = vec4f(0.0f);
+  var squares_9 = vec4f(0.0f);
+  var squares_10 = vec4f(0.0f);
+  var squares_11 = vec4f(0.0f);
+  var squares_12 = vec4f(0.0f);
+  var squares_13 = vec4f(0.0f);
+  var squares_14 = vec4f(0.0f);
+  var squares_15 = vec4f(0.0f);
+  var mean = 0.0f;
+  var scale = 0.0f;
+  let col = lane_x * 4;
+  let col_1 = lane_x * 4 + 64;
+  let col_2 = lane_x * 4 + 128;
+  let col_3 = lane_x * 4 + 192;
+  let col_4 = lane_x * 4 + 256;
+  let col_5 = lane_x * 4 + 320;
+  let col_6 = lane_x * 4 + 384;
+  let col_7 = lane_x * 4 + 448;
+  let col_8 = lane_x * 4 + 512;
+  let col_9 = lane_x * 4 + 576;
+  let col_10 = lane_x * 4 + 640;
+  let col_11 = lane_x * 4 + 704;
+  let col_12 = lane_x * 4 + 768;
+  let col_13 = lane_x * 4 + 832;
+  let col_14 = lane_x * 4 + 896;
+  let col_15 = lane_x * 4 + 960;
+  let m0 = group * 4;
+  let base = m0 * 1024;
+  let count = params.M - m0;
+  if (lane_y < count) {
+    let src = base + lane_y * 1024;
+    x_tile = x_at4(src + col);
+    x_tile_1 = x_at4(src + col_1);
+    x_tile_2 = x_at4(src + col_2);
+    x_tile_3 = x_at4(src + col_3);
+    x_tile_4 = x_at4(src + col_4);
+    x_tile_5 = x_at4(src + col_5);
+    x_tile_6 = x_at4(src + col_6);
+    x_tile_7 = x_at4(src + col_7);
+    x_tile_8 = x_at4(src + col_8);
+    x_tile_9 = x_at4(src + col_9);
+    x_tile_10 = x_at4(src + col_10);
+    x_tile_11 = x_at4(src + col_11);
+    x_tile_12 = x_at4(src + col_12);
+    x_tile_13 = x_at4(src + col_13);
+    x_tile_14 = x_at4(src + col_14);
+    x_tile_15 = x_at4(src + col_15);
+  } else {
+    x_tile = vec4f(0.0f);
+    x_tile_1 = vec4f(0.0f);
+    x_tile_2 = vec4f(0.0f);
+    x_tile_3 = vec4f(0.0f);
+    x_tile_4 = vec4f(0.0f);
+    x_tile_5 = vec4f(0.0f);
+    x_tile_6 = vec4f(0.0f);
+    x_tile_7 = vec4f(0.0f);
+    x_tile_8 = vec4f(0.0f);
+    x_tile_9 = vec4f(0.0f);
+    x_tile_10 = vec4f(0.0f);
+    x_tile_11 = vec4f(0.0f);
+    x_tile_12 = vec4f(0.0f);
+    x_tile_13 = vec4f(0.0f);
+    x_tile_14 = vec4f(0.0f);
+    x_tile_15 = vec4f(0.0f);
+  }
+  mean = 0.0f;
+  let mine = sum4(x_tile + x_tile_1 + x_tile_2 + x_tile_3 + x_tile_4 + x_tile_5 + x_tile_6 + x_tile_7 + x_tile_8 + x_tile_9 + x_tile_10 + x_tile_11 + x_tile_12 + x_tile_13 + x_tile_14 + x_tile_15);
+  let theirs = subgroupShuffleXor(mine, 1u);
+  let mine_1 = mine + theirs;
+  let theirs_1 = subgroupShuffleXor(mine_1, 2u);
+  if ((lane_x & 3) == 0) {
+    partials[lane_y * 4 + (lane_x >> 2u)] = mine_1 + theirs_1;
+  }
+  workgroupBarrier();
+  mean = mean + sum4(vec4f(partials[lane_y * 4], partials[lane_y * 4 + 1], partials[lane_y * 4 + 2], partials[lane_y * 4 + 3]));
+  mean = mean * 0.0009765625f;
+  squares = (x_tile - vec4f(mean)) * (x_tile - vec4f(mean));
+  squares_1 = (x_tile_1 - vec4f(mean)) * (x_tile_1 - vec4f(mean));
+  squares_2 = (x_tile_2 - vec4f(mean)) * (x_tile_2 - vec4f(mean));
+  squares_3 = (x_tile_3 - vec4f(mean)) * (x_tile_3 - vec4f(mean));
+  squares_4 = (x_tile_4 - vec4f(mean)) * (x_tile_4 - vec4f(mean));
+  squares_5 = (x_tile_5 - vec4f(mean)) * (x_tile_5 - vec4f(mean));
+  squares_6 = (x_tile_6 - vec4f(mean)) * (x_tile_6 - vec4f(mean));
+  squares_7 = (x_tile_7 - vec4f(mean)) * (x_tile_7 - vec4f(mean));
+  squares_8 = (x_tile_8 - vec4f(mean)) * (x_tile_8 - vec4f(mean));
+  squares_9 = (x_tile_9 - vec4f(mean)) * (x_tile_9 - vec4f(mean));
+  squares_10 = (x_tile_10 - vec4f(mean)) * (x_tile_10 - vec4f(mean));
+  squares_11 = (x_tile_11 - vec4f(mean)) * (x_tile_11 - vec4f(mean));
+  squares_12 = (x_tile_12 - vec4f(mean)) * (x_tile_12 - vec4f(mean));
+  squares_13 = (x_tile_13 - vec4f(mean)) * (x_tile_13 - vec4f(mean));
+  squares_14 = (x_tile_14 - vec4f(mean)) * (x_tile_14 - vec4f(mean));
+  squares_15 = (x_tile_15 - vec4f(mean)) * (x_tile_15 - vec4f(mean));
+  scale = 0.0f;
+  let mine_2 = sum4(squares + squares_1 + squares_2 + squares_3 + squares_4 + squares_5 + squares_6 + squares_7 + squares_8 + squares_9 + squares_10 + squares_11 + squares_12 + squares_13 + squares_14 + squares_15);
+  let theirs_2 = subgroupShuffleXor(mine_2, 1u);
+  let mine_3 = mine_2 + theirs_2;
+  let theirs_3 = subgroupShuffleXor(mine_3, 2u);
+  if ((lane_x & 3) == 0) {
+    partials_1[lane_y * 4 + (lane_x >> 2u)] = mine_3 + theirs_3;
+  }
+  workgroupBarrier();
+  scale = scale + sum4(vec4f(partials_1[lane_y * 4], partials_1[lane_y * 4 + 1], partials_1[lane_y * 4 + 2], partials_1[lane_y * 4 + 3]));
+  scale = 1.0f / sqrt(fma(scale, 0.0009765625f, 0.00001f));
+  let base_1 = m0 * 1024;
+  let count_1 = params.M - m0;
+  if (lane_y < count_1) {
+    let dst = base_1 + lane_y * 1024;
+    out_put4(dst + col, fma((x_tile - vec4f(mean)) * vec4f(scale), weight_at4(col), bias_at4(col)));
+    out_put4(dst + col_1, fma((x_tile_1 - vec4f(mean)) * vec4f(scale), weight_at4(col_1), bias_at4(col_1)));
+    out_put4(dst + col_2, fma((x_tile_2 - vec4f(mean)) * vec4f(scale), weight_at4(col_2), bias_at4(col_2)));
+    out_put4(dst + col_3, fma((x_tile_3 - vec4f(mean)) * vec4f(scale), weight_at4(col_3), bias_at4(col_3)));
+    out_put4(dst + col_4, fma((x_tile_4 - vec4f(mean)) * vec4f(scale), weight_at4(col_4), bias_at4(col_4)));
+    out_put4(dst + col_5, fma((x_tile_5 - vec4f(mean)) * vec4f(scale), weight_at4(col_5), bias_at4(col_5)));
+    out_put4(dst + col_6, fma((x_tile_6 - vec4f(mean)) * vec4f(scale), weight_at4(col_6), bias_at4(col_6)));
+    out_put4(dst + col_7, fma((x_tile_7 - vec4f(mean)) * vec4f(scale), weight_at4(col_7), bias_at4(col_7)));
+    out_put4(dst + col_8, fma((x_tile_8 - vec4f(mean)) * vec4f(scale), weight_at4(col_8), bias_at4(col_8)));
+    out_put4(dst + col_9, fma((x_tile_9 - vec4f(mean)) * vec4f(scale), weight_at4(col_9), bias_at4(col_9)));
+    out_put4(dst + col_10, fma((x_tile_10 - vec4f(mean)) * vec4f(scale), weight_at4(col_10), bias_at4(col_10)));
+    out_put4(dst + col_11, fma((x_tile_11 - vec4f(mean)) * vec4f(scale), weight_at4(col_11), bias_at4(col_11)));
+    out_put4(dst + col_12, fma((x_tile_12 - vec4f(mean)) * vec4f(scale), weight_at4(col_12), bias_at4(col_12)));
+    out_put4(dst + col_13, fma((x_tile_13 - vec4f(mean)) * vec4f(scale), weight_at4(col_13), bias_at4(col_13)));
+    out_put4(dst + col_14, fma((x_tile_14 - vec4f(mean)) * vec4f(scale), weight_at4(col_14), bias_at4(col_14)));
+    out_put4(dst + col_15, fma((x_tile_15 - vec4f(mean)) * vec4f(scale), weight_at4(col_15), bias_at4(col_15)));
+  }
+}
+`,
+};
+
+const $wgsl_linear_1024_256_bias_add1: $Shader = {
+  buffers: [
+    { name: "x", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "weight", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "bias", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "residual", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "write", layout: "four", uses: ["put4"] },
+  ],
+  code: `// spec:12 model jargon: linear layers.0.out
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  M: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+var<workgroup> block: array<vec4f, 576>;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let lane = i32(invocation);
+  let lane_y = lane / 8;
+  let lane_x = lane % 8;
+  var acc = vec4f(0.0f);
+  var acc_1 = vec4f(0.0f);
+  var acc_2 = vec4f(0.0f);
+  var acc_3 = vec4f(0.0f);
+  var acc_4 = vec4f(0.0f);
+  var acc_5 = vec4f(0.0f);
+  var acc_6 = vec4f(0.0f);
+  var acc_7 = vec4f(0.0f);
+  var acc_8 = vec4f(0.0f);
+  var acc_9 = vec4f(0.0f);
+  var acc_10 = vec4f(0.0f);
+  var acc_11 = vec4f(0.0f);
+  var acc_12 = vec4f(0.0f);
+  var acc_13 = vec4f(0.0f);
+  var acc_14 = vec4f(0.0f);
+  var acc_15 = vec4f(0.0f);
+  var bias_tile = vec4f(0.0f);
+  var bias_tile_1 = vec4f(0.0f);
+  let col = lane_x * 4;
+  let col_1 = lane_x * 4 + 32;
+  let row_1 = lane_y + 8;
+  let row_2 = lane_y + 16;
+  let row_3 = lane_y + 24;
+  let row_4 = lane_y + 32;
+  let row_5 = lane_y + 40;
+  let row_6 = lane_y + 48;
+  let row_7 = lane_y + 56;
+  let m0 = group / 4 * 64;
+  let n0 = group % 4 * 64;
+  bias_tile = bias_at4(n0 + col);
+  bias_tile_1 = bias_at4(n0 + col_1);
+  acc = bias_tile;
+  acc_1 = bias_tile_1;
+  acc_2 = bias_tile;
+  acc_3 = bias_tile_1;
+  acc_4 = bias_tile;
+  acc_5 = bias_tile_1;
+  acc_6 = bias_tile;
+  acc_7 = bias_tile_1;
+  acc_8 = bias_tile;
+  acc_9 = bias_tile_1;
+  acc_10 = bias_tile;
+  acc_11 = bias_tile_1;
+  acc_12 = bias_tile;
+  acc_13 = bias_tile_1;
+  acc_14 = bias_tile;
+  acc_15 = bias_tile_1;
+  for (var k = 0; k < 1024; k += 32) {
+    workgroupBarrier();
+    let base = m0 * 1024 + k;
+    let count = params.M - m0;
+    for (var r = lane_y; r < 64; r += 8) {
+      let line = r * 36;
+      if (r < count) {
+        let src_1 = base + r * 1024;
+        for (var c = lane_x * 4; c < 32; c += 32) {
+          block[(line >> 2u) + (c >> 2u)] = x_at4(src_1 + c);
+        }
+      } else {
+        for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
+          block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+        }
+      }
+    }
+    workgroupBarrier();
+    let a_row = lane_y * 36;
+    let a_row_1 = row_1 * 36;
+    let a_row_2 = row_2 * 36;
+    let a_row_3 = row_3 * 36;
+    let a_row_4 = row_4 * 36;
+    let a_row_5 = row_5 * 36;
+    let a_row_6 = row_6 * 36;
+    let a_row_7 = row_7 * 36;
+    let column = n0 + col;
+    let panel = k * 8 + (column / 8 * 8192 + column % 8);
+    let column_1 = n0 + col_1;
+    let panel_1 = k * 8 + (column_1 / 8 * 8192 + column_1 % 8);
+    for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+      let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+      let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+      let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+      let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+      let a_4 = block[(a_row_4 >> 2u) + (k_1 >> 2u)];
+      let a_5 = block[(a_row_5 >> 2u) + (k_1 >> 2u)];
+      let a_6 = block[(a_row_6 >> 2u) + (k_1 >> 2u)];
+      let a_7 = block[(a_row_7 >> 2u) + (k_1 >> 2u)];
+      let b = weight_at4(panel + k_1 * 8);
+      let b_1 = weight_at4(panel + k_1 * 8 + 8);
+      let b_2 = weight_at4(panel + k_1 * 8 + 16);
+      let b_3 = weight_at4(panel + k_1 * 8 + 24);
+      acc = fma(vec4f(a.w), b_3, fma(vec4f(a.z), b_2, fma(vec4f(a.y), b_1, fma(vec4f(a.x), b, acc))));
+      acc_2 = fma(vec4f(a_1.w), b_3, fma(vec4f(a_1.z), b_2, fma(vec4f(a_1.y), b_1, fma(vec4f(a_1.x), b, acc_2))));
+      acc_4 = fma(vec4f(a_2.w), b_3, fma(vec4f(a_2.z), b_2, fma(vec4f(a_2.y), b_1, fma(vec4f(a_2.x), b, acc_4))));
+      acc_6 = fma(vec4f(a_3.w), b_3, fma(vec4f(a_3.z), b_2, fma(vec4f(a_3.y), b_1, fma(vec4f(a_3.x), b, acc_6))));
+      acc_8 = fma(vec4f(a_4.w), b_3, fma(vec4f(a_4.z), b_2, fma(vec4f(a_4.y), b_1, fma(vec4f(a_4.x), b, acc_8))));
+      acc_10 = fma(vec4f(a_5.w), b_3, fma(vec4f(a_5.z), b_2, fma(vec4f(a_5.y), b_1, fma(vec4f(a_5.x), b, acc_10))));
+      acc_12 = fma(vec4f(a_6.w), b_3, fma(vec4f(a_6.z), b_2, fma(vec4f(a_6.y), b_1, fma(vec4f(a_6.x), b, acc_12))));
+      acc_14 = fma(vec4f(a_7.w), b_3, fma(vec4f(a_7.z), b_2, fma(vec4f(a_7.y), b_1, fma(vec4f(a_7.x), b, acc_14))));
+      let b_4 = weight_at4(panel_1 + k_1 * 8);
+      let b_5 = weight_at4(panel_1 + k_1 * 8 + 8);
+      let b_6 = weight_at4(panel_1 + k_1 * 8 + 16);
+      let b_7 = weight_at4(panel_1 + k_1 * 8 + 24);
+      acc_1 = fma(vec4f(a.w), b_7, fma(vec4f(a.z), b_6, fma(vec4f(a.y), b_5, fma(vec4f(a.x), b_4, acc_1))));
+      acc_3 = fma(vec4f(a_1.w), b_7, fma(vec4f(a_1.z), b_6, fma(vec4f(a_1.y), b_5, fma(vec4f(a_1.x), b_4, acc_3))));
+      acc_5 = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, acc_5))));
+      acc_7 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, acc_7))));
+      acc_9 = fma(vec4f(a_4.w), b_7, fma(vec4f(a_4.z), b_6, fma(vec4f(a_4.y), b_5, fma(vec4f(a_4.x), b_4, acc_9))));
+      acc_11 = fma(vec4f(a_5.w), b_7, fma(vec4f(a_5.z), b_6, fma(vec4f(a_5.y), b_5, fma(vec4f(a_5.x), b_4, acc_11))));
+      acc_13 = fma(vec4f(a_6.w), b_7, fma(vec4f(a_6.z), b_6, fma(vec4f(a_6.y), b_5, fma(vec4f(a_6.x), b_4, acc_13))));
+      acc_15 = fma(vec4f(a_7.w), b_7, fma(vec4f(a_7.z), b_6, fma(vec4f(a_7.y), b_5, fma(vec4f(a_7.x), b_4, acc_15))));
+    }
+  }
+  let base_1 = m0 * 256 + n0;
+  let count_1 = params.M - m0;
+  if (lane_y < count_1) {
+    let dst = base_1 + lane_y * 256;
+    out_put4(dst + col, acc + residual_at4(lane_y * 256 + col + (m0 * 256 + n0)));
+    out_put4(dst + col_1, acc_1 + residual_at4(lane_y * 256 + col_1 + (m0 * 256 + n0)));
+  }
+  if (row_1 < count_1) {
+    let dst_1 = base_1 + row_1 * 256;
+    out_put4(dst_1 + col, acc_2 + residual_at4(row_1 * 256 + col + (m0 * 256 + n0)));
+    out_put4(dst_1 + col_1, acc_3 + residual_at4(row_1 * 256 + col_1 + (m0 * 256 + n0)));
+  }
+  if (row_2 < count_1) {
+    let dst_2 = base_1 + row_2 * 256;
+    out_put4(dst_2 + col, acc_4 + residual_at4(row_2 * 256 + col + (m0 * 256 + n0)));
+    out_put4(dst_2 + col_1, acc_5 + residual_at4(row_2 * 256 + col_1 + (m0 * 256 + n0)));
+  }
+  if (row_3 < count_1) {
+    let dst_3 = base_1 + row_3 * 256;
+    out_put4(dst_3 + col, acc_6 + residual_at4(row_3 * 256 + col + (m0 * 256 + n0)));
+    out_put4(dst_3 + col_1, acc_7 + residual_at4(row_3 * 256 + col_1 + (m0 * 256 + n0)));
+  }
+  if (row_4 < count_1) {
+    let dst_4 = base_1 + row_4 * 256;
+    out_put4(dst_4 + col, acc_8 + residual_at4(row_4 * 256 + col + (m0 * 256 + n0)));
+    out_put4(dst_4 + col_1, acc_9 + residual_at4(row_4 * 256 + col_1 + (m0 * 256 + n0)));
+  }
+  if (row_5 < count_1) {
+    let dst_5 = base_1 + row_5 * 256;
+    out_put4(dst_5 + col, acc_10 + residual_at4(row_5 * 256 + col + (m0 * 256 + n0)));
+    out_put4(dst_5 + col_1, acc_11 + residual_at4(row_5 * 256 + col_1 + (m0 * 256 + n0)));
+  }
+  if (row_6 < count_1) {
+    let dst_6 = base_1 + row_6 * 256;
+    out_put4(dst_6 + col, acc_12 + residual_at4(row_6 * 256 + col + (m0 * 256 + n0)));
+    out_put4(dst_6 + col_1, acc_13 + residual_at4(row_6 * 256 + col_1 + (m0 * 256 + n0)));
+  }
+  if (row_7 < count_1) {
+    let dst_7 = base_1 + row_7 * 256;
+    out_put4(dst_7 + col, acc_14 + residual_at4(row_7 * 256 + col + (m0 * 256 + n0)));
+    out_put4(dst_7 + col_1, acc_15 + residual_at4(row_7 * 256 + col_1 + (m0 * 256 + n0)));
+  }
+}
+`,
+};
+
+const $wgsl_linear_256_256: $Shader = {
+  buffers: [
+    { name: "x", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "weight", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "write", layout: "four", uses: ["put4"] },
+  ],
+  code: `// spec:12 model jargon: linear logits
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  M: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+var<workgroup> block: array<vec4f, 576>;
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let lane = i32(invocation);
+  let lane_y = lane / 8;
+  let lane_x = lane % 8;
+  var acc = vec4f(0.0f);
+  var acc_1 = vec4f(0.0f);
+  var acc_2 = vec4f(0.0f);
+  var acc_3 = vec4f(0.0f);
+  var acc_4 = vec4f(0.0f);
+  var acc_5 = vec4f(0.0f);
+  var acc_6 = vec4f(0.0f);
+  var acc_7 = vec4f(0.0f);
+  var acc_8 = vec4f(0.0f);
+  var acc_9 = vec4f(0.0f);
+  var acc_10 = vec4f(0.0f);
+  var acc_11 = vec4f(0.0f);
+  var acc_12 = vec4f(0.0f);
+  var acc_13 = vec4f(0.0f);
+  var acc_14 = vec4f(0.0f);
+  var acc_15 = vec4f(0.0f);
+  let row_1 = lane_y + 8;
+  let row_2 = lane_y + 16;
+  let row_3 = lane_y + 24;
+  let row_4 = lane_y + 32;
+  let row_5 = lane_y + 40;
+  let row_6 = lane_y + 48;
+  let row_7 = lane_y + 56;
+  let col = lane_x * 4;
+  let col_1 = lane_x * 4 + 32;
+  let m0 = group / 4 * 64;
+  let n0 = group % 4 * 64;
+  acc = vec4f(0.0f);
+  acc_1 = vec4f(0.0f);
+  acc_2 = vec4f(0.0f);
+  acc_3 = vec4f(0.0f);
+  acc_4 = vec4f(0.0f);
+  acc_5 = vec4f(0.0f);
+  acc_6 = vec4f(0.0f);
+  acc_7 = vec4f(0.0f);
+  acc_8 = vec4f(0.0f);
+  acc_9 = vec4f(0.0f);
+  acc_10 = vec4f(0.0f);
+  acc_11 = vec4f(0.0f);
+  acc_12 = vec4f(0.0f);
+  acc_13 = vec4f(0.0f);
+  acc_14 = vec4f(0.0f);
+  acc_15 = vec4f(0.0f);
+  for (var k = 0; k < 256; k += 32) {
+    workgroupBarrier();
+    let base = m0 * 256 + k;
+    let count = params.M - m0;
+    for (var r = lane_y; r < 64; r += 8) {
+      let line = r * 36;
+      if (r < count) {
+        let src = base + r * 256;
+        for (var c = lane_x * 4; c < 32; c += 32) {
+          block[(line >> 2u) + (c >> 2u)] = x_at4(src + c);
+        }
+      } else {
+        for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
+          block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+        }
+      }
+    }
+    workgroupBarrier();
+    let a_row = lane_y * 36;
+    let a_row_1 = row_1 * 36;
+    let a_row_2 = row_2 * 36;
+    let a_row_3 = row_3 * 36;
+    let a_row_4 = row_4 * 36;
+    let a_row_5 = row_5 * 36;
+    let a_row_6 = row_6 * 36;
+    let a_row_7 = row_7 * 36;
+    let column = n0 + col;
+    let panel = k * 8 + (column / 8 * 2048 + column % 8);
+    let column_1 = n0 + col_1;
+    let panel_1 = k * 8 + (column_1 / 8 * 2048 + column_1 % 8);
+    for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+      let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+      let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+      let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+      let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+      let a_4 = block[(a_row_4 >> 2u) + (k_1 >> 2u)];
+      let a_5 = block[(a_row_5 >> 2u) + (k_1 >> 2u)];
+      let a_6 = block[(a_row_6 >> 2u) + (k_1 >> 2u)];
+      let a_7 = block[(a_row_7 >> 2u) + (k_1 >> 2u)];
+      let b = weight_at4(panel + k_1 * 8);
+      let b_1 = weight_at4(panel + k_1 * 8 + 8);
+      let b_2 = weight_at4(panel + k_1 * 8 + 16);
+      let b_3 = weight_at4(panel + k_1 * 8 + 24);
+      acc = fma(vec4f(a.w), b_3, fma(vec4f(a.z), b_2, fma(vec4f(a.y), b_1, fma(vec4f(a.x), b, acc))));
+      acc_2 = fma(vec4f(a_1.w), b_3, fma(vec4f(a_1.z), b_2, fma(vec4f(a_1.y), b_1, fma(vec4f(a_1.x), b, acc_2))));
+      acc_4 = fma(vec4f(a_2.w), b_3, fma(vec4f(a_2.z), b_2, fma(vec4f(a_2.y), b_1, fma(vec4f(a_2.x), b, acc_4))));
+      acc_6 = fma(vec4f(a_3.w), b_3, fma(vec4f(a_3.z), b_2, fma(vec4f(a_3.y), b_1, fma(vec4f(a_3.x), b, acc_6))));
+      acc_8 = fma(vec4f(a_4.w), b_3, fma(vec4f(a_4.z), b_2, fma(vec4f(a_4.y), b_1, fma(vec4f(a_4.x), b, acc_8))));
+      acc_10 = fma(vec4f(a_5.w), b_3, fma(vec4f(a_5.z), b_2, fma(vec4f(a_5.y), b_1, fma(vec4f(a_5.x), b, acc_10))));
+      acc_12 = fma(vec4f(a_6.w), b_3, fma(vec4f(a_6.z), b_2, fma(vec4f(a_6.y), b_1, fma(vec4f(a_6.x), b, acc_12))));
+      acc_14 = fma(vec4f(a_7.w), b_3, fma(vec4f(a_7.z), b_2, fma(vec4f(a_7.y), b_1, fma(vec4f(a_7.x), b, acc_14))));
+      let b_4 = weight_at4(panel_1 + k_1 * 8);
+      let b_5 = weight_at4(panel_1 + k_1 * 8 + 8);
+      let b_6 = weight_at4(panel_1 + k_1 * 8 + 16);
+      let b_7 = weight_at4(panel_1 + k_1 * 8 + 24);
+      acc_1 = fma(vec4f(a.w), b_7, fma(vec4f(a.z), b_6, fma(vec4f(a.y), b_5, fma(vec4f(a.x), b_4, acc_1))));
+      acc_3 = fma(vec4f(a_1.w), b_7, fma(vec4f(a_1.z), b_6, fma(vec4f(a_1.y), b_5, fma(vec4f(a_1.x), b_4, acc_3))));
+      acc_5 = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, acc_5))));
+      acc_7 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, acc_7))));
+      acc_9 = fma(vec4f(a_4.w), b_7, fma(vec4f(a_4.z), b_6, fma(vec4f(a_4.y), b_5, fma(vec4f(a_4.x), b_4, acc_9))));
+      acc_11 = fma(vec4f(a_5.w), b_7, fma(vec4f(a_5.z), b_6, fma(vec4f(a_5.y), b_5, fma(vec4f(a_5.x), b_4, acc_11))));
+      acc_13 = fma(vec4f(a_6.w), b_7, fma(vec4f(a_6.z), b_6, fma(vec4f(a_6.y), b_5, fma(vec4f(a_6.x), b_4, acc_13))));
+      acc_15 = fma(vec4f(a_7.w), b_7, fma(vec4f(a_7.z), b_6, fma(vec4f(a_7.y), b_5, fma(vec4f(a_7.x), b_4, acc_15))));
+    }
+  }
+  let base_1 = m0 * 256 + n0;
+  let count_1 = params.M - m0;
+  if (lane_y < count_1) {
+    let dst = base_1 + lane_y * 256;
+    out_put4(dst + col, acc);
+    out_put4(dst + col_1, acc_1);
+  }
+  if (row_1 < count_1) {
+    let dst_1 = base_1 + row_1 * 256;
+    out_put4(dst_1 + col, acc_2);
+    out_put4(dst_1 + col_1, acc_3);
+  }
+  if (row_2 < count_1) {
+    let dst_2 = base_1 + row_2 * 256;
+    out_put4(dst_2 + col, acc_4);
+    out_put4(dst_2 + col_1, acc_5);
+  }
+  if (row_3 < count_1) {
+    let dst_3 = base_1 + row_3 * 256;
+    out_put4(dst_3 + col, acc_6);
+    out_put4(dst_3 + col_1, acc_7);
+  }
+  if (row_4 < count_1) {
+    let dst_4 = base_1 + row_4 * 256;
+    out_put4(dst_4 + col, acc_8);
+    out_put4(dst_4 + col_1, acc_9);
+  }
+  if (row_5 < count_1) {
+    let dst_5 = base_1 + row_5 * 256;
+    out_put4(dst_5 + col, acc_10);
+    out_put4(dst_5 + col_1, acc_11);
+  }
+  if (row_6 < count_1) {
+    let dst_6 = base_1 + row_6 * 256;
+    out_put4(dst_6 + col, acc_12);
+    out_put4(dst_6 + col_1, acc_13);
+  }
+  if (row_7 < count_1) {
+    let dst_7 = base_1 + row_7 * 256;
+    out_put4(dst_7 + col, acc_14);
+    out_put4(dst_7 + col_1, acc_15);
+  }
+}
+`,
+};
+
+const $wgsl_attention_small_xpos512_branch_32x32: $Shader = {
+  buffers: [
+    { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
+    { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
+  ],
+  code: `enable subgroups;
+// spec:4 model jargon: small: branch 0 (segment 256, dilation 1)
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  N: i32,
+  branch: i32,
+  segment: i32,
+  dilation: i32,
+  first: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
+const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
+var<workgroup> block: array<vec4f, 576>;
+var<workgroup> partials: array<f32, 64>;
+var<workgroup> partials_1: array<f32, 64>;
+var<workgroup> lanes_taken: atomic<u32>;
+fn sum4(v: vec4f) -> f32 {
+  return (v.x + v.y) + (v.z + v.w);
+}
+fn most4(v: vec4f) -> f32 {
+  return max(max(v.x, v.y), max(v.z, v.w));
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(subgroup_invocation_id) member: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let members = subgroupAdd(1u);
+  var first_lane = 0u;
+  if (subgroupElect()) {
+    first_lane = atomicAdd(&lanes_taken, members);
+  }
+  let lane = i32(subgroupBroadcastFirst(first_lane) + member);
+  let lane_y = lane / 8;
+  let lane_x = lane % 8;
+  var S = vec4f(0.0f);
+  var S_1 = vec4f(0.0f);
+  var S_2 = vec4f(0.0f);
+  var S_3 = vec4f(0.0f);
+  var O = vec4f(0.0f);
+  var O_1 = vec4f(0.0f);
+  var O_2 = vec4f(0.0f);
+  var O_3 = vec4f(0.0f);
+  var m = 0.0f;
+  var m_1 = 0.0f;
+  var m_2 = 0.0f;
+  var m_3 = 0.0f;
+  var l = 0.0f;
+  var l_1 = 0.0f;
+  var l_2 = 0.0f;
+  var l_3 = 0.0f;
+  var top = 0.0f;
+  var top_1 = 0.0f;
+  var top_2 = 0.0f;
+  var top_3 = 0.0f;
+  var fade = 0.0f;
+  var fade_1 = 0.0f;
+  var fade_2 = 0.0f;
+  var fade_3 = 0.0f;
+  let col = lane_x * 4;
+  let row_1 = lane_y + 8;
+  let row_2 = lane_y + 16;
+  let row_3 = lane_y + 24;
+  let g = min(params.segment, params.N);
+  let slots = (g + params.dilation + -1) / params.dilation;
+  let tiles = (slots + 31) / 32;
+  let segments = (params.N + g + -1) / g;
+  let rest = group / tiles;
+  let slot = group % tiles * 32;
+  let segment_index = rest % segments;
+  let batch_head = rest / segments;
+  let head = batch_head % 8;
+  let batch = batch_head / 8;
+  let offset = offsets[params.branch * 8 + head];
+  let query_start = segment_index * g + offset;
+  let real = (max(min(g, params.N - segment_index * g) - offset, 0) + params.dilation + -1) / params.dilation;
+  let rows = max(0, min(32, real - slot));
+  let keys = min(real, slot + rows);
+  if (0 < rows) {
+    let query = query_start + slot * params.dilation;
+    let query_block = query / 16384;
+    if (params.first == 1) {
+      m = -1e30f;
+      m_1 = -1e30f;
+      m_2 = -1e30f;
+      m_3 = -1e30f;
+      l = 0.0f;
+      l_1 = 0.0f;
+      l_2 = 0.0f;
+      l_3 = 0.0f;
+      O = vec4f(0.0f);
+      O_1 = vec4f(0.0f);
+      O_2 = vec4f(0.0f);
+      O_3 = vec4f(0.0f);
+    } else {
+      let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+      let stride = params.dilation * 256;
+      if (lane_y < rows) {
+        let src = base + lane_y * stride;
+        O = out_at4(src + col);
+      } else {
+        O = vec4f(0.0f);
+      }
+      if (row_1 < rows) {
+        let src_1 = base + row_1 * stride;
+        O_1 = out_at4(src_1 + col);
+      } else {
+        O_1 = vec4f(0.0f);
+      }
+      if (row_2 < rows) {
+        let src_2 = base + row_2 * stride;
+        O_2 = out_at4(src_2 + col);
+      } else {
+        O_2 = vec4f(0.0f);
+      }
+      if (row_3 < rows) {
+        let src_3 = base + row_3 * stride;
+        O_3 = out_at4(src_3 + col);
+      } else {
+        O_3 = vec4f(0.0f);
+      }
+      let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+      if (lane_y < rows) {
+        let src_4 = base_1 + lane_y * params.dilation;
+        m = lse_at(src_4);
+      } else {
+        m = 0.0f;
+      }
+      if (row_1 < rows) {
+        let src_5 = base_1 + row_1 * params.dilation;
+        m_1 = lse_at(src_5);
+      } else {
+        m_1 = 0.0f;
+      }
+      if (row_2 < rows) {
+        let src_6 = base_1 + row_2 * params.dilation;
+        m_2 = lse_at(src_6);
+      } else {
+        m_2 = 0.0f;
+      }
+      if (row_3 < rows) {
+        let src_7 = base_1 + row_3 * params.dilation;
+        m_3 = lse_at(src_7);
+      } else {
+        m_3 = 0.0f;
+      }
+      m = max(m * 1.442695f, -1e30f);
+      m_1 = max(m_1 * 1.442695f, -1e30f);
+      m_2 = max(m_2 * 1.442695f, -1e30f);
+      m_3 = max(m_3 * 1.442695f, -1e30f);
+      l = select(0.0f, 1.0f, m > -1e30f);
+      l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
+      l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
+      l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
+    }
+    for (var j0 = 0; j0 < keys; j0 += 32) {
+      let key = query_start + j0 * params.dilation;
+      let width = min(32, keys - j0);
+      let lead = slot - j0;
+      S = vec4f(0.0f);
+      S_1 = vec4f(0.0f);
+      S_2 = vec4f(0.0f);
+      S_3 = vec4f(0.0f);
+      workgroupBarrier();
+      storageBarrier();
+      let base_2 = ((batch * params.N + query) * 8 + head) * 32;
+      let stride_1 = params.dilation * 256;
+      for (var r = lane_y; r < 32; r += 8) {
+        let line = r * 36;
+        if (r < rows) {
+          let src_8 = base_2 + r * stride_1;
+          for (var c = lane_x * 4; c < 32; c += 32) {
+            block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
+          }
+        } else {
+          for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
+            block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+          }
+        }
+      }
+      if ((query / 16384 != query_block) || ((query + max(rows + -1, 0) * params.dilation) / 16384 != query_block)) {
+        for (var r_1 = lane_y; r_1 < 32; r_1 += 8) {
+          for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 32) {
+            block[r_1 * 9 + (c_2 >> 2u)] = block[r_1 * 9 + (c_2 >> 2u)] * exp2(min(vec4f(decay[c_2], decay[c_2 + 1], decay[c_2 + 2], decay[c_2 + 3]) * vec4f(f32((query + min(r_1, max(rows + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
+          }
+        }
+      }
+      let base_3 = ((batch * params.N + key) * 8 + head) * 32;
+      let stride_2 = params.dilation * 256;
+      for (var r_2 = lane_y; r_2 < 32; r_2 += 8) {
+        let line_1 = ((r_2 & 3) * 8 + (r_2 >> 2u)) * 36 + 1152;
+        if (r_2 < width) {
+          let src_9 = base_3 + r_2 * stride_2;
+          for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 32) {
+            block[(line_1 >> 2u) + (c_3 >> 2u)] = k_at4(src_9 + c_3);
+          }
+        } else {
+          for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 32) {
+            block[(line_1 >> 2u) + (c_4 >> 2u)] = vec4f(0.0f);
+          }
+        }
+      }
+      if ((key / 16384 != query_block) || ((key + max(width + -1, 0) * params.dilation) / 16384 != query_block)) {
+        for (var r_3 = lane_y; r_3 < 32; r_3 += 8) {
+          for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 32) {
+            block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 288] = block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 288] * exp2(min(vec4f(decay[c_5], decay[c_5 + 1], decay[c_5 + 2], decay[c_5 + 3]) * vec4f(0.0f - f32((key + min(r_3, max(width + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
+          }
+        }
+      }
+      workgroupBarrier();
+      storageBarrier();
+      let a_row = lane_y * 36;
+      let a_row_1 = row_1 * 36;
+      let a_row_2 = row_2 * 36;
+      let a_row_3 = row_3 * 36;
+      let b_row = (col >> 2u) * 36 + 1152;
+      let b_row_1 = (col >> 2u) * 36 + 1440;
+      let b_row_2 = (col >> 2u) * 36 + 1728;
+      let b_row_3 = (col >> 2u) * 36 + 2016;
+      var sum = 0.0f;
+      var sum_1 = 0.0f;
+      var sum_2 = 0.0f;
+      var sum_3 = 0.0f;
+      var sum_4 = 0.0f;
+      var sum_5 = 0.0f;
+      var sum_6 = 0.0f;
+      var sum_7 = 0.0f;
+      var sum_8 = 0.0f;
+      var sum_9 = 0.0f;
+      var sum_10 = 0.0f;
+      var sum_11 = 0.0f;
+      var sum_12 = 0.0f;
+      var sum_13 = 0.0f;
+      var sum_14 = 0.0f;
+      var sum_15 = 0.0f;
+      for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+        let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+        let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+        let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+        let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+        let b = block[(b_row >> 2u) + (k_1 >> 2u)];
+        let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
+        let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
+        let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
+        sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+        sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
+        sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
+        sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
+        sum_4 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_4))));
+        sum_5 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_5))));
+        sum_6 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_6))));
+        sum_7 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_7))));
+        sum_8 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_8))));
+        sum_9 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_9))));
+        sum_10 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_10))));
+        sum_11 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_11))));
+        sum_12 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_12))));
+        sum_13 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_13))));
+        sum_14 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_14))));
+        sum_15 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_15))));
+      }
+      S = S + vec4f(sum, sum_1, sum_2, sum_3);
+      S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
+      S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
+      S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
+      if ((width < 32) || (31 > lead)) {
+        S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+        S_1 = select(vec4f(-3e30f), S_1, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+        S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+        S_3 = select(vec4f(-3e30f), S_3, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+      }
+      top = m;
+      top_1 = m_1;
+      top_2 = m_2;
+      top_3 = m_3;
+      let mine = most4(S);
+      let theirs = subgroupShuffleXor(mine, 1u);
+      let mine_1 = max(mine, theirs);
+      let theirs_1 = subgroupShuffleXor(mine_1, 2u);
+      if ((lane_x & 3) == 0) {
+        partials[lane_y * 2 + (lane_x >> 2u)] = max(mine_1, theirs_1);
+      }
+      let mine_2 = most4(S_1);
+      let theirs_2 = subgroupShuffleXor(mine_2, 1u);
+      let mine_3 = max(mine_2, theirs_2);
+      let theirs_3 = subgroupShuffleXor(mine_3, 2u);
+      if ((lane_x & 3) == 0) {
+        partials[row_1 * 2 + (lane_x >> 2u)] = max(mine_3, theirs_3);
+      }
+      let mine_4 = most4(S_2);
+      let theirs_4 = subgroupShuffleXor(mine_4, 1u);
+      let mine_5 = max(mine_4, theirs_4);
+      let theirs_5 = subgroupShuffleXor(mine_5, 2u);
+      if ((lane_x & 3) == 0) {
+        partials[row_2 * 2 + (lane_x >> 2u)] = max(mine_5, theirs_5);
+      }
+      let mine_6 = most4(S_3);
+      let theirs_6 = subgroupShuffleXor(mine_6, 1u);
+      let mine_7 = max(mine_6, theirs_6);
+      let theirs_7 = subgroupShuffleXor(mine_7, 2u);
+      if ((lane_x & 3) == 0) {
+        partials[row_3 * 2 + (lane_x >> 2u)] = max(mine_7, theirs_7);
+      }
+      workgroupBarrier();
+      storageBarrier();
+      top = max(top, max(partials[lane_y * 2], partials[lane_y * 2 + 1]));
+      top_1 = max(top_1, max(partials[row_1 * 2], partials[row_1 * 2 + 1]));
+      top_2 = max(top_2, max(partials[row_2 * 2], partials[row_2 * 2 + 1]));
+      top_3 = max(top_3, max(partials[row_3 * 2], partials[row_3 * 2 + 1]));
+      let base_4 = ((batch * params.N + key) * 8 + head) * 32;
+      let stride_3 = params.dilation * 256;
+      for (var r_4 = lane_y; r_4 < 32; r_4 += 8) {
+        let line_2 = r_4 * 32 + 1152;
+        if (r_4 < width) {
+          let src_10 = base_4 + r_4 * stride_3;
+          for (var c_6 = lane_x * 4; c_6 < 32; c_6 += 32) {
+            block[(line_2 >> 2u) + (c_6 >> 2u)] = v_at4(src_10 + c_6);
+          }
+        } else {
+          for (var c_7 = lane_x * 4; c_7 < 32; c_7 += 32) {
+            block[(line_2 >> 2u) + (c_7 >> 2u)] = vec4f(0.0f);
+          }
+        }
+      }
+      fade = exp2(m - top);
+      fade_1 = exp2(m_1 - top_1);
+      fade_2 = exp2(m_2 - top_2);
+      fade_3 = exp2(m_3 - top_3);
+      m = top;
+      m_1 = top_1;
+      m_2 = top_2;
+      m_3 = top_3;
+      S = exp2(S - vec4f(m));
+      S_1 = exp2(S_1 - vec4f(m_1));
+      S_2 = exp2(S_2 - vec4f(m_2));
+      S_3 = exp2(S_3 - vec4f(m_3));
+      block[lane_y * 9 + (col >> 2u)] = S;
+      block[row_1 * 9 + (col >> 2u)] = S_1;
+      block[row_2 * 9 + (col >> 2u)] = S_2;
+      block[row_3 * 9 + (col >> 2u)] = S_3;
+      l = l * fade;
+      l_1 = l_1 * fade_1;
+      l_2 = l_2 * fade_2;
+      l_3 = l_3 * fade_3;
+      let mine_8 = sum4(S);
+      let theirs_8 = subgroupShuffleXor(mine_8, 1u);
+      let mine_9 = mine_8 + theirs_8;
+      let theirs_9 = subgroupShuffleXor(mine_9, 2u);
+      if ((lane_x & 3) == 0) {
+        partials_1[lane_y * 2 + (lane_x >> 2u)] = mine_9 + theirs_9;
+      }
+      let mine_10 = sum4(S_1);
+      let theirs_10 = subgroupShuffleXor(mine_10, 1u);
+      let mine_11 = mine_10 + theirs_10;
+      let theirs_11 = subgroupShuffleXor(mine_11, 2u);
+      if ((lane_x & 3) == 0) {
+        partials_1[row_1 * 2 + (lane_x >> 2u)] = mine_11 + theirs_11;
+      }
+      let mine_12 = sum4(S_2);
+      let theirs_12 = subgroupShuffleXor(mine_12, 1u);
+      let mine_13 = mine_12 + theirs_12;
+      let theirs_13 = subgroupShuffleXor(mine_13, 2u);
+      if ((lane_x & 3) == 0) {
+        partials_1[row_2 * 2 + (lane_x >> 2u)] = mine_13 + theirs_13;
+      }
+      let mine_14 = sum4(S_3);
+      let theirs_14 = subgroupShuffleXor(mine_14, 1u);
+      let mine_15 = mine_14 + theirs_14;
+      let theirs_15 = subgroupShuffleXor(mine_15, 2u);
+      if ((lane_x & 3) == 0) {
+        partials_1[row_3 * 2 + (lane_x >> 2u)] = mine_15 + theirs_15;
+      }
+      workgroupBarrier();
+      storageBarrier();
+      l = l + (partials_1[lane_y * 2] + partials_1[lane_y * 2 + 1]);
+      l_1 = l_1 + (partials_1[row_1 * 2] + partials_1[row_1 * 2 + 1]);
+      l_2 = l_2 + (partials_1[row_2 * 2] + partials_1[row_2 * 2 + 1]);
+      l_3 = l_3 + (partials_1[row_3 * 2] + partials_1[row_3 * 2 + 1]);
+      O = O * vec4f(fade);
+      O_1 = O_1 * vec4f(fade_1);
+      O_2 = O_2 * vec4f(fade_2);
+      O_3 = O_3 * vec4f(fade_3);
+      let a_row_4 = lane_y * 36;
+      let a_row_5 = row_1 * 36;
+      let a_row_6 = row_2 * 36;
+      let a_row_7 = row_3 * 36;
+      for (var k_2 = 0; k_2 < 32; k_2 += 4) {
+        let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
+        let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
+        let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
+        let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
+        let b_4 = block[k_2 * 8 + (col >> 2u) + 288];
+        let b_5 = block[k_2 * 8 + (col >> 2u) + 296];
+        let b_6 = block[k_2 * 8 + (col >> 2u) + 304];
+        let b_7 = block[k_2 * 8 + (col >> 2u) + 312];
+        O = fma(vec4f(a_4.w), b_7, fma(vec4f(a_4.z), b_6, fma(vec4f(a_4.y), b_5, fma(vec4f(a_4.x), b_4, O))));
+        O_1 = fma(vec4f(a_5.w), b_7, fma(vec4f(a_5.z), b_6, fma(vec4f(a_5.y), b_5, fma(vec4f(a_5.x), b_4, O_1))));
+        O_2 = fma(vec4f(a_6.w), b_7, fma(vec4f(a_6.z), b_6, fma(vec4f(a_6.y), b_5, fma(vec4f(a_6.x), b_4, O_2))));
+        O_3 = fma(vec4f(a_7.w), b_7, fma(vec4f(a_7.z), b_6, fma(vec4f(a_7.y), b_5, fma(vec4f(a_7.x), b_4, O_3))));
+      }
+    }
+    fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
+    fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
+    fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
+    fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
+    let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+    let stride_4 = params.dilation * 256;
+    if (lane_y < rows) {
+      let dst = base_5 + lane_y * stride_4;
+      out_put4(dst + col, O * vec4f(fade));
+    }
+    if (row_1 < rows) {
+      let dst_1 = base_5 + row_1 * stride_4;
+      out_put4(dst_1 + col, O_1 * vec4f(fade_1));
+    }
+    if (row_2 < rows) {
+      let dst_2 = base_5 + row_2 * stride_4;
+      out_put4(dst_2 + col, O_2 * vec4f(fade_2));
+    }
+    if (row_3 < rows) {
+      let dst_3 = base_5 + row_3 * stride_4;
+      out_put4(dst_3 + col, O_3 * vec4f(fade_3));
+    }
+    workgroupBarrier();
+    storageBarrier();
+    let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+    if (lane_y < rows) {
+      let dst_4 = base_6 + lane_y * params.dilation;
+      if (lane_x == 0) {
+        lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
+      }
+    }
+    if (row_1 < rows) {
+      let dst_5 = base_6 + row_1 * params.dilation;
+      if (lane_x == 0) {
+        lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
+      }
+    }
+    if (row_2 < rows) {
+      let dst_6 = base_6 + row_2 * params.dilation;
+      if (lane_x == 0) {
+        lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
+      }
+    }
+    if (row_3 < rows) {
+      let dst_7 = base_6 + row_3 * params.dilation;
+      if (lane_x == 0) {
+        lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
+      }
+    }
+  }
+}
+`,
+};
+
+const $wgsl_norm_256_0p00001_2: $Shader = {
+  buffers: [
+    { name: "x", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "weight", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "bias", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "write", layout: "four", uses: ["put4"] },
+  ],
+  code: `// spec:12 model jargon: norm layers.0.attention_in
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  M: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+var<workgroup> partials: array<f32, 128>;
+var<workgroup> partials_1: array<f32, 128>;
+fn sum4(v: vec4f) -> f32 {
+  return (v.x + v.y) + (v.z + v.w);
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let lane = i32(invocation);
+  let lane_y = lane / 8;
+  let lane_x = lane % 8;
+  var x_tile = vec4f(0.0f);
+  var x_tile_1 = vec4f(0.0f);
+  var x_tile_2 = vec4f(0.0f);
+  var x_tile_3 = vec4f(0.0f);
+  var x_tile_4 = vec4f(0.0f);
+  var x_tile_5 = vec4f(0.0f);
+  var x_tile_6 = vec4f(0.0f);
+  var x_tile_7 = vec4f(0.0f);
+  var x_tile_8 = vec4f(0.0f);
+  var x_tile_9 = vec4f(0.0f);
+  var x_tile_10 = vec4f(0.0f);
+  var x_tile_11 = vec4f(0.0f);
+  var x_tile_12 = vec4f(0.0f);
+  var x_tile_13 = vec4f(0.0f);
+  var x_tile_14 = vec4f(0.0f);
+  var x_tile_15 = vec4f(0.0f);
+  var squares = vec4f(0.0f);
+  var squares_1 = vec4f(0.0f);
+  var squares_2 = vec4f(0.0f);
+  var squares_3 = vec4f(0.0f);
+  var squares_4 = vec4f(0.0f);
+  var squares_5 = vec4f(0.0f);
+  var squares_6 = vec4f(0.0f);
+  var squares_7 = vec4f(0.0f);
+  var squares_8 = vec4f(0.0f);
+  var squares_9 = vec4f(0.0f);
+  var squares_10 = vec4f(0.0f);
+  var squares_11 = vec4f(0.0f);
+  var squares_12 = vec4f(0.0f);
+  var squares_13 = vec4f(0.0f);
+  var squares_14 = vec4f(0.0f);
+  var squares_15 = vec4f(0.0f);
+  var mean = 0.0f;
+  var mean_1 = 0.0f;
+  var scale = 0.0f;
+  var scale_1 = 0.0f;
+  let col = lane_x * 4;
+  let col_1 = lane_x * 4 + 32;
+  let col_2 = lane_x * 4 + 64;
+  let col_3 = lane_x * 4 + 96;
+  let col_4 = lane_x * 4 + 128;
+  let col_5 = lane_x * 4 + 160;
+  let col_6 = lane_x * 4 + 192;
+  let col_7 = lane_x * 4 + 224;
+  let row_1 = lane_y + 8;
+  let m0 = group * 16;
+  let base = m0 * 256;
+  let count = params.M - m0;
+  if (lane_y < count) {
+    let src = base + lane_y * 256;
+    x_tile = x_at4(src + col);
+    x_tile_1 = x_at4(src + col_1);
+    x_tile_2 = x_at4(src + col_2);
+    x_tile_3 = x_at4(src + col_3);
+    x_tile_4 = x_at4(src + col_4);
+    x_tile_5 = x_at4(src + col_5);
+    x_tile_6 = x_at4(src + col_6);
+    x_tile_7 = x_at4(src + col_7);
+  } else {
+    x_tile = vec4f(0.0f);
+    x_tile_1 = vec4f(0.0f);
+    x_tile_2 = vec4f(0.0f);
+    x_tile_3 = vec4f(0.0f);
+    x_tile_4 = vec4f(0.0f);
+    x_tile_5 = vec4f(0.0f);
+    x_tile_6 = vec4f(0.0f);
+    x_tile_7 = vec4f(0.0f);
+  }
+  if (row_1 < count) {
+    let src_1 = base + row_1 * 256;
+    x_tile_8 = x_at4(src_1 + col);
+    x_tile_9 = x_at4(src_1 + col_1);
+    x_tile_10 = x_at4(src_1 + col_2);
+    x_tile_11 = x_at4(src_1 + col_3);
+    x_tile_12 = x_at4(src_1 + col_4);
+    x_tile_13 = x_at4(src_1 + col_5);
+    x_tile_14 = x_at4(src_1 + col_6);
+    x_tile_15 = x_at4(src_1 + col_7);
+  } else {
+    x_tile_8 = vec4f(0.0f);
+    x_tile_9 = vec4f(0.0f);
+    x_tile_10 = vec4f(0.0f);
+    x_tile_11 = vec4f(0.0f);
+    x_tile_12 = vec4f(0.0f);
+    x_tile_13 = vec4f(0.0f);
+    x_tile_14 = vec4f(0.0f);
+    x_tile_15 = vec4f(0.0f);
+  }
+  mean = 0.0f;
+  mean_1 = 0.0f;
+  partials[lane_y * 8 + lane_x] = sum4(x_tile + x_tile_1 + x_tile_2 + x_tile_3 + x_tile_4 + x_tile_5 + x_tile_6 + x_tile_7);
+  partials[row_1 * 8 + lane_x] = sum4(x_tile_8 + x_tile_9 + x_tile_10 + x_tile_11 + x_tile_12 + x_tile_13 + x_tile_14 + x_tile_15);
+  workgroupBarrier();
+  mean = mean + sum4(vec4f(partials[lane_y * 8], partials[lane_y * 8 + 1], partials[lane_y * 8 + 2], partials[lane_y * 8 + 3]) + vec4f(partials[lane_y * 8 + 4], partials[lane_y * 8 + 4 + 1], partials[lane_y * 8 + 4 + 2], partials[lane_y * 8 + 4 + 3]));
+  mean_1 = mean_1 + sum4(vec4f(partials[row_1 * 8], partials[row_1 * 8 + 1], partials[row_1 * 8 + 2], partials[row_1 * 8 + 3]) + vec4f(partials[row_1 * 8 + 4], partials[row_1 * 8 + 4 + 1], partials[row_1 * 8 + 4 + 2], partials[row_1 * 8 + 4 + 3]));
+  mean = mean * 0.00390625f;
+  mean_1 = mean_1 * 0.00390625f;
+  squares = (x_tile - vec4f(mean)) * (x_tile - vec4f(mean));
+  squares_1 = (x_tile_1 - vec4f(mean)) * (x_tile_1 - vec4f(mean));
+  squares_2 = (x_tile_2 - vec4f(mean)) * (x_tile_2 - vec4f(mean));
+  squares_3 = (x_tile_3 - vec4f(mean)) * (x_tile_3 - vec4f(mean));
+  squares_4 = (x_tile_4 - vec4f(mean)) * (x_tile_4 - vec4f(mean));
+  squares_5 = (x_tile_5 - vec4f(mean)) * (x_tile_5 - vec4f(mean));
+  squares_6 = (x_tile_6 - vec4f(mean)) * (x_tile_6 - vec4f(mean));
+  squares_7 = (x_tile_7 - vec4f(mean)) * (x_tile_7 - vec4f(mean));
+  squares_8 = (x_tile_8 - vec4f(mean_1)) * (x_tile_8 - vec4f(mean_1));
+  squares_9 = (x_tile_9 - vec4f(mean_1)) * (x_tile_9 - vec4f(mean_1));
+  squares_10 = (x_tile_10 - vec4f(mean_1)) * (x_tile_10 - vec4f(mean_1));
+  squares_11 = (x_tile_11 - vec4f(mean_1)) * (x_tile_11 - vec4f(mean_1));
+  squares_12 = (x_tile_12 - vec4f(mean_1)) * (x_tile_12 - vec4f(mean_1));
+  squares_13 = (x_tile_13 - vec4f(mean_1)) * (x_tile_13 - vec4f(mean_1));
+  squares_14 = (x_tile_14 - vec4f(mean_1)) * (x_tile_14 - vec4f(mean_1));
+  squares_15 = (x_tile_15 - vec4f(mean_1)) * (x_tile_15 - vec4f(mean_1));
+  scale = 0.0f;
+  scale_1 = 0.0f;
+  partials_1[lane_y * 8 + lane_x] = sum4(squares + squares_1 + squares_2 + squares_3 + squares_4 + squares_5 + squares_6 + squares_7);
+  partials_1[row_1 * 8 + lane_x] = sum4(squares_8 + squares_9 + squares_10 + squares_11 + squares_12 + squares_13 + squares_14 + squares_15);
+  workgroupBarrier();
+  scale = scale + sum4(vec4f(partials_1[lane_y * 8], partials_1[lane_y * 8 + 1], partials_1[lane_y * 8 + 2], partials_1[lane_y * 8 + 3]) + vec4f(partials_1[lane_y * 8 + 4], partials_1[lane_y * 8 + 4 + 1], partials_1[lane_y * 8 + 4 + 2], partials_1[lane_y * 8 + 4 + 3]));
+  scale_1 = scale_1 + sum4(vec4f(partials_1[row_1 * 8], partials_1[row_1 * 8 + 1], partials_1[row_1 * 8 + 2], partials_1[row_1 * 8 + 3]) + vec4f(partials_1[row_1 * 8 + 4], partials_1[row_1 * 8 + 4 + 1], partials_1[row_1 * 8 + 4 + 2], partials_1[row_1 * 8 + 4 + 3]));
+  scale = 1.0f / sqrt(fma(scale, 0.00390625f, 0.00001f));
+  scale_1 = 1.0f / sqrt(fma(scale_1, 0.00390625f, 0.00001f));
+  let base_1 = m0 * 256;
+  let count_1 = params.M - m0;
+  if (lane_y < count_1) {
+    let dst = base_1 + lane_y * 256;
+    out_put4(dst + col, fma((x_tile - vec4f(mean)) * vec4f(scale), weight_at4(col), bias_at4(col)));
+    out_put4(dst + col_1, fma((x_tile_1 - vec4f(mean)) * vec4f(scale), weight_at4(col_1), bias_at4(col_1)));
+    out_put4(dst + col_2, fma((x_tile_2 - vec4f(mean)) * vec4f(scale), weight_at4(col_2), bias_at4(col_2)));
+    out_put4(dst + col_3, fma((x_tile_3 - vec4f(mean)) * vec4f(scale), weight_at4(col_3), bias_at4(col_3)));
+    out_put4(dst + col_4, fma((x_tile_4 - vec4f(mean)) * vec4f(scale), weight_at4(col_4), bias_at4(col_4)));
+    out_put4(dst + col_5, fma((x_tile_5 - vec4f(mean)) * vec4f(scale), weight_at4(col_5), bias_at4(col_5)));
+    out_put4(dst + col_6, fma((x_tile_6 - vec4f(mean)) * vec4f(scale), weight_at4(col_6), bias_at4(col_6)));
+    out_put4(dst + col_7, fma((x_tile_7 - vec4f(mean)) * vec4f(scale), weight_at4(col_7), bias_at4(col_7)));
+  }
+  if (row_1 < count_1) {
+    let dst_1 = base_1 + row_1 * 256;
+    out_put4(dst_1 + col, fma((x_tile_8 - vec4f(mean_1)) * vec4f(scale_1), weight_at4(col), bias_at4(col)));
+    out_put4(dst_1 + col_1, fma((x_tile_9 - vec4f(mean_1)) * vec4f(scale_1), weight_at4(col_1), bias_at4(col_1)));
+    out_put4(dst_1 + col_2, fma((x_tile_10 - vec4f(mean_1)) * vec4f(scale_1), weight_at4(col_2), bias_at4(col_2)));
+    out_put4(dst_1 + col_3, fma((x_tile_11 - vec4f(mean_1)) * vec4f(scale_1), weight_at4(col_3), bias_at4(col_3)));
+    out_put4(dst_1 + col_4, fma((x_tile_12 - vec4f(mean_1)) * vec4f(scale_1), weight_at4(col_4), bias_at4(col_4)));
+    out_put4(dst_1 + col_5, fma((x_tile_13 - vec4f(mean_1)) * vec4f(scale_1), weight_at4(col_5), bias_at4(col_5)));
+    out_put4(dst_1 + col_6, fma((x_tile_14 - vec4f(mean_1)) * vec4f(scale_1), weight_at4(col_6), bias_at4(col_6)));
+    out_put4(dst_1 + col_7, fma((x_tile_15 - vec4f(mean_1)) * vec4f(scale_1), weight_at4(col_7), bias_at4(col_7)));
+  }
+}
+`,
+};
+
+const $wgsl_attention_small_xpos512_class_16x32_2: $Shader = {
+  buffers: [
+    { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "write", layout: "four", uses: ["put4"] },
+    { name: "lse", dtype: "f32", access: "write", layout: "one", uses: ["put"] },
+  ],
+  code: `// spec:4 model jargon: small: class
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  N: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
+const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
+const dilations = array<i32, 4>(1, 2, 4, 8);
+var<workgroup> block: array<vec4f, 832>;
+var<workgroup> partials: array<f32, 256>;
+var<workgroup> partials_1: array<f32, 256>;
+fn sum4(v: vec4f) -> f32 {
+  return (v.x + v.y) + (v.z + v.w);
+}
+fn most4(v: vec4f) -> f32 {
+  return max(max(v.x, v.y), max(v.z, v.w));
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let lane = i32(invocation);
+  let lane_y = lane / 8;
+  let lane_x = lane % 8;
+  var S = vec4f(0.0f);
+  var S_1 = vec4f(0.0f);
+  var O = vec4f(0.0f);
+  var O_1 = vec4f(0.0f);
+  var m = 0.0f;
+  var m_1 = 0.0f;
+  var l = 0.0f;
+  var l_1 = 0.0f;
+  var top = 0.0f;
+  var top_1 = 0.0f;
+  var fade = 0.0f;
+  var fade_1 = 0.0f;
+  var mult = vec4f(0.0f);
+  let col = lane_x * 4;
+  let row_1 = lane_y + 8;
+  let cell = min(256, params.N);
+  let cells = (params.N + cell + -1) / cell;
+  let tiles = ((cell + 7) / 8 + 15) / 16;
+  let tile = group % tiles;
+  let after_tile = group / tiles;
+  let residue = after_tile % 8;
+  let after_residue = after_tile / 8;
+  let cell_index = after_residue % cells;
+  let after_cell_index = after_residue / cells;
+  let head = after_cell_index % 8;
+  let after_head = after_cell_index / 8;
+  let cell_start = cell_index * cell;
+  let cell_end = min(cell_start + cell, params.N);
+  let first = cell_start + residue + tile * 128;
+  let rows = min(16, (max(cell_end - first, 0) + 7) / 8);
+  let start_0 = cell_start / 256 * 256;
+  let end_0 = min(start_0 + 256, params.N);
+  let offset_0 = offsets[head];
+  let start_1 = cell_start / 512 * 512;
+  let end_1 = min(start_1 + 512, params.N);
+  let offset_1 = offsets[head + 8];
+  let covers_1 = (first - start_1) % 2 == offset_1;
+  let start_2 = cell_start / 1024 * 1024;
+  let end_2 = min(start_2 + 1024, params.N);
+  let offset_2 = offsets[head + 16];
+  let covers_2 = (first - start_2) % 4 == offset_2;
+  let start_3 = cell_start / 2048 * 2048;
+  let end_3 = min(start_3 + 2048, params.N);
+  let offset_3 = offsets[head + 24];
+  let covers_3 = (first - start_3) % 8 == offset_3;
+  if (0 < rows) {
+    let query_block = first / 16384;
+    m = -1e30f;
+    m_1 = -1e30f;
+    l = 0.0f;
+    l_1 = 0.0f;
+    O = vec4f(0.0f);
+    O_1 = vec4f(0.0f);
+    let base_0 = start_0 + offset_0;
+    let real_0 = max(min(end_0, first + rows * 8 + -7) - base_0, 0);
+    let phase = (first - (start_0 + offset_0) + 2) % 2 % 2;
+    let from_slot = max(start_1 - (start_0 + offset_0), 0);
+    let to_slot = max(end_1 - (start_0 + offset_0), 0);
+    let phase_1_ = (first - (start_0 + offset_0) + 4) % 4 % 4;
+    let from_slot_1_ = max(start_2 - (start_0 + offset_0), 0);
+    let to_slot_1_ = max(end_2 - (start_0 + offset_0), 0);
+    let phase_2_ = (first - (start_0 + offset_0) + 8) % 8 % 8;
+    let from_slot_2_ = max(start_3 - (start_0 + offset_0), 0);
+    let to_slot_2_ = max(end_3 - (start_0 + offset_0), 0);
+    let base_1 = start_1 + offset_1;
+    let real_1 = (max(min(end_1, first + rows * 8 + -7) - base_1, 0) + 1) / 2;
+    let low_1_0 = select(min(start_1, start_0), start_0, start_1 == start_1);
+    let high_1_0 = select(max(start_1, end_0), end_0, start_1 == start_1);
+    let before_1 = min(real_1, (max(low_1_0 - base_1, 0) + 1) / 2);
+    let after_1 = max(min(real_1, (max(low_1_0 - base_1, 0) + 1) / 2), min(real_1, (max(high_1_0 - base_1, 0) + 1) / 2));
+    let phase_3_ = (first - (start_1 + offset_1) + 4) % 4 / 2 % 2;
+    let from_slot_3_ = (max(start_2 - (start_1 + offset_1), 0) + 1) / 2;
+    let to_slot_3_ = (max(end_2 - (start_1 + offset_1), 0) + 1) / 2;
+    let phase_4_ = (first - (start_1 + offset_1) + 8) % 8 / 2 % 4;
+    let from_slot_4_ = (max(start_3 - (start_1 + offset_1), 0) + 1) / 2;
+    let to_slot_4_ = (max(end_3 - (start_1 + offset_1), 0) + 1) / 2;
+    let base_2 = start_2 + offset_2;
+    let real_2 = (max(min(end_2, first + rows * 8 + -7) - base_2, 0) + 3) / 4;
+    let low_2_0 = select(min(start_2, start_0), start_0, start_2 == start_2);
+    let high_2_0 = select(max(start_2, end_0), end_0, start_2 == start_2);
+    let low_2_1 = select(low_2_0, select(min(low_2_0, start_1), start_1, low_2_0 == high_2_0), covers_1);
+    let high_2_1 = select(high_2_0, select(max(high_2_0, end_1), end_1, low_2_0 == high_2_0), covers_1);
+    let before_2 = min(real_2, (max(low_2_1 - base_2, 0) + 3) / 4);
+    let after_2 = max(min(real_2, (max(low_2_1 - base_2, 0) + 3) / 4), min(real_2, (max(high_2_1 - base_2, 0) + 3) / 4));
+    let phase_5_ = (first - (start_2 + offset_2) + 8) % 8 / 4 % 2;
+    let from_slot_5_ = (max(start_3 - (start_2 + offset_2), 0) + 3) / 4;
+    let to_slot_5_ = (max(end_3 - (start_2 + offset_2), 0) + 3) / 4;
+    let base_3 = start_3 + offset_3;
+    let real_3 = (max(min(end_3, first + rows * 8 + -7) - base_3, 0) + 7) / 8;
+    let low_3_0 = select(min(start_3, start_0), start_0, start_3 == start_3);
+    let high_3_0 = select(max(start_3, end_0), end_0, start_3 == start_3);
+    let low_3_1 = select(low_3_0, select(min(low_3_0, start_1), start_1, low_3_0 == high_3_0), covers_1);
+    let high_3_1 = select(high_3_0, select(max(high_3_0, end_1), end_1, low_3_0 == high_3_0), covers_1);
+    let low_3_2 = select(low_3_1, select(min(low_3_1, start_2), start_2, low_3_1 == high_3_1), covers_2);
+    let high_3_2 = select(high_3_1, select(max(high_3_1, end_2), end_2, low_3_1 == high_3_1), covers_2);
+    let before_3 = min(real_3, (max(low_3_2 - base_3, 0) + 7) / 8);
+    let after_3 = max(min(real_3, (max(low_3_2 - base_3, 0) + 7) / 8), min(real_3, (max(high_3_2 - base_3, 0) + 7) / 8));
+    // spec:8 branch 0: segment 256, dilation 1
+    // spec:8 branch 1: segment 512, dilation 2
+    // spec:8 branch 2: segment 1024, dilation 4
+    // spec:8 branch 3: segment 2048, dilation 8
+    for (var turn = 0; turn < 8; turn++) {
+      let pass_2 = turn / 2;
+      let covered = select(select(select(true, covers_1, pass_2 == 1), covers_2, pass_2 == 2), covers_3, pass_2 == 3);
+      let range_from = select(select(select(select(0, 0, turn % 2 == 0), select(after_1, 0, turn % 2 == 0), pass_2 == 1), select(after_2, 0, turn % 2 == 0), pass_2 == 2), select(after_3, 0, turn % 2 == 0), pass_2 == 3);
+      let range_end = select(select(select(select(real_0, 0, turn % 2 == 0), select(real_1, before_1, turn % 2 == 0), pass_2 == 1), select(real_2, before_2, turn % 2 == 0), pass_2 == 2), select(real_3, before_3, turn % 2 == 0), pass_2 == 3);
+      let range_to = select(range_from, range_end, covered);
+      let fold_active = select(select(select(covers_1, covers_2, pass_2 == 1), covers_3, pass_2 == 2), false, pass_2 == 3);
+      let fold_period = select(select(select(2, 2, pass_2 == 1), 2, pass_2 == 2), 1, pass_2 == 3);
+      let fold_phase = select(select(select(phase, phase_3_, pass_2 == 1), phase_5_, pass_2 == 2), 0, pass_2 == 3);
+      let fold_first = select(select(select(from_slot, from_slot_3_, pass_2 == 1), from_slot_5_, pass_2 == 2), 0, pass_2 == 3);
+      let fold_last = select(select(select(to_slot, to_slot_3_, pass_2 == 1), to_slot_5_, pass_2 == 2), 0, pass_2 == 3);
+      let fold_active_1_ = select(select(select(covers_2, covers_3, pass_2 == 1), false, pass_2 == 2), false, pass_2 == 3);
+      let fold_period_1_ = select(select(select(4, 4, pass_2 == 1), 1, pass_2 == 2), 1, pass_2 == 3);
+      let fold_phase_1_ = select(select(select(phase_1_, phase_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let fold_first_1_ = select(select(select(from_slot_1_, from_slot_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let fold_last_1_ = select(select(select(to_slot_1_, to_slot_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let fold_active_2_ = select(select(select(covers_3, false, pass_2 == 1), false, pass_2 == 2), false, pass_2 == 3);
+      let fold_period_2_ = select(select(select(8, 1, pass_2 == 1), 1, pass_2 == 2), 1, pass_2 == 3);
+      let fold_phase_2_ = select(select(select(phase_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let fold_first_2_ = select(select(select(from_slot_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let fold_last_2_ = select(select(select(to_slot_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
+      let dilation = dilations[pass_2];
+      let keys_base = select(select(select(base_0, base_1, pass_2 == 1), base_2, pass_2 == 2), base_3, pass_2 == 3);
+      for (var j0 = range_from; j0 < range_to; j0 += 32) {
+        let key = keys_base + j0 * dilation;
+        let width = min(32, range_to - j0);
+        let lead = first - key;
+        S = vec4f(0.0f);
+        S_1 = vec4f(0.0f);
+        let base = ((after_head * params.N + first) * 8 + head) * 32;
+        for (var r = lane_y; r < 16; r += 8) {
+          let line = r * 36 + 2176;
+          if (r < rows) {
+            let src = base + r * 2048;
+            for (var c = lane_x * 4; c < 32; c += 32) {
+              block[(line >> 2u) + (c >> 2u)] = q_at4(src + c) * vec4f(0.25503486f);
+            }
+          } else {
+            for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
+              block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+            }
+          }
+        }
+        if ((first / 16384 != query_block) || ((first + max(rows + -1, 0) * 8) / 16384 != query_block)) {
+          for (var r_1 = lane_y; r_1 < 16; r_1 += 8) {
+            for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 32) {
+              block[r_1 * 9 + (c_2 >> 2u) + 544] = block[r_1 * 9 + (c_2 >> 2u) + 544] * exp2(min(vec4f(decay[c_2], decay[c_2 + 1], decay[c_2 + 2], decay[c_2 + 3]) * vec4f(f32((first + min(r_1, max(rows + -1, 0)) * 8) / 16384 - query_block)), vec4f(100.0f)));
+            }
+          }
+        }
+        let base_4 = ((after_head * params.N + key) * 8 + head) * 32;
+        let stride = dilation * 256;
+        for (var r_2 = lane_y; r_2 < 32; r_2 += 8) {
+          let line_1 = ((r_2 & 3) * 8 + (r_2 >> 2u)) * 36;
+          if (r_2 < width) {
+            let src_1 = base_4 + r_2 * stride;
+            for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 32) {
+              block[(line_1 >> 2u) + (c_3 >> 2u)] = k_at4(src_1 + c_3);
+            }
+          } else {
+            for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 32) {
+              block[(line_1 >> 2u) + (c_4 >> 2u)] = vec4f(0.0f);
+            }
+          }
+        }
+        if ((key / 16384 != query_block) || ((key + max(width + -1, 0) * dilation) / 16384 != query_block)) {
+          for (var r_3 = lane_y; r_3 < 32; r_3 += 8) {
+            for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 32) {
+              block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u)] = block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u)] * exp2(min(vec4f(decay[c_5], decay[c_5 + 1], decay[c_5 + 2], decay[c_5 + 3]) * vec4f(0.0f - f32((key + min(r_3, max(width + -1, 0)) * dilation) / 16384 - query_block)), vec4f(100.0f)));
+            }
+          }
+        }
+        workgroupBarrier();
+        let a_row = lane_y * 36 + 2176;
+        let a_row_1 = row_1 * 36 + 2176;
+        let b_row = (col >> 2u) * 36;
+        let b_row_1 = (col >> 2u) * 36 + 288;
+        let b_row_2 = (col >> 2u) * 36 + 576;
+        let b_row_3 = (col >> 2u) * 36 + 864;
+        var sum = 0.0f;
+        var sum_1 = 0.0f;
+        var sum_2 = 0.0f;
+        var sum_3 = 0.0f;
+        var sum_4 = 0.0f;
+        var sum_5 = 0.0f;
+        var sum_6 = 0.0f;
+        var sum_7 = 0.0f;
+        for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+          let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+          let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+          let b = block[(b_row >> 2u) + (k_1 >> 2u)];
+          let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
+          let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
+          let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
+          sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+          sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
+          sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
+          sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
+          sum_4 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_4))));
+          sum_5 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_5))));
+          sum_6 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_6))));
+          sum_7 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_7))));
+        }
+        S = S + vec4f(sum, sum_1, sum_2, sum_3);
+        S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
+        if ((width < 32) || (dilation * 31 > lead)) {
+          S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y * 8 + lead) >= (vec4i(col) + vec4i(0, 1, 2, 3)) * vec4i(dilation)));
+          S_1 = select(vec4f(-3e30f), S_1, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 * 8 + lead) >= (vec4i(col) + vec4i(0, 1, 2, 3)) * vec4i(dilation)));
+        }
+        mult = vec4f(1.0f);
+        if (fold_active) {
+          let fold_from = fold_first - j0;
+          let fold_to = fold_last - j0;
+          let residue_0 = (j0 % fold_period + (fold_period - fold_phase)) % fold_period;
+          let period = f32(fold_period);
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) / vec4f(period)) * vec4f(period)));
+        }
+        if (fold_active_1_) {
+          let fold_from_1_ = fold_first_1_ - j0;
+          let fold_to_1_ = fold_last_1_ - j0;
+          let residue_0_1_ = (j0 % fold_period_1_ + (fold_period_1_ - fold_phase_1_)) % fold_period_1_;
+          let period_1_ = f32(fold_period_1_);
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) / vec4f(period_1_)) * vec4f(period_1_)));
+        }
+        if (fold_active_2_) {
+          let fold_from_2_ = fold_first_2_ - j0;
+          let fold_to_2_ = fold_last_2_ - j0;
+          let residue_0_2_ = (j0 % fold_period_2_ + (fold_period_2_ - fold_phase_2_)) % fold_period_2_;
+          let period_2_ = f32(fold_period_2_);
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) / vec4f(period_2_)) * vec4f(period_2_)));
+        }
+        top = m;
+        top_1 = m_1;
+        partials[lane_y * 8 + lane_x] = most4(S);
+        partials[row_1 * 8 + lane_x] = most4(S_1);
+        workgroupBarrier();
+        top = max(top, most4(max(vec4f(partials[lane_y * 8], partials[lane_y * 8 + 1], partials[lane_y * 8 + 2], partials[lane_y * 8 + 3]), vec4f(partials[lane_y * 8 + 4], partials[lane_y * 8 + 4 + 1], partials[lane_y * 8 + 4 + 2], partials[lane_y * 8 + 4 + 3]))));
+        top_1 = max(top_1, most4(max(vec4f(partials[row_1 * 8], partials[row_1 * 8 + 1], partials[row_1 * 8 + 2], partials[row_1 * 8 + 3]), vec4f(partials[row_1 * 8 + 4], partials[row_1 * 8 + 4 + 1], partials[row_1 * 8 + 4 + 2], partials[row_1 * 8 + 4 + 3]))));
+        let base_5 = ((after_head * params.N + key) * 8 + head) * 32;
+        let stride_1 = dilation * 256;
+        for (var r_4 = lane_y; r_4 < 32; r_4 += 8) {
+          let line_2 = r_4 * 32 + 1152;
+          if (r_4 < width) {
+            let src_2 = base_5 + r_4 * stride_1;
+            for (var c_6 = lane_x * 4; c_6 < 32; c_6 += 32) {
+              block[(line_2 >> 2u) + (c_6 >> 2u)] = v_at4(src_2 + c_6);
+            }
+          } else {
+            for (var c_7 = lane_x * 4; c_7 < 32; c_7 += 32) {
+              block[(line_2 >> 2u) + (c_7 >> 2u)] = vec4f(0.0f);
+            }
+          }
+        }
+        fade = exp2(m - top);
+        fade_1 = exp2(m_1 - top_1);
+        m = top;
+        m_1 = top_1;
+        S = exp2(S - vec4f(m)) * mult;
+        S_1 = exp2(S_1 - vec4f(m_1)) * mult;
+        block[lane_y * 9 + (col >> 2u) + 688] = S;
+        block[row_1 * 9 + (col >> 2u) + 688] = S_1;
+        l = l * fade;
+        l_1 = l_1 * fade_1;
+        partials_1[lane_y * 8 + lane_x] = sum4(S);
+        partials_1[row_1 * 8 + lane_x] = sum4(S_1);
+        workgroupBarrier();
+        l = l + sum4(vec4f(partials_1[lane_y * 8], partials_1[lane_y * 8 + 1], partials_1[lane_y * 8 + 2], partials_1[lane_y * 8 + 3]) + vec4f(partials_1[lane_y * 8 + 4], partials_1[lane_y * 8 + 4 + 1], partials_1[lane_y * 8 + 4 + 2], partials_1[lane_y * 8 + 4 + 3]));
+        l_1 = l_1 + sum4(vec4f(partials_1[row_1 * 8], partials_1[row_1 * 8 + 1], partials_1[row_1 * 8 + 2], partials_1[row_1 * 8 + 3]) + vec4f(partials_1[row_1 * 8 + 4], partials_1[row_1 * 8 + 4 + 1], partials_1[row_1 * 8 + 4 + 2], partials_1[row_1 * 8 + 4 + 3]));
+        O = O * vec4f(fade);
+        O_1 = O_1 * vec4f(fade_1);
+        let a_row_2 = lane_y * 36 + 2752;
+        let a_row_3 = row_1 * 36 + 2752;
+        for (var k_2 = 0; k_2 < 32; k_2 += 4) {
+          let a_2 = block[(a_row_2 >> 2u) + (k_2 >> 2u)];
+          let a_3 = block[(a_row_3 >> 2u) + (k_2 >> 2u)];
+          let b_4 = block[k_2 * 8 + (col >> 2u) + 288];
+          let b_5 = block[k_2 * 8 + (col >> 2u) + 296];
+          let b_6 = block[k_2 * 8 + (col >> 2u) + 304];
+          let b_7 = block[k_2 * 8 + (col >> 2u) + 312];
+          O = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, O))));
+          O_1 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, O_1))));
+        }
+      }
+    }
+    fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
+    fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
+    let base_6 = ((after_head * params.N + first) * 8 + head) * 32;
+    if (lane_y < rows) {
+      let dst = base_6 + lane_y * 2048;
+      out_put4(dst + col, O * vec4f(fade));
+    }
+    if (row_1 < rows) {
+      let dst_1 = base_6 + row_1 * 2048;
+      out_put4(dst_1 + col, O_1 * vec4f(fade_1));
+    }
+    let base_7 = (after_head * 8 + head) * params.N + first;
+    if (lane_y < rows) {
+      let dst_2 = base_7 + lane_y * 8;
+      if (lane_x == 0) {
+        lse_put(dst_2, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
+      }
+    }
+    if (row_1 < rows) {
+      let dst_3 = base_7 + row_1 * 8;
+      if (lane_x == 0) {
+        lse_put(dst_3, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
+      }
+    }
+  }
+}
+`,
+};
+
+const $wgsl_norm_1024_0p00001_2: $Shader = {
+  buffers: [
+    { name: "x", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "weight", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "bias", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "write", layout: "four", uses: ["put4"] },
+  ],
+  code: `// spec:12 model jargon: norm layers.0.ffn_norm
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  M: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+var<workgroup> partials: array<f32, 64>;
+var<workgroup> partials_1: array<f32, 64>;
+fn sum4(v: vec4f) -> f32 {
+  return (v.x + v.y) + (v.z + v.w);
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let lane = i32(invocation);
+  let lane_y = lane / 16;
+  let lane_x = lane % 16;
+  var x_tile = vec4f(0.0f);
+  var x_tile_1 = vec4f(0.0f);
+  var x_tile_2 = vec4f(0.0f);
+  var x_tile_3 = vec4f(0.0f);
+  var x_tile_4 = vec4f(0.0f);
+  var x_tile_5 = vec4f(0.0f);
+  var x_tile_6 = vec4f(0.0f);
+  var x_tile_7 = vec4f(0.0f);
+  var x_tile_8 = vec4f(0.0f);
+  var x_tile_9 = vec4f(0.0f);
+  var x_tile_10 = vec4f(0.0f);
+  var x_tile_11 = vec4f(0.0f);
+  var x_tile_12 = vec4f(0.0f);
+  var x_tile_13 = vec4f(0.0f);
+  var x_tile_14 = vec4f(0.0f);
+  var x_tile_15 = vec4f(0.0f);
+  var squares = vec4f(0.0f);
+  var squares_1 = vec4f(0.0f);
+  var squares_2 = vec4f(0.0f);
+  var squares_3 = vec4f(0.0f);
+  var squares_4 = vec4f(0.0f);
+  var squares_5 = vec4f(0.0f);
+  var squares_6 = vec4f(0.0f);
+  var squares_7 = vec4f(0.0f);
+  var squares_8 = vec4f(0.0f);
+  var squares_9 = vec4f(0.0f);
+  var squares_10 = vec4f(0.0f);
+  var squares_11 = vec4f(0.0f);
+  var squares_12 = vec4f(0.0f);
+  var squares_13 = vec4f(0.0f);
+  var squares_14 = vec4f(0.0f);
+  var squares_15 = vec4f(0.0f);
+  var mean = 0.0f;
+  var scale = 0.0f;
+  let col = lane_x * 4;
+  let col_1 = lane_x * 4 + 64;
+  let col_2 = lane_x * 4 + 128;
+  let col_3 = lane_x * 4 + 192;
+  let col_4 = lane_x * 4 + 256;
+  let col_5 = lane_x * 4 + 320;
+  let col_6 = lane_x * 4 + 384;
+  let col_7 = lane_x * 4 + 448;
+  let col_8 = lane_x * 4 + 512;
+  let col_9 = lane_x * 4 + 576;
+  let col_10 = lane_x * 4 + 640;
+  let col_11 = lane_x * 4 + 704;
+  let col_12 = lane_x * 4 + 768;
+  let col_13 = lane_x * 4 + 832;
+  let col_14 = lane_x * 4 + 896;
+  let col_15 = lane_x * 4 + 960;
+  let m0 = group * 4;
+  let base = m0 * 1024;
+  let count = params.M - m0;
+  if (lane_y < count) {
+    let src = base + lane_y * 1024;
+    x_tile = x_at4(src + col);
+    x_tile_1 = x_at4(src + col_1);
+    x_tile_2 = x_at4(src + col_2);
+    x_tile_3 = x_at4(src + col_3);
+    x_tile_4 = x_at4(src + col_4);
+    x_tile_5 = x_at4(src + col_5);
+    x_tile_6 = x_at4(src + col_6);
+    x_tile_7 = x_at4(src + col_7);
+    x_tile_8 = x_at4(src + col_8);
+    x_tile_9 = x_at4(src + col_9);
+    x_tile_10 = x_at4(src + col_10);
+    x_tile_11 = x_at4(src + col_11);
+    x_tile_12 = x_at4(src + col_12);
+    x_tile_13 = x_at4(src + col_13);
+    x_tile_14 = x_at4(src + col_14);
+    x_tile_15 = x_at4(src + col_15);
+  } else {
+    x_tile = vec4f(0.0f);
+    x_tile_1 = vec4f(0.0f);
+    x_tile_2 = vec4f(0.0f);
+    x_tile_3 = vec4f(0.0f);
+    x_tile_4 = vec4f(0.0f);
+    x_tile_5 = vec4f(0.0f);
+    x_tile_6 = vec4f(0.0f);
+    x_tile_7 = vec4f(0.0f);
+    x_tile_8 = vec4f(0.0f);
+    x_tile_9 = vec4f(0.0f);
+    x_tile_10 = vec4f(0.0f);
+    x_tile_11 = vec4f(0.0f);
+    x_tile_12 = vec4f(0.0f);
+    x_tile_13 = vec4f(0.0f);
+    x_tile_14 = vec4f(0.0f);
+    x_tile_15 = vec4f(0.0f);
+  }
+  mean = 0.0f;
+  partials[lane_y * 16 + lane_x] = sum4(x_tile + x_tile_1 + x_tile_2 + x_tile_3 + x_tile_4 + x_tile_5 + x_tile_6 + x_tile_7 + x_tile_8 + x_tile_9 + x_tile_10 + x_tile_11 + x_tile_12 + x_tile_13 + x_tile_14 + x_tile_15);
+  workgroupBarrier();
+  mean = mean + sum4(vec4f(partials[lane_y * 16], partials[lane_y * 16 + 1], partials[lane_y * 16 + 2], partials[lane_y * 16 + 3]) + vec4f(partials[lane_y * 16 + 4], partials[lane_y * 16 + 4 + 1], partials[lane_y * 16 + 4 + 2], partials[lane_y * 16 + 4 + 3]) + vec4f(partials[lane_y * 16 + 8], partials[lane_y * 16 + 8 + 1], partials[lane_y * 16 + 8 + 2], partials[lane_y * 16 + 8 + 3]) + vec4f(partials[lane_y * 16 + 12], partials[lane_y * 16 + 12 + 1], partials[lane_y * 16 + 12 + 2], partials[lane_y * 16 + 12 + 3]));
+  mean = mean * 0.0009765625f;
+  squares = (x_tile - vec4f(mean)) * (x_tile - vec4f(mean));
+  squares_1 = (x_tile_1 - vec4f(mean)) * (x_tile_1 - vec4f(mean));
+  squares_2 = (x_tile_2 - vec4f(mean)) * (x_tile_2 - vec4f(mean));
+  squares_3 = (x_tile_3 - vec4f(mean)) * (x_tile_3 - vec4f(mean));
+  squares_4 = (x_tile_4 - vec4f(mean)) * (x_tile_4 - vec4f(mean));
+  squares_5 = (x_tile_5 - vec4f(mean)) * (x_tile_5 - vec4f(mean));
+  squares_6 = (x_tile_6 - vec4f(mean)) * (x_tile_6 - vec4f(mean));
+  squares_7 = (x_tile_7 - vec4f(mean)) * (x_tile_7 - vec4f(mean));
+  squares_8 = (x_tile_8 - vec4f(mean)) * (x_tile_8 - vec4f(mean));
+  squares_9 = (x_tile_9 - vec4f(mean)) * (x_tile_9 - vec4f(mean));
+  squares_10 = (x_tile_10 - vec4f(mean)) * (x_tile_10 - vec4f(mean));
+  squares_11 = (x_tile_11 - vec4f(mean)) * (x_tile_11 - vec4f(mean));
+  squares_12 = (x_tile_12 - vec4f(mean)) * (x_tile_12 - vec4f(mean));
+  squares_13 = (x_tile_13 - vec4f(mean)) * (x_tile_13 - vec4f(mean));
+  squares_14 = (x_tile_14 - vec4f(mean)) * (x_tile_14 - vec4f(mean));
+  squares_15 = (x_tile_15 - vec4f(mean)) * (x_tile_15 - vec4f(mean));
+  scale = 0.0f;
+  partials_1[lane_y * 16 + lane_x] = sum4(squares + squares_1 + squares_2 + squares_3 + squares_4 + squares_5 + squares_6 + squares_7 + squares_8 + squares_9 + squares_10 + squares_11 + squares_12 + squares_13 + squares_14 + squares_15);
+  workgroupBarrier();
+  scale = scale + sum4(vec4f(partials_1[lane_y * 16], partials_1[lane_y * 16 + 1], partials_1[lane_y * 16 + 2], partials_1[lane_y * 16 + 3]) + vec4f(partials_1[lane_y * 16 + 4], partials_1[lane_y * 16 + 4 + 1], partials_1[lane_y * 16 + 4 + 2], partials_1[lane_y * 16 + 4 + 3]) + vec4f(partials_1[lane_y * 16 + 8], partials_1[lane_y * 16 + 8 + 1], partials_1[lane_y * 16 + 8 + 2], partials_1[lane_y * 16 + 8 + 3]) + vec4f(partials_1[lane_y * 16 + 12], partials_1[lane_y * 16 + 12 + 1], partials_1[lane_y * 16 + 12 + 2], partials_1[lane_y * 16 + 12 + 3]));
+  scale = 1.0f / sqrt(fma(scale, 0.0009765625f, 0.00001f));
+  let base_1 = m0 * 1024;
+  let count_1 = params.M - m0;
+  if (lane_y < count_1) {
+    let dst = base_1 + lane_y * 1024;
+    out_put4(dst + col, fma((x_tile - vec4f(mean)) * vec4f(scale), weight_at4(col), bias_at4(col)));
+    out_put4(dst + col_1, fma((x_tile_1 - vec4f(mean)) * vec4f(scale), weight_at4(col_1), bias_at4(col_1)));
+    out_put4(dst + col_2, fma((x_tile_2 - vec4f(mean)) * vec4f(scale), weight_at4(col_2), bias_at4(col_2)));
+    out_put4(dst + col_3, fma((x_tile_3 - vec4f(mean)) * vec4f(scale), weight_at4(col_3), bias_at4(col_3)));
+    out_put4(dst + col_4, fma((x_tile_4 - vec4f(mean)) * vec4f(scale), weight_at4(col_4), bias_at4(col_4)));
+    out_put4(dst + col_5, fma((x_tile_5 - vec4f(mean)) * vec4f(scale), weight_at4(col_5), bias_at4(col_5)));
+    out_put4(dst + col_6, fma((x_tile_6 - vec4f(mean)) * vec4f(scale), weight_at4(col_6), bias_at4(col_6)));
+    out_put4(dst + col_7, fma((x_tile_7 - vec4f(mean)) * vec4f(scale), weight_at4(col_7), bias_at4(col_7)));
+    out_put4(dst + col_8, fma((x_tile_8 - vec4f(mean)) * vec4f(scale), weight_at4(col_8), bias_at4(col_8)));
+    out_put4(dst + col_9, fma((x_tile_9 - vec4f(mean)) * vec4f(scale), weight_at4(col_9), bias_at4(col_9)));
+    out_put4(dst + col_10, fma((x_tile_10 - vec4f(mean)) * vec4f(scale), weight_at4(col_10), bias_at4(col_10)));
+    out_put4(dst + col_11, fma((x_tile_11 - vec4f(mean)) * vec4f(scale), weight_at4(col_11), bias_at4(col_11)));
+    out_put4(dst + col_12, fma((x_tile_12 - vec4f(mean)) * vec4f(scale), weight_at4(col_12), bias_at4(col_12)));
+    out_put4(dst + col_13, fma((x_tile_13 - vec4f(mean)) * vec4f(scale), weight_at4(col_13), bias_at4(col_13)));
+    out_put4(dst + col_14, fma((x_tile_14 - vec4f(mean)) * vec4f(scale), weight_at4(col_14), bias_at4(col_14)));
+    out_put4(dst + col_15, fma((x_tile_15 - vec4f(mean)) * vec4f(scale), weight_at4(col_15), bias_at4(col_15)));
+  }
+}
+`,
+};
+
+const $wgsl_attention_small_xpos512_branch_32x32_2: $Shader = {
+  buffers: [
+    { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
+    { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
+  ],
+  code: `// spec:4 model jargon: small: branch 0 (segment 256, dilation 1)
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  N: i32,
+  branch: i32,
+  segment: i32,
+  dilation: i32,
+  first: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
+const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
+var<workgroup> block: array<vec4f, 576>;
+var<workgroup> partials: array<f32, 256>;
+var<workgroup> partials_1: array<f32, 256>;
+fn sum4(v: vec4f) -> f32 {
+  return (v.x + v.y) + (v.z + v.w);
+}
+fn most4(v: vec4f) -> f32 {
+  return max(max(v.x, v.y), max(v.z, v.w));
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let lane = i32(invocation);
+  let lane_y = lane / 8;
+  let lane_x = lane % 8;
+  var S = vec4f(0.0f);
+  var S_1 = vec4f(0.0f);
+  var S_2 = vec4f(0.0f);
+  var S_3 = vec4f(0.0f);
+  var O = vec4f(0.0f);
+  var O_1 = vec4f(0.0f);
+  var O_2 = vec4f(0.0f);
+  var O_3 = vec4f(0.0f);
+  var m = 0.0f;
+  var m_1 = 0.0f;
+  var m_2 = 0.0f;
+  var m_3 = 0.0f;
+  var l = 0.0f;
+  var l_1 = 0.0f;
+  var l_2 = 0.0f;
+  var l_3 = 0.0f;
+  var top = 0.0f;
+  var top_1 = 0.0f;
+  var top_2 = 0.0f;
+  var top_3 = 0.0f;
+  var fade = 0.0f;
+  var fade_1 = 0.0f;
+  var fade_2 = 0.0f;
+  var fade_3 = 0.0f;
+  let col = lane_x * 4;
+  let row_1 = lane_y + 8;
+  let row_2 = lane_y + 16;
+  let row_3 = lane_y + 24;
+  let g = min(params.segment, params.N);
+  let slots = (g + params.dilation + -1) / params.dilation;
+  let tiles = (slots + 31) / 32;
+  let segments = (params.N + g + -1) / g;
+  let rest = group / tiles;
+  let slot = group % tiles * 32;
+  let segment_index = rest % segments;
+  let batch_head = rest / segments;
+  let head = batch_head % 8;
+  let batch = batch_head / 8;
+  let offset = offsets[params.branch * 8 + head];
+  let query_start = segment_index * g + offset;
+  let real = (max(min(g, params.N - segment_index * g) - offset, 0) + params.dilation + -1) / params.dilation;
+  let rows = max(0, min(32, real - slot));
+  let keys = min(real, slot + rows);
+  if (0 < rows) {
+    let query = query_start + slot * params.dilation;
+    let query_block = query / 16384;
+    if (params.first == 1) {
+      m = -1e30f;
+      m_1 = -1e30f;
+      m_2 = -1e30f;
+      m_3 = -1e30f;
+      l = 0.0f;
+      l_1 = 0.0f;
+      l_2 = 0.0f;
+      l_3 = 0.0f;
+      O = vec4f(0.0f);
+      O_1 = vec4f(0.0f);
+      O_2 = vec4f(0.0f);
+      O_3 = vec4f(0.0f);
+    } else {
+      let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+      let stride = params.dilation * 256;
+      if (lane_y < rows) {
+        let src = base + lane_y * stride;
+        O = out_at4(src + col);
+      } else {
+        O = vec4f(0.0f);
+      }
+      if (row_1 < rows) {
+        let src_1 = base + row_1 * stride;
+        O_1 = out_at4(src_1 + col);
+      } else {
+        O_1 = vec4f(0.0f);
+      }
+      if (row_2 < rows) {
+        let src_2 = base + row_2 * stride;
+        O_2 = out_at4(src_2 + col);
+      } else {
+        O_2 = vec4f(0.0f);
+      }
+      if (row_3 < rows) {
+        let src_3 = base + row_3 * stride;
+        O_3 = out_at4(src_3 + col);
+      } else {
+        O_3 = vec4f(0.0f);
+      }
+      let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+      if (lane_y < rows) {
+        let src_4 = base_1 + lane_y * params.dilation;
+        m = lse_at(src_4);
+      } else {
+        m = 0.0f;
+      }
+      if (row_1 < rows) {
+        let src_5 = base_1 + row_1 * params.dilation;
+        m_1 = lse_at(src_5);
+      } else {
+        m_1 = 0.0f;
+      }
+      if (row_2 < rows) {
+        let src_6 = base_1 + row_2 * params.dilation;
+        m_2 = lse_at(src_6);
+      } else {
+        m_2 = 0.0f;
+      }
+      if (row_3 < rows) {
+        let src_7 = base_1 + row_3 * params.dilation;
+        m_3 = lse_at(src_7);
+      } else {
+        m_3 = 0.0f;
+      }
+      m = max(m * 1.442695f, -1e30f);
+      m_1 = max(m_1 * 1.442695f, -1e30f);
+      m_2 = max(m_2 * 1.442695f, -1e30f);
+      m_3 = max(m_3 * 1.442695f, -1e30f);
+      l = select(0.0f, 1.0f, m > -1e30f);
+      l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
+      l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
+      l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
+    }
+    for (var j0 = 0; j0 < keys; j0 += 32) {
+      let key = query_start + j0 * params.dilation;
+      let width = min(32, keys - j0);
+      let lead = slot - j0;
+      S = vec4f(0.0f);
+      S_1 = vec4f(0.0f);
+      S_2 = vec4f(0.0f);
+      S_3 = vec4f(0.0f);
+      workgroupBarrier();
+      storageBarrier();
+      let base_2 = ((batch * params.N + query) * 8 + head) * 32;
+      let stride_1 = params.dilation * 256;
+      for (var r = lane_y; r < 32; r += 8) {
+        let line = r * 36;
+        if (r < rows) {
+          let src_8 = base_2 + r * stride_1;
+          for (var c = lane_x * 4; c < 32; c += 32) {
+            block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
+          }
+        } else {
+          for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
+            block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+          }
+        }
+      }
+      if ((query / 16384 != query_block) || ((query + max(rows + -1, 0) * params.dilation) / 16384 != query_block)) {
+        for (var r_1 = lane_y; r_1 < 32; r_1 += 8) {
+          for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 32) {
+            block[r_1 * 9 + (c_2 >> 2u)] = block[r_1 * 9 + (c_2 >> 2u)] * exp2(min(vec4f(decay[c_2], decay[c_2 + 1], decay[c_2 + 2], decay[c_2 + 3]) * vec4f(f32((query + min(r_1, max(rows + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
+          }
+        }
+      }
+      let base_3 = ((batch * params.N + key) * 8 + head) * 32;
+      let stride_2 = params.dilation * 256;
+      for (var r_2 = lane_y; r_2 < 32; r_2 += 8) {
+        let line_1 = ((r_2 & 3) * 8 + (r_2 >> 2u)) * 36 + 1152;
+        if (r_2 < width) {
+          let src_9 = base_3 + r_2 * stride_2;
+          for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 32) {
+            block[(line_1 >> 2u) + (c_3 >> 2u)] = k_at4(src_9 + c_3);
+          }
+        } else {
+          for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 32) {
+            block[(line_1 >> 2u) + (c_4 >> 2u)] = vec4f(0.0f);
+          }
+        }
+      }
+      if ((key / 16384 != query_block) || ((key + max(width + -1, 0) * params.dilation) / 16384 != query_block)) {
+        for (var r_3 = lane_y; r_3 < 32; r_3 += 8) {
+          for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 32) {
+            block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 288] = block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 288] * exp2(min(vec4f(decay[c_5], decay[c_5 + 1], decay[c_5 + 2], decay[c_5 + 3]) * vec4f(0.0f - f32((key + min(r_3, max(width + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
+          }
+        }
+      }
+      workgroupBarrier();
+      storageBarrier();
+      let a_row = lane_y * 36;
+      let a_row_1 = row_1 * 36;
+      let a_row_2 = row_2 * 36;
+      let a_row_3 = row_3 * 36;
+      let b_row = (col >> 2u) * 36 + 1152;
+      let b_row_1 = (col >> 2u) * 36 + 1440;
+      let b_row_2 = (col >> 2u) * 36 + 1728;
+      let b_row_3 = (col >> 2u) * 36 + 2016;
+      var sum = 0.0f;
+      var sum_1 = 0.0f;
+      var sum_2 = 0.0f;
+      var sum_3 = 0.0f;
+      var sum_4 = 0.0f;
+      var sum_5 = 0.0f;
+      var sum_6 = 0.0f;
+      var sum_7 = 0.0f;
+      var sum_8 = 0.0f;
+      var sum_9 = 0.0f;
+      var sum_10 = 0.0f;
+      var sum_11 = 0.0f;
+      var sum_12 = 0.0f;
+      var sum_13 = 0.0f;
+      var sum_14 = 0.0f;
+      var sum_15 = 0.0f;
+      for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+        let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+        let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+        let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+        let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+        let b = block[(b_row >> 2u) + (k_1 >> 2u)];
+        let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
+        let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
+        let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
+        sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+        sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
+        sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
+        sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
+        sum_4 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_4))));
+        sum_5 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_5))));
+        sum_6 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_6))));
+        sum_7 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_7))));
+        sum_8 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_8))));
+        sum_9 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_9))));
+        sum_10 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_10))));
+        sum_11 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_11))));
+        sum_12 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_12))));
+        sum_13 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_13))));
+        sum_14 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_14))));
+        sum_15 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_15))));
+      }
+      S = S + vec4f(sum, sum_1, sum_2, sum_3);
+      S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
+      S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
+      S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
+      if ((width < 32) || (31 > lead)) {
+        S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+        S_1 = select(vec4f(-3e30f), S_1, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+        S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+        S_3 = select(vec4f(-3e30f), S_3, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+      }
+      top = m;
+      top_1 = m_1;
+      top_2 = m_2;
+      top_3 = m_3;
+      partials[lane_y * 8 + lane_x] = most4(S);
+      partials[row_1 * 8 + lane_x] = most4(S_1);
+      partials[row_2 * 8 + lane_x] = most4(S_2);
+      partials[row_3 * 8 + lane_x] = most4(S_3);
+      workgroupBarrier();
+      storageBarrier();
+      top = max(top, most4(max(vec4f(partials[lane_y * 8], partials[lane_y * 8 + 1], partials[lane_y * 8 + 2], partials[lane_y * 8 + 3]), vec4f(partials[lane_y * 8 + 4], partials[lane_y * 8 + 4 + 1], partials[lane_y * 8 + 4 + 2], partials[lane_y * 8 + 4 + 3]))));
+      top_1 = max(top_1, most4(max(vec4f(partials[row_1 * 8], partials[row_1 * 8 + 1], partials[row_1 * 8 + 2], partials[row_1 * 8 + 3]), vec4f(partials[row_1 * 8 + 4], partials[row_1 * 8 + 4 + 1], partials[row_1 * 8 + 4 + 2], partials[row_1 * 8 + 4 + 3]))));
+      top_2 = max(top_2, most4(max(vec4f(partials[row_2 * 8], partials[row_2 * 8 + 1], partials[row_2 * 8 + 2], partials[row_2 * 8 + 3]), vec4f(partials[row_2 * 8 + 4], partials[row_2 * 8 + 4 + 1], partials[row_2 * 8 + 4 + 2], partials[row_2 * 8 + 4 + 3]))));
+      top_3 = max(top_3, most4(max(vec4f(partials[row_3 * 8], partials[row_3 * 8 + 1], partials[row_3 * 8 + 2], partials[row_3 * 8 + 3]), vec4f(partials[row_3 * 8 + 4], partials[row_3 * 8 + 4 + 1], partials[row_3 * 8 + 4 + 2], partials[row_3 * 8 + 4 + 3]))));
+      let base_4 = ((batch * params.N + key) * 8 + head) * 32;
+      let stride_3 = params.dilation * 256;
+      for (var r_4 = lane_y; r_4 < 32; r_4 += 8) {
+        let line_2 = r_4 * 32 + 1152;
+        if (r_4 < width) {
+          let src_10 = base_4 + r_4 * stride_3;
+          for (var c_6 = lane_x * 4; c_6 < 32; c_6 += 32) {
+            block[(line_2 >> 2u) + (c_6 >> 2u)] = v_at4(src_10 + c_6);
+          }
+        } else {
+          for (var c_7 = lane_x * 4; c_7 < 32; c_7 += 32) {
+            block[(line_2 >> 2u) + (c_7 >> 2u)] = vec4f(0.0f);
+          }
+        }
+      }
+      fade = exp2(m - top);
+      fade_1 = exp2(m_1 - top_1);
+      fade_2 = exp2(m_2 - top_2);
+      fade_3 = exp2(m_3 - top_3);
+      m = top;
+      m_1 = top_1;
+      m_2 = top_2;
+      m_3 = top_3;
+      S = exp2(S - vec4f(m));
+      S_1 = exp2(S_1 - vec4f(m_1));
+      S_2 = exp2(S_2 - vec4f(m_2));
+      S_3 = exp2(S_3 - vec4f(m_3));
+      block[lane_y * 9 + (col >> 2u)] = S;
+      block[row_1 * 9 + (col >> 2u)] = S_1;
+      block[row_2 * 9 + (col >> 2u)] = S_2;
+      block[row_3 * 9 + (col >> 2u)] = S_3;
+      l = l * fade;
+      l_1 = l_1 * fade_1;
+      l_2 = l_2 * fade_2;
+      l_3 = l_3 * fade_3;
+      partials_1[lane_y * 8 + lane_x] = sum4(S);
+      partials_1[row_1 * 8 + lane_x] = sum4(S_1);
+      partials_1[row_2 * 8 + lane_x] = sum4(S_2);
+      partials_1[row_3 * 8 + lane_x] = sum4(S_3);
+      workgroupBarrier();
+      storageBarrier();
+      l = l + sum4(vec4f(partials_1[lane_y * 8], partials_1[lane_y * 8 + 1], partials_1[lane_y * 8 + 2], partials_1[lane_y * 8 + 3]) + vec4f(partials_1[lane_y * 8 + 4], partials_1[lane_y * 8 + 4 + 1], partials_1[lane_y * 8 + 4 + 2], partials_1[lane_y * 8 + 4 + 3]));
+      l_1 = l_1 + sum4(vec4f(partials_1[row_1 * 8], partials_1[row_1 * 8 + 1], partials_1[row_1 * 8 + 2], partials_1[row_1 * 8 + 3]) + vec4f(partials_1[row_1 * 8 + 4], partials_1[row_1 * 8 + 4 + 1], partials_1[row_1 * 8 + 4 + 2], partials_1[row_1 * 8 + 4 + 3]));
+      l_2 = l_2 + sum4(vec4f(partials_1[row_2 * 8], partials_1[row_2 * 8 + 1], partials_1[row_2 * 8 + 2], partials_1[row_2 * 8 + 3]) + vec4f(partials_1[row_2 * 8 + 4], partials_1[row_2 * 8 + 4 + 1], partials_1[row_2 * 8 + 4 + 2], partials_1[row_2 * 8 + 4 + 3]));
+      l_3 = l_3 + sum4(vec4f(partials_1[row_3 * 8], partials_1[row_3 * 8 + 1], partials_1[row_3 * 8 + 2], partials_1[row_3 * 8 + 3]) + vec4f(partials_1[row_3 * 8 + 4], partials_1[row_3 * 8 + 4 + 1], partials_1[row_3 * 8 + 4 + 2], partials_1[row_3 * 8 + 4 + 3]));
+      O = O * vec4f(fade);
+      O_1 = O_1 * vec4f(fade_1);
+      O_2 = O_2 * vec4f(fade_2);
+      O_3 = O_3 * vec4f(fade_3);
+      let a_row_4 = lane_y * 36;
+      let a_row_5 = row_1 * 36;
+      let a_row_6 = row_2 * 36;
+      let a_row_7 = row_3 * 36;
+      for (var k_2 = 0; k_2 < 32; k_2 += 4) {
+        let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
+        let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
+        let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
+        let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
+        let b_4 = block[k_2 * 8 + (col >> 2u) + 288];
+        let b_5 = block[k_2 * 8 + (col >> 2u) + 296];
+        let b_6 = block[k_2 * 8 + (col >> 2u) + 304];
+        let b_7 = block[k_2 * 8 + (col >> 2u) + 312];
+        O = fma(vec4f(a_4.w), b_7, fma(vec4f(a_4.z), b_6, fma(vec4f(a_4.y), b_5, fma(vec4f(a_4.x), b_4, O))));
+        O_1 = fma(vec4f(a_5.w), b_7, fma(vec4f(a_5.z), b_6, fma(vec4f(a_5.y), b_5, fma(vec4f(a_5.x), b_4, O_1))));
+        O_2 = fma(vec4f(a_6.w), b_7, fma(vec4f(a_6.z), b_6, fma(vec4f(a_6.y), b_5, fma(vec4f(a_6.x), b_4, O_2))));
+        O_3 = fma(vec4f(a_7.w), b_7, fma(vec4f(a_7.z), b_6, fma(vec4f(a_7.y), b_5, fma(vec4f(a_7.x), b_4, O_3))));
+      }
+    }
+    fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
+    fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
+    fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
+    fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
+    let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+    let stride_4 = params.dilation * 256;
+    if (lane_y < rows) {
+      let dst = base_5 + lane_y * stride_4;
+      out_put4(dst + col, O * vec4f(fade));
+    }
+    if (row_1 < rows) {
+      let dst_1 = base_5 + row_1 * stride_4;
+      out_put4(dst_1 + col, O_1 * vec4f(fade_1));
+    }
+    if (row_2 < rows) {
+      let dst_2 = base_5 + row_2 * stride_4;
+      out_put4(dst_2 + col, O_2 * vec4f(fade_2));
+    }
+    if (row_3 < rows) {
+      let dst_3 = base_5 + row_3 * stride_4;
+      out_put4(dst_3 + col, O_3 * vec4f(fade_3));
+    }
+    workgroupBarrier();
+    storageBarrier();
+    let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+    if (lane_y < rows) {
+      let dst_4 = base_6 + lane_y * params.dilation;
+      if (lane_x == 0) {
+        lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
+      }
+    }
+    if (row_1 < rows) {
+      let dst_5 = base_6 + row_1 * params.dilation;
+      if (lane_x == 0) {
+        lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
+      }
+    }
+    if (row_2 < rows) {
+      let dst_6 = base_6 + row_2 * params.dilation;
+      if (lane_x == 0) {
+        lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
+      }
+    }
+    if (row_3 < rows) {
+      let dst_7 = base_6 + row_3 * params.dilation;
+      if (lane_x == 0) {
+        lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
+      }
+    }
+  }
+}
+`,
+};
+
 // The kernels: 29283 bytes of WebAssembly, 28779 with relaxed SIMD.
 const $wasm = $wasmModules({
   memoryFlag: { base: 509, relaxed: 509 },
@@ -1402,7 +7630,22 @@ export const small = $attention({
   headDim: 32,
   kvHeads: 8,
   causal: true,
-  program: { plan: $small_plan, wasm: $wasm },
+  program: {
+    plan: $small_plan,
+    webgpu: [
+      {
+        features: ["subgroups"],
+        plan: $small_plan_wgsl,
+        shaders: [$wgsl_attention_small_class_16x32, $wgsl_attention_small_branch_32x32],
+      },
+      {
+        features: [],
+        plan: $small_plan_wgsl_2,
+        shaders: [$wgsl_attention_small_class_16x32_2, $wgsl_attention_small_branch_32x32_2],
+      },
+    ],
+    wasm: $wasm,
+  },
 });
 
 /**
@@ -1420,5 +7663,44 @@ export const jargon = $model({
   dim: 256,
   layers: 4,
   positions: null,
-  program: { plan: $jargon_plan, wasm: $wasm },
+  program: {
+    plan: $jargon_plan,
+    webgpu: [
+      {
+        features: ["subgroups"],
+        plan: $jargon_plan_wgsl,
+        shaders: [
+          $wgsl_embed_256,
+          $wgsl_norm_256_0p00001,
+          $wgsl_linear_256_256_bias,
+          $wgsl_xpos_8_32,
+          $wgsl_attention_small_xpos512_class_16x32,
+          $wgsl_linear_256_256_bias_add1,
+          $wgsl_linear_256_1024_bias_gelu,
+          $wgsl_norm_1024_0p00001,
+          $wgsl_linear_1024_256_bias_add1,
+          $wgsl_linear_256_256,
+          $wgsl_attention_small_xpos512_branch_32x32,
+        ],
+      },
+      {
+        features: [],
+        plan: $jargon_plan_wgsl_2,
+        shaders: [
+          $wgsl_embed_256,
+          $wgsl_norm_256_0p00001_2,
+          $wgsl_linear_256_256_bias,
+          $wgsl_xpos_8_32,
+          $wgsl_attention_small_xpos512_class_16x32_2,
+          $wgsl_linear_256_256_bias_add1,
+          $wgsl_linear_256_1024_bias_gelu,
+          $wgsl_norm_1024_0p00001_2,
+          $wgsl_linear_1024_256_bias_add1,
+          $wgsl_linear_256_256,
+          $wgsl_attention_small_xpos512_branch_32x32_2,
+        ],
+      },
+    ],
+    wasm: $wasm,
+  },
 });

@@ -14,7 +14,10 @@ export type {
 } from "./model.ts";
 export type { AttentionDefinition, ModelDefinition, ModelInput, ModelOutput } from "./definition.ts";
 export type { Bits } from "./bits.ts";
+export { webgpuHere } from "./open.ts";
 export type { DeviceOptions } from "./open.ts";
+export type { MemoryUse } from "./device.ts";
+export type { DeviceError } from "./webgpu/errors.ts";
 export type { InputError } from "./input-error.ts";
 export { memoryOf } from "./memory.ts";
 export type { Memory } from "./memory.ts";

@@ -2,6 +2,7 @@
 import { bitsOver } from "./bits.ts";
 import type { Bits } from "./bits.ts";
 import type { AttentionDefinition, ModelDefinition, ModelInput, ModelOutput } from "./definition.ts";
+import type { MemoryUse } from "./device.ts";
 import { openDevice } from "./open.ts";
 import type { DeviceOptions, Loaded } from "./open.ts";
 import { inputError } from "./input-error.ts";
@@ -34,7 +35,10 @@ export type AttentionSession = {
   readonly device: string;
   /** Rejects with an InputError where the arrays do not fit. */
   readonly run: (inputs: AttentionInputs) => Promise<AttentionResult>;
+  /** Bytes that a length needs. */
   readonly memory: (at: { readonly length: number; readonly batch?: number }) => Memory;
+  /** Bytes that are taken now; what a length needs is taken by the first run at that length. */
+  readonly memoryInUse: () => MemoryUse;
   /** Gives memory and threads back; runs that wait are rejected. */
   readonly dispose: () => void;
 };
@@ -70,6 +74,7 @@ export function attention<const H extends number, const D extends number, const 
             return { out: produced(out), lse: produced(lse) };
           }),
         memory: ({ length, batch = 1 }) => memoryOf(program.plan, { N: length, B: batch }),
+        memoryInUse: loaded.memory,
         dispose: () => {
           turn.close();
           loaded.dispose();
@@ -112,7 +117,10 @@ export type ModelSession<I extends ModelInput = ModelInput, O extends ModelOutpu
   ) => Promise<ForwardResult<O>>;
   /** Bits that each token of one sequence costs, given those before it in its window. For models from tokens to logits. */
   readonly bits: (tokens: ArrayLike<number>, options?: BitsOptions) => Promise<Bits>;
+  /** Bytes that a length needs. */
   readonly memory: (at: { readonly length: number; readonly batch?: number }) => Memory;
+  /** Bytes that are taken now; what a length needs is taken by the first run at that length. */
+  readonly memoryInUse: () => MemoryUse;
   readonly dispose: () => void;
 };
 
@@ -190,6 +198,7 @@ async function createModel<I extends ModelInput, O extends ModelOutput>(
         return bitsOver(all, vocab, W, logitsOf, progress);
       }),
     memory: ({ length, batch = 1 }) => memoryOf(plan, { N: length, B: batch }),
+    memoryInUse: loaded.memory,
     dispose: () => {
       turn.close();
       loaded.dispose();

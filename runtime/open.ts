@@ -6,6 +6,7 @@ import type { Extent, HostArray } from "./tensors.ts";
 import { wasmDevice } from "./wasm.ts";
 import type { WasmOptions } from "./wasm.ts";
 import { webgpuDevice } from "./webgpu.ts";
+import { findAdapter } from "./webgpu/gpu.ts";
 import type { WebgpuOptions } from "./webgpu/options.ts";
 import { deviceError } from "./webgpu/errors.ts";
 
@@ -21,6 +22,17 @@ export type DeviceOptions = Pick<WasmOptions, "threads" | "relaxed" | "poison"> 
   /** Called after each kernel that was compiled for a GPU. */
   readonly warmup?: (done: number, of: number) => void;
 };
+
+/**
+ * The adapter that WebGPU has here, without opening it: so that a page can say what `auto` will take.
+ * @throws DeviceError NO_WEBGPU, NO_ADAPTER.
+ */
+export async function webgpuHere(
+  options: WebgpuOptions = {},
+): Promise<{ readonly name: string; readonly software: boolean }> {
+  const { text, software } = await findAdapter(options);
+  return { name: text, software };
+}
 
 /** One program on a device of its own, with tensors by their position in the plan. */
 export type Loaded = {

@@ -6,7 +6,7 @@ import type { Plan, Program, TensorSpec, WasmModules } from "./plan.ts";
 import { xposTable } from "./tables.ts";
 import { checkExtent, checkTensors, elementsAt } from "./tensors.ts";
 import type { Extent, HostArray, Tensors } from "./tensors.ts";
-import { engine, processors } from "./wasm/engine.ts";
+import { engine, processors, turn } from "./wasm/engine.ts";
 import type { KernelFunction, WasmMemory } from "./wasm/engine.ts";
 import { addressOf, fixedLayout, inUnits, MOST_BYTES, movingLayout, PAGE } from "./wasm/layout.ts";
 import type { Fixed, Moving } from "./wasm/layout.ts";
@@ -168,6 +168,8 @@ type Prepared = {
 
 /** Chunks of a grid for each thread: enough for an even end and for early use of optimised code. */
 const CHUNKS = 16;
+/** Milliseconds after which a run lets other tasks of its thread have a turn: what a page may take without being felt. */
+const BREATH_MS = 40;
 /** The bits of a quiet NaN. */
 const NAN_BITS = 0x7fc00000;
 
@@ -184,6 +186,7 @@ function executableOf(
   let prepared: Prepared | undefined;
   let tableRows = 0;
   let disposed = false;
+  let breath = performance.now();
   let last: Promise<unknown> = Promise.resolve();
   /** One task after another: they share one memory. */
   const inTurn = <T>(task: () => Promise<T>): Promise<T> => {
@@ -271,6 +274,10 @@ function executableOf(
     for (const launch of ready.launches) {
       const rest = team.run(launch);
       if (rest !== undefined) await rest;
+      if (performance.now() - breath > BREATH_MS) {
+        await turn();
+        breath = performance.now();
+      }
     }
     return ready;
   };
