@@ -1,11 +1,8 @@
 /** What the compiler knows of WebGPU: the least that every device offers, and a rough picture of a present-day GPU. */
 import type { Kernel, TileKernel } from "../../src/kernel.ts";
 import type { Target } from "../../src/planner.ts";
-import type { AttentionShape } from "../../src/spec.ts";
-import { pieces } from "../lower/linear.ts";
 import type { AttentionTiling, Tilings } from "../lower/tilings.ts";
-import { simt, simtSharedBytes } from "../machine/simt.ts";
-import { ceil4 } from "../machine/simt/grid.ts";
+import { fitted, slicedBytes } from "../machine/simt/fitted.ts";
 
 /** What a variant of a program may use of a device. */
 export type WgslLimits = {
@@ -32,17 +29,8 @@ const attentionTiling = (headDim: number): AttentionTiling => ({
   values: 2 ** Math.max(0, Math.min(5, Math.floor(Math.log2(1024 / headDim)))),
 });
 
-/**
- * Bytes of the tiles of an attention kernel on the `simt` machine, at most: slices of Q and K make room for the weights and a piece
- * of V; beside them a reduction of at most 16 lanes a row. test/wgsl/target.test.ts holds it to what the machine takes.
- */
-export function attentionBytes({ headDim }: AttentionShape, rows: number, keys: number): number {
-  const tiling = attentionTiling(headDim);
-  const slice = ceil4(pieces(headDim, tiling.depth).size) + 4;
-  const scores = (rows + keys) * slice;
-  const values = rows * (ceil4(keys) + 4) + Math.min(tiling.values, keys) * ceil4(headDim);
-  return 4 * (Math.max(scores, values) + keys + rows * Math.max(8, LANES / rows));
-}
+/** Bytes of the tiles of an attention kernel, at most. test/wgsl/target.test.ts holds it to what the machine takes. */
+export const attentionBytes = slicedBytes(attentionTiling, LANES);
 
 /** f32 values of an accumulator that a lane keeps in registers without spilling them. */
 const ACCUMULATED = 64;
@@ -74,12 +62,5 @@ export const GPU_TILINGS: Tilings = {
   },
 };
 
-/** The `simt` machine with as few lanes as hold the tiles of a kernel: tiles that do not fit in registers fit in more of them. */
-export const gpuMachine =
-  ({ sharedBytes, features }: WgslLimits) =>
-  (kernel: TileKernel): Kernel => {
-    const exchange = features.includes("subgroups");
-    let lanes = LANES;
-    while (lanes < MOST_LANES && simtSharedBytes(kernel, lanes, exchange) > sharedBytes) lanes *= 2;
-    return simt({ lanes, sharedBytes, exchange })(kernel);
-  };
+export const gpuMachine = ({ sharedBytes, features }: WgslLimits): ((kernel: TileKernel) => Kernel) =>
+  fitted({ lanes: LANES, most: MOST_LANES, sharedBytes, exchange: features.includes("subgroups") });

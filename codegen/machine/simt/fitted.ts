@@ -1,0 +1,30 @@
+/** Attention kernels that read their operands in slices, and the `simt` machine with as many lanes as their tiles take. */
+import type { Kernel, TileKernel } from "../../../src/kernel.ts";
+import type { AttentionShape } from "../../../src/spec.ts";
+import { pieces } from "../../lower/linear.ts";
+import type { AttentionTiling } from "../../lower/tilings.ts";
+import { simt, simtSharedBytes, type SimtOptions } from "../simt.ts";
+import { ceil4 } from "./grid.ts";
+
+/**
+ * Bytes of the tiles of an attention kernel, at most: slices of Q and K make room for the weights and a piece of V; beside them a
+ * reduction of at most 16 lanes a row.
+ */
+export const slicedBytes =
+  (tilingOf: (headDim: number) => AttentionTiling, lanes: number) =>
+  ({ headDim }: AttentionShape, rows: number, keys: number): number => {
+    const tiling = tilingOf(headDim);
+    const slice = ceil4(pieces(headDim, tiling.depth).size) + 4;
+    const scores = (rows + keys) * slice;
+    const values = rows * (ceil4(keys) + 4) + Math.min(tiling.values, keys) * ceil4(headDim);
+    return 4 * (Math.max(scores, values) + keys + rows * Math.max(8, lanes / rows));
+  };
+
+/** The machine with as few lanes, from `lanes` to `most`, as hold the tiles of a kernel: what does not fit in registers fits in more of them. */
+export const fitted =
+  ({ most, ...options }: SimtOptions & { readonly most: number }) =>
+  (kernel: TileKernel): Kernel => {
+    let { lanes } = options;
+    while (lanes < most && simtSharedBytes(kernel, lanes, options.exchange) > options.sharedBytes) lanes *= 2;
+    return simt({ ...options, lanes })(kernel);
+  };
