@@ -15,11 +15,13 @@ const needed = [
   "dist/runtime/index.js",
   "dist/runtime/index.d.ts",
   "dist/runtime/node.js",
+  "dist/runtime/cuda/cuda.js",
+  "runtime/native/shim.c",
   "README.md",
   "LICENSE",
   "package.json",
 ];
-const unwanted = files.filter((f) => /^(test|bench|examples|\.ci|src|codegen|grammar|runtime)\//.test(f));
+const unwanted = files.filter((f) => /^(test|bench|examples|\.ci|src|codegen|grammar|runtime(?!\/native))\//.test(f));
 const missing = needed.filter((f) => !files.includes(f));
 console.log(
   `npm pack: ${files.length} files, ${(pack.size / 1024).toFixed(0)} KiB packed, ${(pack.unpackedSize / 1024).toFixed(0)} KiB unpacked`,

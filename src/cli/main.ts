@@ -3,6 +3,7 @@
 import { realpathSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { Command, CommanderError } from "commander";
+import { cudaCommands } from "./commands/cuda.ts";
 import { fileCommands } from "./commands/files.ts";
 import { runCommands } from "./commands/runs.ts";
 import { exitCodes, failed } from "./failure.ts";
@@ -33,6 +34,7 @@ function commands(io: Io, ended: (code: ExitCode) => void): Command {
 
   fileCommands(program, io, ended);
   runCommands(program, io, ended);
+  cudaCommands(program, io, ended);
 
   // Commands report usage errors as the program does.
   for (const command of program.commands)
