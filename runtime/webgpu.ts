@@ -48,21 +48,23 @@ export async function webgpuDevice(options: WebgpuOptions = {}): Promise<WebgpuD
   const first = latest;
   /** The device of now. A lost one is replaced, once for all who ask. */
   const session = async (): Promise<Session> => {
-    if (closed) throw deviceError("FAILED", "the WebGPU device was disposed");
-    const now = await current;
-    if (!now.isLost()) return now;
-    if (given !== undefined && typeof given !== "function") return now.lost;
-    const next = acquire();
-    current = next;
-    next.then(
-      (made) => (latest = made),
-      () => undefined,
-    );
-    // A failed attempt is not the last word: the next call tries again.
-    next.catch(() => {
-      if (current === next) current = Promise.resolve(now);
-    });
-    return next;
+    for (;;) {
+      if (closed) throw deviceError("FAILED", "the WebGPU device was disposed");
+      const asked = current;
+      const now = await asked;
+      if (!now.isLost()) return now;
+      if (given !== undefined && typeof given !== "function") return now.lost;
+      // Another call may have begun to replace it meanwhile.
+      if (current !== asked) continue;
+      const next = acquire();
+      current = next;
+      next.then(
+        (made) => (latest = made),
+        // A failed attempt is not the last word: the next call tries again.
+        () => (current = asked),
+      );
+      return next;
+    }
   };
   const open = new Set<WebgpuExecutable>();
   return {

@@ -50,6 +50,8 @@ export const bySubgroup: Prologue = {
   declarations: [`var<workgroup> ${COUNTER}: atomic<u32>;`],
   builtins: ["@builtin(subgroup_invocation_id) member: u32"],
   body: [
+    // The counter begins as 0, but SwiftShader clears it for one subgroup after another in kernels without a barrier.
+    "workgroupBarrier();",
     "let members = subgroupAdd(1u);",
     "var first_lane = 0u;",
     "if (subgroupElect()) {",

@@ -1,4 +1,7 @@
-/** Shaders to pipelines: compiled side by side, once for each way in which their tensors are split. */
+/**
+ * Shaders to pipelines: compiled side by side, once for each way in which their tensors are split, and shared by all programs of a
+ * device that have the same text.
+ */
 import type { WgslProgram } from "../plan.ts";
 import { deviceError } from "./errors.ts";
 import { COMPUTE } from "./session.ts";
@@ -7,6 +10,8 @@ import { bindingsOf, shaderText } from "./shader.ts";
 import { partLog } from "./tensor.ts";
 
 export type Pipeline = { readonly pipeline: GPUComputePipeline; readonly layout: GPUBindGroupLayout };
+/** The pipelines of a device, by the texts that they are made from, which declare their bindings. */
+const cache = new WeakMap<GPUDevice, Map<string, Promise<Pipeline>>>();
 /** The pipeline of a kernel whose buffers are split into so many parts. */
 export type Pipelines = (kernel: number, parts: readonly number[]) => Promise<Pipeline>;
 
@@ -15,11 +20,12 @@ export const HEAD_BYTES = 16;
 
 export function pipelinesOf(session: Session, { plan, shaders }: WgslProgram): Pipelines {
   const { device, limits, features } = session;
-  const made = new Map<string, Promise<Pipeline>>();
+  const made = cache.get(device) ?? new Map<string, Promise<Pipeline>>();
+  cache.set(device, made);
   const f16 = features.has("shader-f16");
   const log = partLog(session);
 
-  const compile = async (kernel: number, parts: readonly number[]): Promise<Pipeline> => {
+  const pipelineOf = async (kernel: number, parts: readonly number[]): Promise<Pipeline> => {
     const [shader, described] = [shaders[kernel], plan.kernels[kernel]];
     if (shader === undefined || described === undefined)
       throw deviceError("FAILED", `internal: '${plan.name}' has no kernel ${kernel}`);
@@ -38,6 +44,20 @@ export function pipelinesOf(session: Session, { plan, shaders }: WgslProgram): P
     const types = shader.buffers.flatMap((b, i) =>
       Array.from({ length: parts[i] ?? 1 }, () => (b.access === "read" ? "read-only-storage" : "storage")),
     ) as GPUBufferBindingType[];
+    const size = HEAD_BYTES + 4 * described.scalars.length;
+    const known = made.get(code) ?? compile(label, code, types, size);
+    made.set(code, known);
+    // A refusal is not remembered: it may have been the device's end.
+    known.catch(() => made.delete(code));
+    return known;
+  };
+
+  const compile = async (
+    label: string,
+    code: string,
+    types: readonly GPUBufferBindingType[],
+    parameterBytes: number,
+  ): Promise<Pipeline> => {
     const layout = device.createBindGroupLayout({
       label,
       entries: [
@@ -47,7 +67,7 @@ export function pipelinesOf(session: Session, { plan, shaders }: WgslProgram): P
           buffer: {
             type: "uniform",
             hasDynamicOffset: true,
-            minBindingSize: HEAD_BYTES + 4 * described.scalars.length,
+            minBindingSize: parameterBytes,
           },
         },
         ...types.map((type, i) => ({ binding: i + 1, visibility: COMPUTE, buffer: { type } })),
@@ -83,10 +103,5 @@ export function pipelinesOf(session: Session, { plan, shaders }: WgslProgram): P
       );
     }
   };
-  return (kernel, parts) => {
-    const key = `${kernel} ${parts.join()}`;
-    const known = made.get(key) ?? compile(kernel, parts);
-    made.set(key, known);
-    return known;
-  };
+  return pipelineOf;
 }

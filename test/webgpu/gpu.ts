@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { webgpuDevice } from "../../runtime/webgpu.ts";
 import type { WebgpuDevice, WebgpuOptions } from "../../runtime/webgpu.ts";
+import { wishes } from "../../runtime/webgpu/gpu.ts";
 import { missing } from "./require.ts";
 
 export const SWIFTSHADER = "/usr/lib/chromium/vk_swiftshader_icd.json";
@@ -37,3 +38,22 @@ export async function testDevice(options: WebgpuOptions = {}): Promise<WebgpuDev
     return null;
   }
 }
+
+/** Dawn must not be collected while a device of it lives, nor be kept when all is done. */
+const kept: GPU[] = [];
+export const letGo = (): void => void kept.splice(0);
+
+/** Dawn itself, for tests that make their own GPUDevice. Only where `testDevice` found one. `letGo` ends it. */
+export async function openGpu(): Promise<{ readonly gpu: GPU; readonly adapter: GPUAdapter }> {
+  const { create } = await import("webgpu");
+  const gpu = create([]);
+  kept.push(gpu);
+  const adapter = await gpu.requestAdapter();
+  if (adapter === null) throw new Error("Dawn gives no adapter");
+  return { gpu, adapter };
+}
+
+let shared: Promise<GPUDevice> | undefined;
+/** One GPUDevice of everything the adapter has, for a whole test file: programs on it share their compiled pipelines. */
+export const sharedDevice = (): Promise<GPUDevice> =>
+  (shared ??= openGpu().then(({ adapter }) => adapter.requestDevice(wishes(adapter))));

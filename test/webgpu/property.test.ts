@@ -1,0 +1,90 @@
+/** Random specs, subgroups of every size, and golden models through the generated shaders, on Dawn with SwiftShader. */
+import fc from "fast-check";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import type { WebgpuDevice } from "../../runtime/webgpu.ts";
+import { scheduleKinds } from "../../src/schedule.ts";
+import { compare } from "../../src/tolerance.ts";
+import { modelCases } from "../golden.ts";
+import { randomSpec } from "../schedule/specs.ts";
+import { testDevice } from "./gpu.ts";
+import { attentionProgram, emulated, holdAttention, modelProgram, weightsOf } from "./programs.ts";
+
+const seed = Number(process.env["HEDDLE_SEED"] ?? Date.now() % 1e9);
+let device: WebgpuDevice | null = null;
+let base: WebgpuDevice | null = null;
+beforeAll(async () => {
+  device = await testDevice({ poison: true });
+  base = await testDevice({ poison: true, features: [] });
+});
+afterAll(async () => {
+  await device?.dispose();
+  await base?.dispose();
+});
+
+const edges = fc.oneof(
+  {
+    weight: 3,
+    arbitrary: fc.constantFrom(1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129),
+  },
+  { weight: 1, arbitrary: fc.integer({ min: 1, max: 300 }) },
+);
+const headDims = [4, 6, 8, 12, 16, 24, 32];
+
+describe("random specs equal the reference", () => {
+  it("on every legal schedule, with and without subgroups", { timeout: 300_000 }, async () => {
+    if (device === null || base === null) return;
+    const ran = new Map<string, number>();
+    let worst = 0;
+    const drawn = fc.sample(
+      fc.tuple(randomSpec({ maxSegment: 200, headDims }), edges, fc.constantFrom(1, 2)),
+      { numRuns: 30, seed },
+    );
+    for (const [i, [spec, N, B]] of drawn.entries())
+      for (const kind of scheduleKinds) {
+        const program = attentionProgram(spec, kind, N);
+        if (program === null) continue;
+        ran.set(kind, (ran.get(kind) ?? 0) + 1);
+        for (const on of [device, base])
+          worst = Math.max(worst, await holdAttention(on, spec, program, { N, B }, seed + i));
+      }
+    console.log(
+      `WebGPU: ${JSON.stringify([...ran])}, worst ${worst.toExponential(1)} of scale, HEDDLE_SEED=${seed}`,
+    );
+    expect(ran.get("branch")).toBe(drawn.length);
+    expect(ran.get("class")).toBeGreaterThan(3);
+  });
+});
+
+describe("subgroups", () => {
+  it.each([4, 8, 16, 32, 64, 128])("of %i lanes give the same", { timeout: 120_000 }, async (size) => {
+    if (base === null) return;
+    const drawn = fc.sample(fc.tuple(randomSpec({ maxSegment: 100, headDims: [8, 16, 32] }), edges), {
+      numRuns: 4,
+      seed: seed + size,
+    });
+    let exchanged = 0;
+    for (const [i, [spec, N]] of drawn.entries())
+      for (const kind of ["branch", "class"] as const) {
+        const program = emulated(spec, kind, N, size);
+        if (program === null) continue;
+        exchanged += program.webgpu?.[0]?.shaders.filter((s) => s.code.includes("exchange(")).length ?? 0;
+        await holdAttention(base, spec, program, { N, B: 1 }, seed + i);
+      }
+    expect(exchanged, `HEDDLE_SEED=${seed}`).toBeGreaterThan(0);
+  });
+});
+
+describe.each(await modelCases())("golden model $id", (c) => {
+  it("gives torchscale's logits", async () => {
+    for (const on of [device, base]) {
+      if (on === null) return;
+      const program = modelProgram(c.spec);
+      const executable = await on.compile(program, { weights: weightsOf(program, c).source });
+      const got = await executable.run({ tokens: c.tokens }, { N: c.N, B: c.B });
+      const terms = c.spec.layers * c.spec.ffn.dim;
+      const logits = got["logits"] ?? got["out"] ?? [];
+      expect(compare(logits, c.logits, { dtype: "f32", terms, of: "model" })).toMatchObject({ ok: true });
+      await executable.dispose();
+    }
+  });
+});
