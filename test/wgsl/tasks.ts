@@ -1,13 +1,19 @@
-/** Programs with inputs as JSON, for another process to run: numbers are base64 of little-endian words. Deno reads this file too. */
+/**
+ * Programs with inputs as JSON, for another process to run: numbers are base64 of little-endian words. Deno and a web page read this
+ * file too.
+ */
+import { wasmModules, type WasmText } from "../../runtime/modules.ts";
 import type { Program } from "../../runtime/plan.ts";
 import type { Extent, HostArray, Tensors } from "../../runtime/tensors.ts";
 
 export type Numbers = { readonly dtype: "f32" | "i32"; readonly base64: string };
 
+/** A program for one target. */
+export type ProgramText = Pick<Program, "plan" | "webgpu"> & { readonly wasm?: WasmText };
+
 export type Task = {
   readonly name: string;
-  /** Without WebAssembly, which JSON does not hold. */
-  readonly program: Program;
+  readonly program: ProgramText;
   /** Weights by checkpoint name, with their shapes. */
   readonly weights: readonly {
     readonly name: string;
@@ -26,12 +32,23 @@ export type TaskResult = {
   | { readonly error: string }
 );
 
+/** Bytes that one call turns into characters: fewer than an engine takes arguments. */
+const PIECE = 0x8000;
+
+export function base64Of(bytes: Uint8Array): string {
+  let text = "";
+  for (let i = 0; i < bytes.length; i += PIECE) text += String.fromCharCode(...bytes.subarray(i, i + PIECE));
+  return btoa(text);
+}
+const bytesOf = (base64: string): Uint8Array<ArrayBuffer> =>
+  Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+
 export const encode = (array: HostArray): Numbers => ({
   dtype: array instanceof Int32Array ? "i32" : "f32",
-  base64: Buffer.from(array.buffer, array.byteOffset, array.byteLength).toString("base64"),
+  base64: base64Of(new Uint8Array(array.buffer, array.byteOffset, array.byteLength)),
 });
 export function decode({ dtype, base64 }: Numbers): HostArray {
-  const { buffer } = Uint8Array.from(Buffer.from(base64, "base64"));
+  const { buffer } = bytesOf(base64);
   return dtype === "i32" ? new Int32Array(buffer) : new Float32Array(buffer);
 }
 export const encodeAll = (tensors: Tensors): { readonly [name: string]: Numbers } =>
@@ -39,8 +56,16 @@ export const encodeAll = (tensors: Tensors): { readonly [name: string]: Numbers 
 export const decodeAll = (tensors: { readonly [name: string]: Numbers }): Tensors =>
   Object.fromEntries(Object.entries(tensors).map(([name, numbers]) => [name, decode(numbers)]));
 
-/** A program of one target only. */
-export const webgpuOnly = ({ plan, webgpu }: Program): Program => {
-  if (webgpu === undefined) throw new Error(`'${plan.name}' was not compiled for WebGPU`);
-  return { plan, webgpu };
-};
+/** A program's kernels of one target. */
+export function programText({ plan, wasm, webgpu }: Program, target: "wasm" | "wgsl"): ProgramText {
+  if (target === "wgsl") {
+    if (webgpu === undefined) throw new Error(`'${plan.name}' was not compiled for WebGPU`);
+    return { plan, webgpu };
+  }
+  if (wasm === undefined) throw new Error(`'${plan.name}' was not compiled for WebAssembly`);
+  return { plan, wasm: { ...wasm, base: base64Of(wasm.base), relaxed: base64Of(wasm.relaxed) } };
+}
+export const programOf = ({ wasm, ...rest }: ProgramText): Program => ({
+  ...rest,
+  ...(wasm === undefined ? {} : { wasm: wasmModules(wasm) }),
+});
