@@ -1,13 +1,15 @@
 /**
  * Building the shim, once for each version of its sources, compiler and Node. Needs a C compiler and no network, and nothing of
- * CUDA. A build appears in the cache whole or not at all, so any number of processes may build at the same time.
+ * CUDA. A build appears in the cache whole or not at all and is named for its content, so that any number of processes may build
+ * at the same time, and a harmed one is told.
  */
 import { execa } from "execa";
-import { createHash, randomUUID } from "node:crypto";
-import { mkdir, mkdtemp, readFile, readdir, rename, rm, stat, writeFile } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { mkdir, mkdtemp, readFile, readdir, rm, stat } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { writeWhole } from "../node.ts";
 import { findCompiler, compilers } from "./compiler.ts";
 import type { Compiler } from "./compiler.ts";
 import { cudaError } from "./errors.ts";
@@ -43,9 +45,6 @@ const FLAGS = [
   // Speed of the shim is the speed of the driver's calls; -O1 compiles in half the time of -O2.
   ..."-O1 -fPIC -shared -fvisibility=hidden -Wall -Wextra".split(" "),
 ];
-const NAME = "shim.node";
-const RECORD = "build.json";
-
 type Source = { readonly name: string; readonly text: string };
 
 /** The folder of the C sources: beside this one, or from `dist/runtime/cuda` in the package. */
@@ -117,7 +116,7 @@ export async function buildShim(options: BuildOptions = {}): Promise<Built> {
     ...more,
   });
   if (compiler === null) {
-    const found = options.compiler === undefined && !force ? await anyBuild(cache, key) : null;
+    const found = options.compiler === undefined && !force ? await foundBuild(cache, `${key}-`) : null;
     if (found !== null) return done(found);
     const looked = options.compiler ?? compilers.join(", ");
     throw cudaError(
@@ -126,55 +125,43 @@ export async function buildShim(options: BuildOptions = {}): Promise<Built> {
       `no C compiler was found (looked for ${looked}): install one (Debian: apt install gcc libc6-dev)`,
     );
   }
-  const entry = join(cache, `${key}-${digest(compiler.command, compiler.version).slice(0, 16)}`);
-  const found = force ? null : await verified(entry);
+  const name = `${key}-${digest(compiler.command, compiler.version).slice(0, 16)}-`;
+  const found = force ? null : await foundBuild(cache, name);
   if (found !== null) return done(found);
-
-  const made = await compileInto(cache, compiler, folder, sources, flags);
-  try {
-    return done(await publish(made.folder, entry, force), { ...made.said, fresh: true });
-  } finally {
-    await rm(made.folder, { recursive: true, force: true });
-  }
+  const { data, ...said } = await compileShim(cache, compiler, folder, sources, flags);
+  const path = join(cache, `${name}${digestOf(data)}${SUFFIX}`);
+  await writeWhole(path, data);
+  return done({ path, bytes: data.length }, { ...said, fresh: true });
 }
 
 type Found = { readonly path: string; readonly bytes: number };
 
-/** The build in a folder of the cache; null where there is none, or where it is not what was put there. */
-async function verified(entry: string): Promise<Found | null> {
-  try {
-    const path = join(entry, NAME);
-    const data = await readFile(path);
-    const record = JSON.parse(await readFile(join(entry, RECORD), "utf8")) as { readonly sha256?: unknown };
-    return record.sha256 === sha256(data) ? { path, bytes: data.length } : null;
-  } catch {
-    return null;
-  }
-}
+const SUFFIX = ".node";
+/** As long as no one can make a file to it. */
+const digestOf = (data: Uint8Array): string => createHash("sha256").update(data).digest("hex").slice(0, 40);
 
-/** A build of these sources by a compiler that is not there any more. */
-async function anyBuild(cache: string, key: string): Promise<Found | null> {
-  for (const name of await readdir(cache).catch(() => []))
-    if (name.startsWith(`${key}-`)) {
-      const found = await verified(join(cache, name));
-      if (found !== null) return found;
-    }
+/** A build whose name begins so and whose content is what the rest of its name says; others are passed over. */
+async function foundBuild(cache: string, start: string): Promise<Found | null> {
+  for (const name of await readdir(cache).catch(() => [])) {
+    if (!name.startsWith(start) || !name.endsWith(SUFFIX)) continue;
+    const path = join(cache, name);
+    const data = await readFile(path).catch(() => null);
+    if (data !== null && name.endsWith(`-${digestOf(data)}${SUFFIX}`)) return { path, bytes: data.length };
+  }
   return null;
 }
 
-const sha256 = (data: Uint8Array): string => createHash("sha256").update(data).digest("hex");
-
-/** Compiles into a new folder beside the entries. */
-async function compileInto(
+/** Compiles in a folder of its own and gives the result. */
+async function compileShim(
   cache: string,
   compiler: Compiler,
   folder: string,
   sources: readonly Source[],
   flags: readonly string[],
-): Promise<{ readonly folder: string; readonly said: Pick<Built, "milliseconds" | "warnings"> }> {
+): Promise<Pick<Built, "milliseconds" | "warnings"> & { readonly data: Uint8Array }> {
   const temporary = await newFolder(cache);
   try {
-    const path = join(temporary, NAME);
+    const path = join(temporary, "shim.node");
     // All files as one: the headers are read once, which halves the time again.
     const input = sources.flatMap((s) => (s.name.endsWith(".c") ? [`#include "${s.name}"\n`] : [])).join("");
     // Libraries come after `-x none`, or they would be read as C.
@@ -189,26 +176,12 @@ async function compileInto(
       env: { LC_ALL: "C", TMPDIR: temporary },
     });
     const milliseconds = performance.now() - start;
-    if (ran.failed) {
-      const [line = ran.message] = ran.all.split("\n").filter((l) => l.includes("error"));
-      throw cudaError(
-        "BUILD_FAILED",
-        "build",
-        `${compiler.command} could not compile the shim: ${line}`,
-        ran.all,
-      );
-    }
-    const record = {
-      sha256: sha256(await readFile(path)),
-      compiler: compiler.version,
-      command: [compiler.command, ...args],
-      node: process.version,
-    };
-    await writeFile(join(temporary, RECORD), `${JSON.stringify(record, null, 2)}\n`);
-    return { folder: temporary, said: { milliseconds, warnings: ran.all } };
-  } catch (error) {
+    if (!ran.failed) return { data: await readFile(path), milliseconds, warnings: ran.all };
+    const [line = ran.message] = ran.all.split("\n").filter((l) => l.includes("error"));
+    const sentence = `${compiler.command} could not compile the shim: ${line}`;
+    throw cudaError("BUILD_FAILED", "build", sentence, ran.all);
+  } finally {
     await rm(temporary, { recursive: true, force: true });
-    throw error;
   }
 }
 
@@ -224,27 +197,5 @@ async function newFolder(cache: string): Promise<string> {
       "build",
       `the cache folder ${cache} cannot be written (${code}): set HEDDLE_CACHE to a folder that can`,
     );
-  }
-}
-
-/** Gives a finished folder its place. Where another process was first, its build serves as well. */
-async function publish(made: string, entry: string, replace: boolean): Promise<Found> {
-  for (let tries = 0; ; tries++) {
-    try {
-      await rename(made, entry);
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (tries > 8 || (code !== "ENOTEMPTY" && code !== "EEXIST")) throw error;
-      const theirs = replace && tries === 0 ? null : await verified(entry);
-      if (theirs !== null) return theirs;
-      // A folder that is in use keeps its file until that is closed.
-      const old = join(dirname(entry), `.old-${randomUUID()}`);
-      await rename(entry, old).catch(() => undefined);
-      await rm(old, { recursive: true, force: true });
-      continue;
-    }
-    const found = await verified(entry);
-    if (found !== null) return found;
-    throw cudaError("NO_CACHE", "build", `the build in ${entry} did not stay as it was written`);
   }
 }

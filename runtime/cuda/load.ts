@@ -1,4 +1,5 @@
 /** The shim in this process. */
+import { rm } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { buildShim } from "./build.ts";
 import type { BuildOptions, Built } from "./build.ts";
@@ -17,7 +18,8 @@ export async function loadShim(options: BuildOptions = {}): Promise<LoadedShim> 
   if (!(shim instanceof Error)) return { shim, built };
   // A cache may come from another machine, whose C library is another.
   if (built.fresh || built.compiler === null) throw shim;
-  const again = await buildShim({ ...options, force: true });
+  await rm(built.path, { force: true });
+  const again = await buildShim(options);
   const loaded = load(again);
   if (loaded instanceof Error) throw loaded;
   return { shim: loaded, built: again };

@@ -92,7 +92,7 @@ export function readLog(text: string): Pick<Compiled, "log" | "usage"> {
   let kernel = "";
   let stack = { stackBytes: 0, spillStoreBytes: 0, spillLoadBytes: 0 };
   for (const line of text.split("\n")) {
-    const said = /^ptxas (?:info\s*|\s*\.\s*):?\s*(.*)$/.exec(line)?.[1];
+    const said = /^(?:ptxas (?:info\s*|\s*\.\s*):?|\s+(?=\d+ bytes stack frame))\s*(.*)$/.exec(line)?.[1];
     if (said === undefined) {
       rest.push(line);
       continue;
