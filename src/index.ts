@@ -13,6 +13,8 @@ export { importConfig } from "./import.ts";
 export type { Imported, ImportOptions } from "./import.ts";
 export { choose, countPairs } from "./planner.ts";
 export { runReference } from "./reference.ts";
+export { attentionRow } from "./reference/row.ts";
+export type { RowInputs, RowPlace } from "./reference/row.ts";
 export { attentionGraph, modelGraph } from "./model.ts";
 export type {
   AttentionOptions,
