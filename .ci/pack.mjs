@@ -21,7 +21,9 @@ const needed = [
   "LICENSE",
   "package.json",
 ];
-const unwanted = files.filter((f) => /^(test|bench|examples|\.ci|src|codegen|grammar|runtime(?!\/native))\//.test(f));
+const unwanted = files.filter((f) =>
+  /^(test|bench|examples|\.ci|src|codegen|grammar|runtime(?!\/native))\//.test(f),
+);
 const missing = needed.filter((f) => !files.includes(f));
 console.log(
   `npm pack: ${files.length} files, ${(pack.size / 1024).toFixed(0)} KiB packed, ${(pack.unpackedSize / 1024).toFixed(0)} KiB unpacked`,
