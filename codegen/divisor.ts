@@ -3,6 +3,7 @@
  * A divisor is a power of two up to MOST; 0 stands for the value 0, which everything divides.
  */
 import type { Expr, Kernel, Stmt } from "../src/kernel.ts";
+import type { Warp } from "../src/warp.ts";
 import { blocksOf } from "./rewrite.ts";
 
 export type Divisors = {
@@ -64,12 +65,12 @@ export function divisors(tables: ReadonlyMap<string, readonly number[]>): Diviso
   return { of, name: (name, divisor) => void names.set(name, divisor) };
 }
 
-const tableValues = (kernel: Kernel): ReadonlyMap<string, readonly number[]> =>
+const tableValues = <X extends Warp>(kernel: Kernel<X>): ReadonlyMap<string, readonly number[]> =>
   new Map(kernel.tables.map((t) => [t.name, t.values]));
 
 /** What is known to divide every name of a kernel. Names are unique among what is visible; a name used twice keeps the weaker. */
-export function divisorsOf(kernel: Kernel): Divisors {
-  const known = divisors(tableValues(kernel));
+export function divisorsOf<X extends Warp = never>(kernel: Kernel<X>): Divisors {
+  const known = divisors(tableValues<X>(kernel));
   const seen = new Map<string, number>();
   const learn = (name: string, divisor: number) => {
     const before = seen.get(name);
@@ -77,12 +78,12 @@ export function divisorsOf(kernel: Kernel): Divisors {
     seen.set(name, both);
     known.name(name, both);
   };
-  const walk = (body: readonly Stmt[]): void => {
+  const walk = (body: readonly Stmt<X>[]): void => {
     for (const s of body) {
       if (s.s === "let") learn(s.name, s.value.type === "i32" ? known.of(s.value) : 1);
       else if (s.s === "var" || s.s === "exchange") learn(s.name, 1);
       else if (s.s === "for") learn(s.name, weaker(known.of(s.from), s.step & -s.step));
-      blocksOf(s).forEach(walk);
+      blocksOf<X>(s).forEach(walk);
     }
   };
   walk(kernel.body);

@@ -9,6 +9,7 @@
  */
 import { isVector, op, scalarOf, splat } from "../src/expr.ts";
 import type { Expr, Kernel, Op, Stmt, Type } from "../src/kernel.ts";
+import type { Warp } from "../src/warp.ts";
 import { type Block, namer, withArgs, withBlocks, withExprs } from "./rewrite.ts";
 
 /** The operations of a target, or which of them it has for which operand type. */
@@ -123,12 +124,12 @@ const spellings: { readonly [O in Op]?: Spelling } = {
 const yes: Expr = { e: "const", type: "bool", value: 1 };
 
 /** @throws when the target lacks an operation that cannot be spelled with those it has. */
-export function legalize(kernel: Kernel, supported: Supported): Kernel {
+export function legalize<X extends Warp = never>(kernel: Kernel<X>, supported: Supported): Kernel<X> {
   const has = typeof supported === "function" ? supported : (name: Op) => supported.has(name);
-  const fresh = namer(kernel);
+  const fresh = namer<X>(kernel);
 
-  const block = (stmts: Block): Block =>
-    stmts.flatMap((s): readonly Stmt[] => {
+  const block = (stmts: Block<X>): Block<X> =>
+    stmts.flatMap((s): Block<X> => {
       const before: Stmt[] = [];
       const known = new Map<Expr, Expr>();
       const legal = (e: Expr): Expr => {
@@ -175,8 +176,8 @@ export function legalize(kernel: Kernel, supported: Supported): Kernel {
         };
         return spelling(pen, args, imm);
       };
-      const own = withExprs(s, legal);
-      return [...before, withBlocks(own, block)];
+      const own = withExprs<X>(s, legal);
+      return [...before, withBlocks<X>(own, block)];
     });
   return { ...kernel, body: block(kernel.body) };
 }

@@ -1,7 +1,15 @@
 /** Walking and rebuilding kernels: what the passes over statements and expressions share. */
 import type { Expr, Kernel, Stmt } from "../src/kernel.ts";
+import type { Warp } from "../src/warp.ts";
 
-export type Block = readonly Stmt[];
+/** Statements of a kernel without tiles; with warp statements where it may have them. */
+export type Block<X extends Warp = never> = readonly Stmt<X>[];
+type Alone<S extends Stmt["s"], Inner extends string> = Omit<Extract<Stmt, { readonly s: S }>, Inner>;
+export type For<X extends Warp = never> = Alone<"for", "body"> & { readonly body: Block<X> };
+export type If<X extends Warp = never> = Alone<"if", "then" | "else"> & {
+  readonly then: Block<X>;
+  readonly else?: Block<X>;
+};
 
 /** Rebuilds an expression from its leaves upwards; what was shared stays shared. */
 export function rewriter(change: (e: Expr) => Expr): (e: Expr) => Expr {
@@ -30,8 +38,14 @@ export function withArgs(e: Expr, f: (e: Expr) => Expr): Expr {
 }
 
 /** The same statement with other expressions of its own; blocks inside are left alone. */
-export function withExprs(s: Stmt, f: (e: Expr) => Expr): Stmt {
+export function withExprs<X extends Warp = never>(s: Stmt<X>, f: (e: Expr) => Expr): Stmt<X> {
   switch (s.s) {
+    case "warp":
+      return {
+        ...s,
+        places: s.places.map((p) => ({ ...p, index: f(p.index) })),
+        values: s.values.map(f),
+      };
     case "let":
     case "var":
     case "set":
@@ -49,17 +63,17 @@ export function withExprs(s: Stmt, f: (e: Expr) => Expr): Stmt {
 }
 
 /** The same statement with other blocks inside. */
-export function withBlocks(s: Stmt, f: (block: Block) => Block): Stmt {
+export function withBlocks<X extends Warp = never>(s: Stmt<X>, f: (block: Block<X>) => Block<X>): Stmt<X> {
   if (s.s === "for") return { ...s, body: f(s.body) };
   if (s.s !== "if") return s;
   const then = f(s.then);
   return s.else === undefined ? { ...s, then } : { ...s, then, else: f(s.else) };
 }
 
-export const blocksOf = (s: Stmt): readonly Block[] =>
+export const blocksOf = <X extends Warp = never>(s: Stmt<X>): readonly Block<X>[] =>
   s.s === "for" ? [s.body] : s.s === "if" ? [s.then, s.else ?? []] : [];
 
-export function exprsOf(s: Stmt): readonly Expr[] {
+export function exprsOf<X extends Warp = never>(s: Stmt<X>): readonly Expr[] {
   const found: Expr[] = [];
   withExprs(s, (e) => {
     found.push(e);
@@ -69,10 +83,10 @@ export function exprsOf(s: Stmt): readonly Expr[] {
 }
 
 /** Every statement of a block, those inside others included. */
-export function* statements(block: Block): Generator<Stmt> {
+export function* statements<X extends Warp = never>(block: Block<X>): Generator<Stmt<X>> {
   for (const s of block) {
     yield s;
-    for (const inner of blocksOf(s)) yield* statements(inner);
+    for (const inner of blocksOf<X>(s)) yield* statements<X>(inner);
   }
 }
 
@@ -89,18 +103,18 @@ export function refsOf(e: Expr, into: Set<string> = new Set()): Set<string> {
   return into;
 }
 
-const declared = (s: Stmt): string | undefined =>
+const declared = <X extends Warp>(s: Stmt<X>): string | undefined =>
   s.s === "let" || s.s === "var" || s.s === "for" || s.s === "exchange" ? s.name : undefined;
 
-export function declaredIn(block: Block): string[] {
-  return [...statements(block)].flatMap((s) => declared(s) ?? []);
+export function declaredIn<X extends Warp = never>(block: Block<X>): string[] {
+  return [...statements<X>(block)].flatMap((s) => declared(s) ?? []);
 }
 
 /** Makes names that no declaration, parameter or array of the kernel has: `acc`, then `acc_1`, `acc_2` … */
-export function namer(k: Kernel): (wish: string) => string {
+export function namer<X extends Warp = never>(k: Kernel<X>): (wish: string) => string {
   const taken = new Set([
-    ...[...k.buffers, ...k.scalars, ...k.tables, ...k.shared].map((x) => x.name),
-    ...declaredIn(k.body),
+    ...[...k.buffers, ...k.scalars, ...k.tables, ...k.shared, ...(k.registers ?? [])].map((x) => x.name),
+    ...declaredIn<X>(k.body),
   ]);
   const next = new Map<string, number>();
   return (wish) => {
@@ -115,17 +129,17 @@ export function namer(k: Kernel): (wish: string) => string {
 }
 
 /** A copy of a block in which every declaration, and each use of it, has another name; `bound` gives names from outside a value. */
-export function renamed(
-  block: Block,
+export function renamed<X extends Warp = never>(
+  block: Block<X>,
   fresh: (wish: string) => string,
   bound: ReadonlyMap<string, Expr> = new Map(),
-): Block {
-  const copy = (inner: Block, outer: ReadonlyMap<string, Expr>): Block => {
+): Block<X> {
+  const copy = (inner: Block<X>, outer: ReadonlyMap<string, Expr>): Block<X> => {
     const names = new Map(outer);
     // One rewriter between two declarations, so that shared expressions stay shared.
     let use = rewriter((e) => (e.e === "ref" ? withName(e, names) : e));
-    return inner.map((s): Stmt => {
-      const t = withExprs(s, use);
+    return inner.map((s): Stmt<X> => {
+      const t = withExprs<X>(s, use);
       if (t.s === "set") {
         const to = names.get(t.name);
         return to?.e === "ref" ? { ...t, name: to.name } : t;
@@ -144,7 +158,7 @@ export function renamed(
           body: copy(t.body, new Map([...names, [t.name, { e: "ref", type: "i32", name }]])),
         };
       }
-      return withBlocks(t, (b) => copy(b, names));
+      return withBlocks<X>(t, (b) => copy(b, names));
     });
   };
   return copy(block, bound);

@@ -149,6 +149,8 @@ export type Kernel<Extra = never> = {
   readonly scalars: readonly ScalarParam[];
   readonly tables: readonly Table[];
   readonly shared: readonly Shared[];
+  /** Arrays private to a lane, of kernels with warp statements (src/warp.ts). */
+  readonly registers?: readonly Shared[];
   /** Lanes of a group. */
   readonly workgroup: number;
   readonly body: readonly Stmt<Extra>[];

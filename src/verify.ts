@@ -14,6 +14,10 @@
  *   come: see src/verify/uniform.ts.
  * - Limits. The workgroup has at least one lane; shared bytes and lanes stay within the target's limits where given.
  *
+ * Warp statements, besides
+ * - Places and values are those of the operation's row in `warpOps` of src/warp.ts, of its types; 16-bit buffers are of its dtype.
+ * - A workgroup is made of whole warps; what a warp does together stands where all lanes come.
+ *
  * Tile kernels, besides
  * - Tiles are declared, with positive sizes, and filled by an earlier statement before they are read.
  * - `at`, `row` and `col` stand in `map` and `write` only. A tile in an expression has the shape of the result, or one row or
@@ -33,6 +37,7 @@
  * - Variants cover growing lengths; every formula is a whole number ≥ 0 at sample lengths and batches.
  */
 import type { Kernel, TileKernel } from "./kernel.ts";
+import type { Warp } from "./warp.ts";
 import { verifyKernel, verifyTileKernel } from "./verify/kernel.ts";
 import type { Limits } from "./verify/kernel.ts";
 
@@ -48,7 +53,7 @@ export function sound(what: string, problems: readonly string[]): void {
 }
 
 /** The kernel itself, checked. */
-export function verified(kernel: Kernel, limits?: Limits): Kernel {
+export function verified<X extends Warp = never>(kernel: Kernel<X>, limits?: Limits): Kernel<X> {
   sound(`kernel '${kernel.name}'`, verifyKernel(kernel, limits));
   return kernel;
 }

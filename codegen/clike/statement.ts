@@ -1,11 +1,12 @@
 /** Statements as lines of a language with C's control flow: what WGSL and CUDA C++ share, but for a few words. */
 import type { Expr, Kernel, Stmt } from "../../src/kernel.ts";
-import { statements } from "../rewrite.ts";
+import type { Warp } from "../../src/warp.ts";
+import { statements, type Block } from "../rewrite.ts";
 
 type Of<S extends Stmt["s"]> = Extract<Stmt, { readonly s: S }>;
 
-/** The words of one language. Lines come without indentation. */
-export type StatementWords = {
+/** The words of one language, for kernels with warp statements or without. Lines come without indentation. */
+export type StatementWords<X extends Warp = never> = {
   readonly name: (name: string) => string;
   readonly print: (e: Expr) => string;
   /** A value that never changes, by name and text. */
@@ -19,14 +20,17 @@ export type StatementWords = {
   readonly exchange: (s: Of<"exchange">) => string;
   /** What becomes of the kernel's own comments. */
   readonly comment: (text: string) => string;
+  /** Lines before a loop. */
+  readonly ahead?: (body: Block<X>, from: Expr, to: Expr) => readonly string[];
+  readonly warp: (s: X) => readonly string[];
 };
 
 /** The lines of a kernel's body. */
-export function bodyOf(kernel: Kernel, words: StatementWords): string[] {
+export function bodyOf<X extends Warp = never>(kernel: Kernel<X>, words: StatementWords<X>): string[] {
   const { name, print } = words;
-  const variables = new Set([...statements(kernel.body)].flatMap((s) => (s.s === "var" ? [s.name] : [])));
-  const block = (body: readonly Stmt[]): string[] => body.flatMap(statement);
-  const statement = (s: Stmt): readonly string[] => {
+  const variables = new Set([...statements<X>(kernel.body)].flatMap((s) => (s.s === "var" ? [s.name] : [])));
+  const block = (body: Block<X>): string[] => body.flatMap(statement);
+  const statement = (s: Stmt<X>): readonly string[] => {
     switch (s.s) {
       case "let":
         return [words.fixed(s)];
@@ -45,6 +49,7 @@ export function bodyOf(kernel: Kernel, words: StatementWords): string[] {
         const step = s.step === 1 ? `${i}++` : `${i} += ${s.step}`;
         const loop = [
           ...head,
+          ...(words.ahead?.(s.body, s.from, s.to) ?? []),
           `for (${words.counter(i, print(s.from))}; ${i} < ${end}; ${step}) {`,
           ...indent(block(s.body)),
           "}",
@@ -67,6 +72,8 @@ export function bodyOf(kernel: Kernel, words: StatementWords): string[] {
           .comment(s.text)
           .split("\n")
           .map((line) => `// ${line}`);
+      default:
+        return words.warp(s);
     }
   };
   return block(kernel.body);

@@ -4,10 +4,11 @@
  */
 import { isVector } from "../../src/expr.ts";
 import type { Dtype, Expr, Kernel, Stmt } from "../../src/kernel.ts";
+import { warpOps, type Warp } from "../../src/warp.ts";
 import { ATOM, LOOSE, UNARY, within, type Text } from "../clike/expression.ts";
 import { bodyOf, indent } from "../clike/statement.ts";
 import { divisorsOf } from "../divisor.ts";
-import { exprsOf, statements } from "../rewrite.ts";
+import { exprsOf, statements, type Block } from "../rewrite.ts";
 import { constantText, printer, typeText, vectorFunction, vectorWords } from "./expression.ts";
 import { elementText, prelude, preludeWords, type Verb } from "./prelude.ts";
 import { rangesOf } from "./ranges.ts";
@@ -22,19 +23,21 @@ export type EmitOptions = {
 };
 
 /** The text of a kernel, as one translation unit. */
-export function emitCuda(kernel: Kernel, options: EmitOptions = {}): CudaKernelText {
-  const divisors = divisorsOf(kernel);
+export function emitCuda(kernel: Kernel<Warp>, options: EmitOptions = {}): CudaKernelText {
+  const divisors = divisorsOf<Warp>(kernel);
   const ranges = rangesOf(kernel);
   const name = identifiers([...preludeWords, ...vectorWords]);
   const entry = name(kernel.name);
   // Parameters and arrays keep their names; locals make way.
-  for (const part of [kernel.buffers, kernel.scalars, kernel.tables, kernel.shared])
+  const registers = kernel.registers ?? [];
+  for (const part of [kernel.buffers, kernel.scalars, kernel.tables, kernel.shared, registers])
     for (const x of part) name(x.name);
   const dtypes = new Map<string, Dtype>(
     [...kernel.tables, ...kernel.shared].map((x): [string, Dtype] => [x.name, x.type]),
   );
   for (const b of kernel.buffers) dtypes.set(b.name, b.dtype);
   const buffers = new Set(kernel.buffers.map((b) => b.name));
+  const held = new Set(registers.map((r) => r.name));
 
   /** What the text asks of the prelude. */
   const used = new Set<string>();
@@ -49,6 +52,7 @@ export function emitCuda(kernel: Kernel, options: EmitOptions = {}): CudaKernelT
     divisors.of(index) % 4 === 0 ? `${stem}4` : `${stem}4_any`;
 
   const load = (e: Extract<Expr, { readonly e: "load" }>): string => {
+    if (held.has(e.from)) return `${name(e.from)}[${print(e.index).text}]`;
     const v = verb(e.from, isVector(e.type) ? four("at", e.index) : "at");
     return `${v}(${name(e.from)}, ${indexOf(e.from, e.index)})`;
   };
@@ -87,7 +91,24 @@ export function emitCuda(kernel: Kernel, options: EmitOptions = {}): CudaKernelT
 
   const declared = (s: Extract<Stmt, { readonly s: "let" | "var" | "exchange" }>): string =>
     `${typeText[s.value.type]} ${name(s.name)}`;
-  const body = bodyOf(kernel, {
+  /** Registers have no addresses: their indices must be constants, so loops over them are unrolled. */
+  const ahead = (body: Block<Warp>, from: Expr, to: Expr): readonly string[] =>
+    from.e === "const" && to.e === "const" && touches(body, held) ? ["#pragma unroll"] : [];
+  const warp = (s: Warp): readonly string[] => {
+    used.add(snippetOf(s, dtypes));
+    const places = s.places.map(({ array, index }) => {
+      if (!held.has(array)) return `${name(array)}, ${indexOf(array, index)}`;
+      return index.e === "const" && index.value === 0
+        ? name(array)
+        : `${name(array)} + ${within(print(index), 5)}`;
+    });
+    const values = s.values.map((v) => print(v).text);
+    const called = s.dtype !== undefined ? `${s.op}_${s.dtype}` : s.op === "wait" ? `wait<${s.imm}>` : s.op;
+    return [`${called}(${[...places, ...values].join(", ")});`];
+  };
+  const body = bodyOf<Warp>(kernel, {
+    ahead,
+    warp,
     name,
     print: (e) => print(e).text,
     fixed: (s) => {
@@ -98,6 +119,7 @@ export function emitCuda(kernel: Kernel, options: EmitOptions = {}): CudaKernelT
     counter: (i, from) => `int ${i} = ${from}`,
     bound: (end, to) => `const int ${end} = ${to};`,
     store: (s) => {
+      if (held.has(s.to)) return [`${name(s.to)}[${print(s.index).text}] = ${print(s.value).text};`];
       const v = verb(s.to, isVector(s.value.type) ? four("put", s.index) : "put");
       return [`${v}(${name(s.to)}, ${indexOf(s.to, s.index)}, ${print(s.value).text});`];
     },
@@ -146,6 +168,7 @@ export function emitCuda(kernel: Kernel, options: EmitOptions = {}): CudaKernelT
         ({ array, byte, length, type }) =>
           `const Shared<${elementText[type]}> ${name(array)} = shared<${elementText[type]}>(${byte}, ${length});`,
       ),
+      ...registers.map((r) => `${elementText[r.type]} ${name(r.name)}[${r.length}];`),
       "const int group = first_group + (int)blockIdx.x;",
       "const int lane = (int)threadIdx.x;",
       ...body,
@@ -164,7 +187,7 @@ export function emitCuda(kernel: Kernel, options: EmitOptions = {}): CudaKernelT
 }
 
 /** Where each shared array starts: at multiples of 16 bytes, in order. */
-function sharedArrays(kernel: Kernel) {
+function sharedArrays(kernel: Kernel<Warp>) {
   let byte = 0;
   const arrays = kernel.shared.map(({ name, length, type }) => {
     const start = byte;
@@ -175,7 +198,7 @@ function sharedArrays(kernel: Kernel) {
 }
 
 /** Definitions of the vector operations that a kernel has, each once. */
-function vectorFunctions(kernel: Kernel, body: string): readonly string[] {
+function vectorFunctions(kernel: Kernel<Warp>, body: string): readonly string[] {
   const found = new Set<string>();
   const visited = new Set<Expr>();
   const visit = (e: Expr): void => {
@@ -189,6 +212,26 @@ function vectorFunctions(kernel: Kernel, body: string): readonly string[] {
     if (text !== null && (text.includes("operator") || (called !== undefined && body.includes(`${called}(`))))
       found.add(text);
   };
-  for (const s of statements(kernel.body)) exprsOf(s).forEach(visit);
+  for (const s of statements<Warp>(kernel.body)) exprsOf<Warp>(s).forEach(visit);
   return [...found].sort();
+}
+
+/** Whether statements read or write one of these arrays. */
+function touches(body: Block<Warp>, arrays: ReadonlySet<string>): boolean {
+  const reads = (e: Expr): boolean =>
+    e.e === "load" ? arrays.has(e.from) || reads(e.index) : e.e === "op" && e.args.some(reads);
+  return [...statements<Warp>(body)].some(
+    (s) =>
+      exprsOf<Warp>(s).some(reads) ||
+      (s.s === "store" && arrays.has(s.to)) ||
+      (s.s === "warp" && s.places.some((p) => arrays.has(p.array))),
+  );
+}
+
+/** The word of the prelude that a warp statement calls. */
+function snippetOf(s: Warp, dtypes: ReadonlyMap<string, Dtype>): string {
+  const word = s.dtype === undefined ? s.op : `${s.op}_${s.dtype}`;
+  const at = warpOps[s.op].places.findIndex((p) => p.memory === "buffer");
+  const array = s.places[at]?.array;
+  return array === undefined ? word : `${word} ${dtypes.get(array)}`;
 }

@@ -7,21 +7,14 @@
  * and `put4_any` write. 16-bit numbers widen to float and are rounded to nearest even.
  */
 import type { Dtype } from "../../src/kernel.ts";
+import { access, conversions, pairs, type Verb } from "./prelude/memory.ts";
+import { device, type Snippet, type Snippets } from "./prelude/snippet.ts";
+import { warps } from "./prelude/warp.ts";
 
-export const elementText: { readonly [D in Dtype]: string } = {
-  f32: "float",
-  i32: "int",
-  f16: "f16",
-  bf16: "bf16",
-};
+export { elementText } from "./prelude/snippet.ts";
+export type { Verb } from "./prelude/memory.ts";
 
-type Snippet = { readonly needs?: readonly string[]; readonly text: string };
-export type Verb = "at" | "at4" | "at4_any" | "put" | "put4" | "put4_any";
-
-const device = "__device__ inline";
-const template = "template <typename I>";
-
-const vectors: { readonly [name: string]: Snippet } = {
+const vectors: Snippets = {
   i64: { text: "typedef long long i64;" },
   vec4: { text: "struct alignas(16) vec4 { float x, y, z, w; };" },
   ivec4: { text: "struct alignas(16) ivec4 { int x, y, z, w; };" },
@@ -39,124 +32,12 @@ template <typename T> ${device} Shared<T> shared(int byte, int) { return (T*)((c
   },
 };
 
-/** Conversions: one 16-bit number, and two in a word, the first in its lower half. */
-const conversions: { readonly [name: string]: Snippet } = {
-  "widen f16": {
-    needs: ["f16"],
-    text: `${device} float widen(f16 x) {
-  float wide;
-  asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(x.bits));
-  return wide;
-}`,
-  },
-  "widen bf16": {
-    needs: ["bf16"],
-    text: `${device} float widen(bf16 x) { return __int_as_float((int)((unsigned)x.bits << 16)); }`,
-  },
-  "narrow f16": {
-    needs: ["f16"],
-    text: `${device} void narrow(f16& to, float x) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(to.bits) : "f"(x)); }`,
-  },
-  "narrow bf16": {
-    needs: ["bf16"],
-    text: `${device} void narrow(bf16& to, float x) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(to.bits) : "f"(x)); }`,
-  },
-  "unpack f16": {
-    text: `${device} void unpack_f16(unsigned pair, float& low, float& high) {
-  asm("{.reg .f16 l, h; mov.b32 {l, h}, %2; cvt.f32.f16 %0, l; cvt.f32.f16 %1, h;}" : "=f"(low), "=f"(high) : "r"(pair));
-}`,
-  },
-  "unpack bf16": {
-    text: `${device} void unpack_bf16(unsigned pair, float& low, float& high) {
-  low = __int_as_float((int)(pair << 16));
-  high = __int_as_float((int)(pair & 0xffff0000u));
-}`,
-  },
-  "pack f16": {
-    text: `${device} unsigned pack_f16(float low, float high) {
-  unsigned pair;
-  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-  return pair;
-}`,
-  },
-  "pack bf16": {
-    text: `${device} unsigned pack_bf16(float low, float high) {
-  unsigned pair;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
-  return pair;
-}`,
-  },
-};
-
-function access(verb: Verb, dtype: Dtype): Snippet {
-  const wide = dtype === "i32" ? "int" : "float";
-  const vector = dtype === "i32" ? "ivec4" : "vec4";
-  const element = elementText[dtype];
-  const half = dtype === "f16" || dtype === "bf16";
-  const [from, to] = [`const ${element}* p, I i`, `${element}* p, I i`];
-  const reads = `${template} ${device}`;
-  const four = [0, 1, 2, 3];
-  switch (verb) {
-    case "at":
-      return {
-        needs: half ? [`widen ${dtype}`] : [],
-        text: `${reads} ${wide} at(${from}) { return ${half ? "widen(p[i])" : "p[i]"}; }`,
-      };
-    case "at4":
-      return {
-        needs: [vector, ...(half ? [`unpack ${dtype}`] : [])],
-        text: half
-          ? `${reads} vec4 at4(${from}) {
-  const uint2 raw = *(const uint2*)(p + i);
-  vec4 v;
-  unpack_${dtype}(raw.x, v.x, v.y);
-  unpack_${dtype}(raw.y, v.z, v.w);
-  return v;
-}`
-          : `${reads} ${vector} at4(${from}) { return *(const ${vector}*)(p + i); }`,
-      };
-    case "at4_any":
-      return {
-        needs: [vector, `at ${dtype}`],
-        text: `${reads} ${vector} at4_any(${from}) { return {${four.map((k) => `at(p, i${k === 0 ? "" : ` + ${k}`})`).join(", ")}}; }`,
-      };
-    case "put":
-      return {
-        needs: half ? [`narrow ${dtype}`] : [],
-        text: `${reads} void put(${to}, ${wide} x) { ${half ? "narrow(p[i], x)" : "p[i] = x"}; }`,
-      };
-    case "put4":
-      return {
-        needs: [vector, ...(half ? [`pack ${dtype}`] : [])],
-        text: half
-          ? `${reads} void put4(${to}, vec4 v) { *(uint2*)(p + i) = {pack_${dtype}(v.x, v.y), pack_${dtype}(v.z, v.w)}; }`
-          : `${reads} void put4(${to}, ${vector} v) { *(${vector}*)(p + i) = v; }`,
-      };
-    case "put4_any":
-      return {
-        needs: [vector, `put ${dtype}`],
-        text: `${reads} void put4_any(${to}, ${vector} v) {
-${four.map((k) => `  put(p, i${k === 0 ? "" : ` + ${k}`}, v.${"xyzw"[k]});`).join("\n")}
-}`,
-      };
-  }
-}
-
-const instructions: { readonly [name: string]: Snippet } = {
+const instructions: Snippets = {
   exp2_approx: {
     text: `${device} float exp2_approx(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
-}`,
-  },
-  "exchange f32": {
-    text: `${device} float exchange(float x, int mask) { return __shfl_xor_sync(0xffffffffu, x, mask); }`,
-  },
-  "exchange f32x4": {
-    needs: ["vec4", "exchange f32"],
-    text: `${device} vec4 exchange(vec4 v, int mask) {
-  return {exchange(v.x, mask), exchange(v.y, mask), exchange(v.z, mask), exchange(v.w, mask)};
 }`,
   },
 };
@@ -170,6 +51,10 @@ const snippets: ReadonlyMap<string, Snippet> = new Map<string, Snippet>([
   ...Object.entries(conversions),
   ...VERBS.flatMap((v) => DTYPES.map((d): [string, Snippet] => [`${v} ${d}`, access(v, d)])),
   ...Object.entries(instructions),
+  ...Object.entries(warps),
+  ...(["load_pair", "store_pair"] as const).flatMap((v) =>
+    (["f32", "f16", "bf16"] as const).map((d): [string, Snippet] => [`${v} ${d}`, pairs(v, d)]),
+  ),
 ]);
 
 /** The words that the prelude may define. */

@@ -6,6 +6,7 @@
  * index of a buffer is exact, up to 2⁶³. Everything else is i32, as the IR says: counts, positions of tokens, places in tiles.
  */
 import type { Expr, Kernel, Op, Stmt } from "../../src/kernel.ts";
+import type { Warp } from "../../src/warp.ts";
 import { blocksOf, exprsOf, statements } from "../rewrite.ts";
 
 /** Least and greatest value, as if integers had no end. */
@@ -38,7 +39,7 @@ export type Ranges = {
   readonly isWide: (e: Expr) => boolean;
 };
 
-export function rangesOf(kernel: Kernel): Ranges {
+export function rangesOf(kernel: Kernel<Warp>): Ranges {
   const names = new Map<string, Range>(kernel.scalars.map((s) => [s.name, s.type === "i32" ? COUNT : INT]));
   const tables = new Map(kernel.tables.map((t) => [t.name, t.values]));
   const known = new WeakMap<Expr, Range>();
@@ -71,7 +72,7 @@ export function rangesOf(kernel: Kernel): Ranges {
     const before = names.get(name);
     names.set(name, before === undefined ? range : around(before, range));
   };
-  const walk = (body: readonly Stmt[]): void => {
+  const walk = (body: readonly Stmt<Warp>[]): void => {
     for (const s of body) {
       if (s.s === "let") learn(s.name, of(s.value));
       else if (s.s === "var" || s.s === "exchange") learn(s.name, INT);
@@ -80,14 +81,14 @@ export function rangesOf(kernel: Kernel): Ranges {
         // A counter is an i32 itself, whatever its bounds.
         learn(s.name, [Math.max(from[0], INT[0]), Math.min(Math.max(from[1], to[1] - 1), INT[1])]);
       }
-      blocksOf(s).forEach(walk);
+      blocksOf<Warp>(s).forEach(walk);
     }
   };
   walk(kernel.body);
 
   // Names are wide where a wide expression needs them so: from indices back to definitions.
   const values = new Map<string, Expr[]>();
-  for (const s of statements(kernel.body))
+  for (const s of statements<Warp>(kernel.body))
     if (s.s === "let") values.set(s.name, [...(values.get(s.name) ?? []), s.value]);
   const wide = new Set<string>();
   const isWide = (e: Expr): boolean => e.type === "i32" && !fits(of(e));
@@ -113,9 +114,10 @@ export function rangesOf(kernel: Kernel): Ranges {
     if (buffers.has(e.from)) need(e.index);
     indices(e.index);
   };
-  for (const s of statements(kernel.body)) {
-    exprsOf(s).forEach(indices);
+  for (const s of statements<Warp>(kernel.body)) {
+    exprsOf<Warp>(s).forEach(indices);
     if (s.s === "store" && buffers.has(s.to)) need(s.index);
+    if (s.s === "warp") for (const p of s.places) if (buffers.has(p.array)) need(p.index);
   }
   return { of, wide, isWide };
 }

@@ -98,6 +98,7 @@ export function emitShader(kernel: Kernel, options: EmitOptions = {}): Shader {
     barrier,
     exchange: (s) => `let ${name(s.name)} = ${prologue.exchange(print(s.value), s)};`,
     comment: options.comment ?? String,
+    warp: (s: never) => s,
   });
   const body = indent(text);
   const code = [

@@ -2,11 +2,12 @@
 import { isVector } from "../expr.ts";
 import type { Expr, Kernel, Rows, Stmt, Tile, TileKernel } from "../kernel.ts";
 import { access, showExpr } from "./expression.ts";
+import type { Warp } from "../warp.ts";
 import { showFloat } from "./size.ts";
 
 const indent = (lines: readonly string[]) => lines.map((l) => (l === "" ? "" : `  ${l}`));
 
-export const showKernel = (k: Kernel): string => text(k, []);
+export const showKernel = (k: Kernel<Warp>): string => text(k, []);
 
 export const showTiles = (k: TileKernel): string =>
   text(
@@ -14,7 +15,7 @@ export const showTiles = (k: TileKernel): string =>
     k.tiles.map((t) => `tile ${t.name}[${t.rows}, ${t.cols}]`),
   );
 
-function text(k: Kernel<Tile>, tiles: readonly string[]): string {
+function text(k: Kernel<Tile | Warp>, tiles: readonly string[]): string {
   const parameters = [
     ...k.buffers.map((b) => `${b.name}: ${b.access} ${b.dtype}`),
     ...k.scalars.map((s) => `${s.name}: ${s.type}`),
@@ -25,6 +26,7 @@ function text(k: Kernel<Tile>, tiles: readonly string[]): string {
       return `table ${t.name}: ${t.type}[${t.values.length}] = ${values.join(", ")}`;
     }),
     ...k.shared.map((s) => `shared ${s.name}: ${s.type}[${s.length}]`),
+    ...(k.registers ?? []).map((r) => `registers ${r.name}: ${r.type}[${r.length}]`),
     ...tiles,
   ];
   const lanes = k.workgroup === 1 ? "" : ` by ${k.workgroup} lanes`;
@@ -36,9 +38,9 @@ function text(k: Kernel<Tile>, tiles: readonly string[]): string {
   ].join("\n");
 }
 
-export const showBlock = (block: readonly Stmt<Tile>[]): string[] => block.flatMap(showStmt);
+export const showBlock = (block: readonly Stmt<Tile | Warp>[]): string[] => block.flatMap(showStmt);
 
-export function showStmt(s: Stmt<Tile>): string[] {
+export function showStmt(s: Stmt<Tile | Warp>): string[] {
   switch (s.s) {
     case "let":
     case "var":
@@ -67,6 +69,15 @@ export function showStmt(s: Stmt<Tile>): string[] {
       return [`let ${s.name} = ${showExpr(s.value)} of lane ^ ${s.mask}`];
     case "comment":
       return s.text.split("\n").map((line) => `// ${line}`);
+    case "warp": {
+      const places = s.places.map((p) => `${p.array}[${showExpr(p.index)}]`);
+      const parts = [
+        ...places,
+        ...s.values.map((v) => showExpr(v)),
+        ...(s.imm === undefined ? [] : [String(s.imm)]),
+      ];
+      return [`${s.op}${s.dtype === undefined ? "" : `.${s.dtype}`} ${parts.join(", ")}`.trimEnd()];
+    }
     default:
       return [showTile(s)];
   }

@@ -1,7 +1,8 @@
 /** Where a statement stands, as one line: `body[3] for k › [0] store acc`. Used by every message about a kernel. */
 import type { Stmt, Tile } from "../kernel.ts";
+import type { Warp } from "../warp.ts";
 
-const subject = (s: Stmt<Tile>): string => {
+const subject = (s: Stmt<Tile | Warp>): string => {
   switch (s.s) {
     case "let":
     case "var":
@@ -26,5 +27,5 @@ const subject = (s: Stmt<Tile>): string => {
 };
 
 /** The place of statement number `index` of the block at `parent`; without a parent, of the kernel's body. */
-export const place = (parent: string, index: number, s: Stmt<Tile>): string =>
+export const place = (parent: string, index: number, s: Stmt<Tile | Warp>): string =>
   `${parent === "" ? "body" : `${parent} › `}[${index}] ${subject(s)}`;

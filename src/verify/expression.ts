@@ -1,10 +1,11 @@
 /** Types of expressions, re-checked from the leaves upwards. */
 import { isVector, rules, scalarOf } from "../expr.ts";
 import type { Element, Expr, Kernel, Tile, Type } from "../kernel.ts";
+import type { Warp } from "../warp.ts";
 
 export type Name = { readonly type: Type; readonly kind: "let" | "var" | "loop" | "scalar" };
 export type Memory = {
-  readonly kind: "buffer" | "table" | "shared";
+  readonly kind: "buffer" | "table" | "shared" | "registers";
   readonly type: "f32" | "i32";
   readonly readable: boolean;
   readonly writable: boolean;
@@ -17,7 +18,7 @@ export type Scope = {
   readonly element?: (e: Element) => string | undefined;
 };
 
-export function arraysOf(k: Kernel<Tile>): ReadonlyMap<string, Memory> {
+export function arraysOf(k: Kernel<Tile | Warp>): ReadonlyMap<string, Memory> {
   return new Map<string, Memory>([
     ...k.buffers.map((b): [string, Memory] => [
       b.name,
@@ -35,6 +36,10 @@ export function arraysOf(k: Kernel<Tile>): ReadonlyMap<string, Memory> {
     ...k.shared.map((s): [string, Memory] => [
       s.name,
       { kind: "shared", type: s.type, readable: true, writable: true },
+    ]),
+    ...(k.registers ?? []).map((r): [string, Memory] => [
+      r.name,
+      { kind: "registers", type: r.type, readable: true, writable: true },
     ]),
   ]);
 }

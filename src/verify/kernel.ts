@@ -1,16 +1,18 @@
 /** Kernels, with or without tiles. The invariants are listed in src/verify.ts. */
 import { scalarOf } from "../expr.ts";
 import type { Kernel, Stmt, Tile, TileDecl, TileKernel } from "../kernel.ts";
+import type { Warp } from "../warp.ts";
 import { place } from "../show/place.ts";
 import { arraysOf, problemsOf } from "./expression.ts";
 import type { Name, Scope } from "./expression.ts";
 import { tileProblems } from "./tiles.ts";
 import { divergentBarriers } from "./uniform.ts";
+import { warpProblems } from "./warp.ts";
 
 /** What a target allows; what is absent is not checked. */
 export type Limits = { readonly sharedBytes?: number; readonly workgroup?: number };
 
-export function verifyKernel(k: Kernel, limits: Limits = {}): string[] {
+export function verifyKernel(k: Kernel<Warp>, limits: Limits = {}): string[] {
   return [...declarations(k, [], limits), ...statements(k, []), ...divergentBarriers(k)];
 }
 
@@ -18,10 +20,17 @@ export function verifyTileKernel(k: TileKernel, limits: Limits = {}): string[] {
   return [...declarations(k, k.tiles, limits), ...statements(k, k.tiles)];
 }
 
-function declarations(k: Kernel<Tile>, tiles: readonly TileDecl[], limits: Limits): string[] {
+function declarations(k: Kernel<Tile | Warp>, tiles: readonly TileDecl[], limits: Limits): string[] {
   const problems: string[] = [];
   const seen = new Set<string>();
-  for (const { name } of [...k.buffers, ...k.scalars, ...k.tables, ...k.shared, ...tiles]) {
+  for (const { name } of [
+    ...k.buffers,
+    ...k.scalars,
+    ...k.tables,
+    ...k.shared,
+    ...(k.registers ?? []),
+    ...tiles,
+  ]) {
     if (seen.has(name)) problems.push(`'${name}' is declared twice`);
     seen.add(name);
   }
@@ -33,6 +42,8 @@ function declarations(k: Kernel<Tile>, tiles: readonly TileDecl[], limits: Limit
   const whole = (n: number) => Number.isInteger(n) && n > 0;
   for (const s of k.shared)
     if (!whole(s.length)) problems.push(`shared '${s.name}' has ${s.length} elements`);
+  for (const r of k.registers ?? [])
+    if (!whole(r.length)) problems.push(`registers '${r.name}' have ${r.length} elements`);
   for (const t of tiles)
     if (!whole(t.rows) || !whole(t.cols)) problems.push(`tile '${t.name}' is ${t.rows} × ${t.cols}`);
   if (!whole(k.workgroup)) problems.push(`a workgroup of ${k.workgroup} lanes`);
@@ -44,13 +55,17 @@ function declarations(k: Kernel<Tile>, tiles: readonly TileDecl[], limits: Limit
   return problems;
 }
 
-function statements(k: Kernel<Tile>, tiles: readonly TileDecl[]): string[] {
+function statements(k: Kernel<Tile | Warp>, tiles: readonly TileDecl[]): string[] {
   const problems: string[] = [];
   const arrays = arraysOf(k);
   const shapes = new Map(tiles.map((t) => [t.name, t]));
   const filled = new Set<string>();
 
-  const walk = (parent: string, block: readonly Stmt<Tile>[], outer: ReadonlyMap<string, Name>): void => {
+  const walk = (
+    parent: string,
+    block: readonly Stmt<Tile | Warp>[],
+    outer: ReadonlyMap<string, Name>,
+  ): void => {
     const names = new Map(outer);
     const scope: Scope = { names, arrays };
     block.forEach((s, i) => {
@@ -110,6 +125,9 @@ function statements(k: Kernel<Tile>, tiles: readonly TileDecl[]): string[] {
           return;
         case "barrier":
         case "comment":
+          return;
+        case "warp":
+          check(...warpProblems(s, scope, k.workgroup));
           return;
         default:
           check(...tileProblems(s, scope, shapes, filled));

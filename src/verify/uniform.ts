@@ -5,9 +5,10 @@
  */
 import type { Expr, Kernel, Stmt } from "../kernel.ts";
 import { place } from "../show/place.ts";
+import { warpOps, type Warp } from "../warp.ts";
 
 /** The barriers and exchanges that not every lane may reach, by place and reason. */
-export function divergentBarriers(k: Kernel): string[] {
+export function divergentBarriers(k: Kernel<Warp>): string[] {
   if (k.workgroup === 1) return [];
   const steady = new Set([
     ...k.tables.map((t) => t.name),
@@ -30,7 +31,12 @@ export function divergentBarriers(k: Kernel): string[] {
     return visit(e);
   };
   const problems: string[] = [];
-  const walk = (parent: string, block: readonly Stmt[], apart: string | undefined, report: boolean): void =>
+  const walk = (
+    parent: string,
+    block: readonly Stmt<Warp>[],
+    apart: string | undefined,
+    report: boolean,
+  ): void =>
     block.forEach((s, i) => {
       const here = place(parent, i, s);
       if (s.s === "let" || s.s === "var" || s.s === "set") {
@@ -43,10 +49,10 @@ export function divergentBarriers(k: Kernel): string[] {
         const split = apart ?? (varies(s.cond) ? here : undefined);
         walk(here, s.then, split, report);
         if (s.else !== undefined) walk(`${here} else`, s.else, split, report);
-      } else if (s.s === "barrier" || s.s === "exchange") {
+      } else if (s.s === "barrier" || s.s === "exchange" || (s.s === "warp" && warpOps[s.op].together)) {
         // What a lane gets is another's, which only by chance is its own.
         if (s.s === "exchange") differs.add(s.name);
-        const what = s.s === "barrier" ? "a barrier" : "an exchange";
+        const what = s.s === "barrier" ? "a barrier" : s.s === "exchange" ? "an exchange" : `'${s.op}'`;
         if (apart !== undefined && report)
           problems.push(`${here}: ${what} in control flow that may differ between lanes, by ${apart}`);
       }
