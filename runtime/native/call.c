@@ -47,7 +47,8 @@ Handle *handle_at(Call *call, napi_value value, const char *what, Kind kind) {
     return NULL;
   }
   if (handle->disposed) {
-    call_fail(call, "DISPOSED", "the %s was disposed%s", kind_name(kind), handle->parent == NULL ? "" : ", or what it lay in");
+    call_fail(call, "DISPOSED", "the %s was disposed%s", kind_name(kind),
+              handle->parent == NULL ? "" : ", or what it lay in");
     return NULL;
   }
   return handle;
@@ -75,8 +76,8 @@ uint64_t take_whole(Call *call, size_t index, const char *what, uint64_t least, 
       napi_get_value_double(call->env, call->arguments[index], &value) != napi_ok)
     call_fail(call, "INVALID_ARGUMENT", "%s: expected a number", what);
   /* Not a number fails the first comparison. */
-  else if (!(value >= 0 && value <= (double)MOST_BYTES) || value != (double)(uint64_t)value || (uint64_t)value < least ||
-           (uint64_t)value > most)
+  else if (!(value >= 0 && value <= (double)MOST_BYTES) || value != (double)(uint64_t)value ||
+           (uint64_t)value < least || (uint64_t)value > most)
     call_fail(call, "INVALID_ARGUMENT", "%s: expected a whole number from %llu to %llu, got %.17g", what,
               (unsigned long long)least, (unsigned long long)most, value);
   return call->failed ? 0 : (uint64_t)value;
@@ -109,7 +110,8 @@ char *take_text(Call *call, size_t index, const char *what) {
 
 bool is_absent(Call *call, size_t index) {
   napi_valuetype type;
-  return napi_typeof(call->env, call->arguments[index], &type) == napi_ok && (type == napi_null || type == napi_undefined);
+  return napi_typeof(call->env, call->arguments[index], &type) == napi_ok &&
+         (type == napi_null || type == napi_undefined);
 }
 
 size_t take_list(Call *call, size_t index, const char *what, napi_value *items, size_t most) {
@@ -158,9 +160,9 @@ void free_texts(char **texts, size_t count) {
 }
 
 Bytes take_array(Call *call, size_t index, const char *what, napi_typedarray_type type) {
-  static const char *const names[] = {"Int8Array",   "Uint8Array",   "Uint8ClampedArray", "Int16Array",    "Uint16Array",
-                                      "Int32Array",  "Uint32Array",  "Float32Array",      "Float64Array", "BigInt64Array",
-                                      "BigUint64Array"};
+  static const char *const names[] = {"Int8Array",    "Uint8Array",    "Uint8ClampedArray", "Int16Array",
+                                      "Uint16Array",  "Int32Array",    "Uint32Array",       "Float32Array",
+                                      "Float64Array", "BigInt64Array", "BigUint64Array"};
   static const size_t sizes[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8};
   Bytes bytes = {NULL, 0};
   if (call->failed) return bytes;
@@ -181,7 +183,8 @@ Bytes take_array(Call *call, size_t index, const char *what, napi_typedarray_typ
 
 void same_context(Call *call, Handle *a, Handle *b) {
   if (call->failed || context_of(a) == context_of(b)) return;
-  call_fail(call, "INVALID_HANDLE", "the %s and the %s lie in different contexts", kind_name(a->kind), kind_name(b->kind));
+  call_fail(call, "INVALID_HANDLE", "the %s and the %s lie in different contexts", kind_name(a->kind),
+            kind_name(b->kind));
 }
 
 void within(Call *call, const char *what, uint64_t offset, uint64_t bytes, uint64_t of) {

@@ -39,8 +39,8 @@ static char *fetch(Compilation *c, nvrtcProgram program, const char *sizeName, S
   free(text);
   return NULL;
 }
-#define FETCH(c, program, what, bytes, failure)                                                        \
-  fetch(c, program, "nvrtcGet" #what "Size", (c)->nvrtc->nvrtcGet##what##Size, "nvrtcGet" #what, \
+#define FETCH(c, program, what, bytes, failure)                                                                        \
+  fetch(c, program, "nvrtcGet" #what "Size", (c)->nvrtc->nvrtcGet##what##Size, "nvrtcGet" #what,                       \
         (c)->nvrtc->nvrtcGet##what, bytes, failure)
 
 static void compile_run(Work *work) {

@@ -1,4 +1,5 @@
-/* Copies and fills. Those of pinned memory are enqueued and done by the device; those of any array wait on a thread of the pool. */
+/* Copies and fills. Those of pinned memory are enqueued and done by the device; those of any array wait on a thread of
+ * the pool. */
 #include "shim.h"
 
 /* fill(stream, memory, offset, count, value, width: 1 | 4); `count` values of `width` bytes. */
@@ -21,7 +22,8 @@ napi_value shim_fill(napi_env env, napi_callback_info info) {
   const Driver *driver = driver_of(stream);
   CUdeviceptr at = memory->as.memory.address + offset;
   if (context_enter(stream, &failure)) {
-    if (width == 1) DRIVER(&failure, driver, cuMemsetD8Async, at, (unsigned char)value, (size_t)count, stream->as.stream.stream);
+    if (width == 1)
+      DRIVER(&failure, driver, cuMemsetD8Async, at, (unsigned char)value, (size_t)count, stream->as.stream.stream);
     else DRIVER(&failure, driver, cuMemsetD32Async, at, (unsigned int)value, (size_t)count, stream->as.stream.stream);
     stream_keep(stream, memory, call.name, &failure);
     context_leave(stream);
@@ -89,8 +91,8 @@ napi_value shim_copy(napi_env env, napi_callback_info info) {
   if (call.failed || bytes == 0) return NULL;
   Failure failure = {0};
   if (context_enter(stream, &failure)) {
-    DRIVER(&failure, driver_of(stream), cuMemcpyDtoDAsync_v2, to->as.memory.address + toOffset, from->as.memory.address + fromOffset,
-           (size_t)bytes, stream->as.stream.stream);
+    DRIVER(&failure, driver_of(stream), cuMemcpyDtoDAsync_v2, to->as.memory.address + toOffset,
+           from->as.memory.address + fromOffset, (size_t)bytes, stream->as.stream.stream);
     stream_keep(stream, to, call.name, &failure);
     stream_keep(stream, from, call.name, &failure);
     context_leave(stream);
@@ -127,7 +129,8 @@ static napi_value transfer_start(Call *call, bool up) {
   same_context(call, stream, memory);
   if (call->failed) return NULL;
   within(call, "device memory", offset, host.length, memory->as.memory.bytes);
-  if (stream->as.stream.capturing) call_fail(call, "INVALID_ARGUMENT", "the stream is being captured: copy pinned memory instead");
+  if (stream->as.stream.capturing)
+    call_fail(call, "INVALID_ARGUMENT", "the stream is being captured: copy pinned memory instead");
   Transfer *t = work_new(call, sizeof *t, transfer_run);
   if (t == NULL) return NULL;
   t->work.finish = work_nothing;

@@ -33,8 +33,8 @@ napi_value shim_deviceInfo(napi_env env, napi_callback_info info) {
   size_t count = attributes.length / sizeof(int32_t);
   if (napi_create_object(env, &result) != napi_ok ||
       napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &text) != napi_ok ||
-      napi_set_named_property(env, result, "name", text) != napi_ok || !set_number(env, result, "bytes", (double)bytes) ||
-      napi_create_array_with_length(env, count, &values) != napi_ok)
+      napi_set_named_property(env, result, "name", text) != napi_ok ||
+      !set_number(env, result, "bytes", (double)bytes) || napi_create_array_with_length(env, count, &values) != napi_ok)
     return NULL;
   for (size_t i = 0; i < count; i++) {
     int32_t attribute;

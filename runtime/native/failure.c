@@ -68,7 +68,8 @@ napi_value failure_value(napi_env env, Failure *failure) {
   /* Ours say all in their sentence; the driver's need their code. */
   bool ours = strncmp(failure->code, "CUDA_", 5) != 0 && strncmp(failure->code, "NVRTC_", 6) != 0;
   char text[sizeof failure->sentence + 256];
-  snprintf(text, sizeof text, "%s: %s%s%s", failure->call, ours ? "" : failure->code, ours ? "" : ": ", failure->sentence);
+  snprintf(text, sizeof text, "%s: %s%s%s", failure->call, ours ? "" : failure->code, ours ? "" : ": ",
+           failure->sentence);
   napi_value message, code, error = NULL;
   bool made = napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &message) == napi_ok &&
               napi_create_string_utf8(env, failure->code, NAPI_AUTO_LENGTH, &code) == napi_ok &&

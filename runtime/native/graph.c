@@ -1,4 +1,5 @@
-/* Graphs: what a stream was given between two calls, to be launched again at once. A graph keeps the memory and code it uses. */
+/* Graphs: what a stream was given between two calls, to be launched again at once. A graph keeps the memory and code it
+ * uses. */
 #include "shim.h"
 
 bool stream_keep(Handle *stream, Handle *used, const char *call, Failure *failure) {
@@ -72,7 +73,8 @@ napi_value shim_endCapture(napi_env env, napi_callback_info info) {
   size_t nodes = 0;
   if (handle == NULL) failure_set(&failure, call.name, "OUT_OF_MEMORY", "no memory");
   if (graph == NULL)
-    failure_set(&failure, "cuStreamEndCapture", "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", "no graph came of the capture");
+    failure_set(&failure, "cuStreamEndCapture", "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
+                "no graph came of the capture");
   if (graph != NULL && handle != NULL) instantiate(driver_of(stream), graph, &handle->as.graph.exec, &nodes, &failure);
   else if (graph != NULL) driver_of(stream)->cuGraphDestroy(graph);
   if (handle != NULL) {
@@ -84,7 +86,8 @@ napi_value shim_endCapture(napi_env env, napi_callback_info info) {
   /* The stream holds the context, so that it is still there. */
   if (handle == NULL) failure_throw(env, &failure);
   else if (object != NULL && napi_create_object(env, &result) == napi_ok) {
-    if (napi_set_named_property(env, result, "handle", object) != napi_ok || !set_number(env, result, "nodes", (double)nodes))
+    if (napi_set_named_property(env, result, "handle", object) != napi_ok ||
+        !set_number(env, result, "nodes", (double)nodes))
       result = NULL;
   }
   handle_sweep(context, NULL);

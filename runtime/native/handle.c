@@ -1,9 +1,11 @@
-/* Handles: a tree (driver, contexts, what lies in them) whose records outlive the driver's objects, so that a late use can be told. */
+/* Handles: a tree (driver, contexts, what lies in them) whose records outlive the driver's objects, so that a late use
+ * can be told. */
 #include <stdlib.h>
 #include "shim.h"
 
 /* Random numbers: what makes an object one of ours, and of which kind. */
-#define TAG(kind) {0x9d3f6b1e5c7a4802ULL, 0xb8e147d20f93a650ULL + (kind)}
+#define TAG(kind)                                                                                                      \
+  { 0x9d3f6b1e5c7a4802ULL, 0xb8e147d20f93a650ULL + (kind) }
 static const struct {
   const char *name;
   napi_type_tag tag;
@@ -43,8 +45,8 @@ static void settle(Handle *handle, Failure *failure);
 static void release(Handle *handle, Failure *failure) {
   handle->released = true;
   if (kinds[handle->kind].release != NULL) {
-    /* A context's own release takes it away, so it is not current then. Where it cannot be entered, the driver refuses each call,
-       but what the handle keeps must be let go all the same. */
+    /* A context's own release takes it away, so it is not current then. Where it cannot be entered, the driver refuses
+       each call, but what the handle keeps must be let go all the same. */
     bool inside = handle->kind != KIND_CONTEXT && context_enter(handle, failure);
     kinds[handle->kind].release(handle, failure);
     if (inside) context_leave(handle);

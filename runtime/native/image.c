@@ -1,6 +1,6 @@
 /*
- * Whether an image may be handed to a driver. cuModuleLoadDataEx is told no size: it believes the offsets that it reads, so that a
- * torn file would be read past its end.
+ * Whether an image may be handed to a driver. cuModuleLoadDataEx is told no size: it believes the offsets that it
+ * reads, so that a torn file would be read past its end.
  */
 #include <string.h>
 #include "shim.h"
@@ -21,8 +21,8 @@ static uint64_t field(const unsigned char *at, size_t bytes) {
 static bool inside(uint64_t offset, uint64_t bytes, uint64_t of) { return offset <= of && bytes <= of - offset; }
 
 /* A table of `count` headers, and what each names. */
-static bool table_ok(const unsigned char *image, size_t bytes, uint64_t offset, uint64_t count, uint64_t size, uint64_t least,
-                     size_t partOffset, size_t partBytes, bool sections) {
+static bool table_ok(const unsigned char *image, size_t bytes, uint64_t offset, uint64_t count, uint64_t size,
+                     uint64_t least, size_t partOffset, size_t partBytes, bool sections) {
   if (count == 0) return true;
   if (size < least || !inside(offset, count * size, bytes)) return false;
   for (uint64_t i = 0; i < count; i++) {
@@ -42,9 +42,12 @@ static bool elf_ok(const unsigned char *image, size_t bytes) {
 }
 
 bool image_ok(const unsigned char *image, size_t bytes, const char *call, Failure *failure) {
-  if (bytes >= 4 && memcmp(image, "\x7f" "ELF", 4) == 0)
-    return elf_ok(image, bytes) ||
-           failure_set(failure, call, "INVALID_ARGUMENT", "the cubin is torn: its parts do not lie in its %zu bytes", bytes);
+  if (bytes >= 4 && memcmp(image,
+                           "\x7f"
+                           "ELF",
+                           4) == 0)
+    return elf_ok(image, bytes) || failure_set(failure, call, "INVALID_ARGUMENT",
+                                               "the cubin is torn: its parts do not lie in its %zu bytes", bytes);
   /* PTX is text, and its first directive is its version. */
   if (bytes > 0 && memchr(image, 0, bytes) == NULL && memmem(image, bytes, ".version", 8) != NULL) return true;
   return failure_set(failure, call, "INVALID_ARGUMENT", "%zu bytes that are neither a cubin nor PTX", bytes);

@@ -32,8 +32,8 @@ static void *library_open(const char *path, Failure *failure) {
 static bool symbol_find(void *library, const char *path, const char *name, void *into, Failure *failure) {
   void *symbol = dlsym(library, name);
   memcpy(into, &symbol, sizeof symbol);
-  return symbol != NULL ||
-         failure_set(failure, "dlsym", "NO_SYMBOL", "%s has no function %s: it is too old, or another library", path, name);
+  return symbol != NULL || failure_set(failure, "dlsym", "NO_SYMBOL",
+                                       "%s has no function %s: it is too old, or another library", path, name);
 }
 
 static void driver_run(Work *work) {
@@ -42,7 +42,7 @@ static void driver_run(Work *work) {
   Failure *failure = &work->failure;
   driver->library = library_open(o->path, failure);
   if (driver->library == NULL) return;
-#define X(symbol, parameters) \
+#define X(symbol, parameters)                                                                                          \
   if (!symbol_find(driver->library, o->path, #symbol, &driver->symbol, failure)) return;
   DRIVER_CALLS(X)
 #undef X
@@ -74,13 +74,13 @@ static void nvrtc_run(Work *work) {
   Opening *o = (Opening *)work;
   Nvrtc *nvrtc = &o->handle->as.nvrtc;
   Failure *failure = &work->failure;
-  /* NVRTC asks the loader for its builtins by their bare name, which finds them outside the loader's path only when they are
-     loaded already. */
+  /* NVRTC asks the loader for its builtins by their bare name, which finds them outside the loader's path only when
+     they are loaded already. */
   if (o->builtins != NULL && library_open(o->builtins, failure) == NULL) return;
   nvrtc->library = library_open(o->path, failure);
   if (nvrtc->library == NULL) return;
   if (!symbol_find(nvrtc->library, o->path, "nvrtcGetErrorString", &nvrtc->nvrtcGetErrorString, failure)) return;
-#define X(symbol, parameters) \
+#define X(symbol, parameters)                                                                                          \
   if (!symbol_find(nvrtc->library, o->path, #symbol, &nvrtc->symbol, failure)) return;
   NVRTC_CALLS(X)
 #undef X
@@ -107,7 +107,8 @@ static napi_value nvrtc_finish(napi_env env, Work *work) {
   return napi_set_named_property(env, result, "archs", archs) == napi_ok ? result : NULL;
 }
 
-static napi_value opening_start(Call *call, Kind kind, bool builtins, void (*run)(Work *), napi_value (*finish)(napi_env, Work *)) {
+static napi_value opening_start(Call *call, Kind kind, bool builtins, void (*run)(Work *),
+                                napi_value (*finish)(napi_env, Work *)) {
   Opening *o = work_new(call, sizeof *o, run);
   if (o == NULL) return NULL;
   o->work.finish = finish;

@@ -31,8 +31,8 @@ static napi_value pinned_publish(napi_env env, Handle *handle, Failure *failure)
   napi_value buffer, object, result;
   handle->as.pinned.env = env;
   handle_hold(handle);
-  if (napi_create_external_arraybuffer(env, handle->as.pinned.address, (size_t)handle->as.pinned.bytes, buffer_gone, handle,
-                                       &buffer) != napi_ok) {
+  if (napi_create_external_arraybuffer(env, handle->as.pinned.address, (size_t)handle->as.pinned.bytes, buffer_gone,
+                                       handle, &buffer) != napi_ok) {
     failure_set(failure, "allocatePinned", "OUT_OF_MEMORY", "this JavaScript engine takes no memory from outside");
     handle_drop(handle, NULL);
     handle_abandon(handle);

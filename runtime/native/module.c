@@ -22,7 +22,8 @@ static void load_run(Work *work) {
   char *log = calloc(1, LOG_BYTES);
   CUjit_option options[] = {JIT_ERROR_LOG_BUFFER, JIT_ERROR_LOG_BUFFER_SIZE};
   void *values[] = {log, (void *)(uintptr_t)LOG_BYTES};
-  DRIVER(&work->failure, driver_of(l->context), cuModuleLoadDataEx, &l->module, l->image, log == NULL ? 0 : 2, options, values);
+  DRIVER(&work->failure, driver_of(l->context), cuModuleLoadDataEx, &l->module, l->image, log == NULL ? 0 : 2, options,
+         values);
   context_leave(l->context);
   if (work->failure.call != NULL && log != NULL && *log != 0) {
     log[LOG_BYTES - 1] = 0;
@@ -116,17 +117,17 @@ napi_value shim_moduleFunction(napi_env env, napi_callback_info info) {
   return handle_wrap(env, handle);
 }
 
-/* functionUsage(function): { registers, sharedBytes, constantBytes, localBytes, maxThreads, maxDynamicShared, ptxVersion,
-   binaryVersion, parameterBytes }. */
+/* functionUsage(function): { registers, sharedBytes, constantBytes, localBytes, maxThreads, maxDynamicShared,
+   ptxVersion, binaryVersion, parameterBytes }. */
 napi_value shim_functionUsage(napi_env env, napi_callback_info info) {
   static const struct {
     const char *name;
     int attribute;
   } rows[] = {
-      {"registers", FUNCTION_REGISTERS},         {"sharedBytes", FUNCTION_SHARED_BYTES},
+      {"registers", FUNCTION_REGISTERS},          {"sharedBytes", FUNCTION_SHARED_BYTES},
       {"constantBytes", FUNCTION_CONSTANT_BYTES}, {"localBytes", FUNCTION_LOCAL_BYTES},
-      {"maxThreads", FUNCTION_MAX_THREADS},      {"maxDynamicShared", FUNCTION_MAX_DYNAMIC_SHARED},
-      {"ptxVersion", FUNCTION_PTX_VERSION},      {"binaryVersion", FUNCTION_BINARY_VERSION},
+      {"maxThreads", FUNCTION_MAX_THREADS},       {"maxDynamicShared", FUNCTION_MAX_DYNAMIC_SHARED},
+      {"ptxVersion", FUNCTION_PTX_VERSION},       {"binaryVersion", FUNCTION_BINARY_VERSION},
   };
   enum { ROWS = sizeof rows / sizeof *rows };
   Call call = call_begin(env, info, "functionUsage");
@@ -136,8 +137,8 @@ napi_value shim_functionUsage(napi_env env, napi_callback_info info) {
   int values[ROWS] = {0};
   if (context_enter(function, &failure)) {
     for (size_t i = 0; i < ROWS && failure.call == NULL; i++)
-      if (!DRIVER(&failure, driver_of(function), cuFuncGetAttribute, &values[i], (CUfunction_attribute)rows[i].attribute,
-                  function->as.function.function))
+      if (!DRIVER(&failure, driver_of(function), cuFuncGetAttribute, &values[i],
+                  (CUfunction_attribute)rows[i].attribute, function->as.function.function))
         failure_add(&failure, " (%s)", rows[i].name);
     context_leave(function);
   }
@@ -159,8 +160,8 @@ napi_value shim_occupancy(napi_env env, napi_callback_info info) {
   Failure failure = {0};
   int blocks = 0;
   if (context_enter(function, &failure)) {
-    DRIVER(&failure, driver_of(function), cuOccupancyMaxActiveBlocksPerMultiprocessor, &blocks, function->as.function.function,
-           threads, shared);
+    DRIVER(&failure, driver_of(function), cuOccupancyMaxActiveBlocksPerMultiprocessor, &blocks,
+           function->as.function.function, threads, shared);
     context_leave(function);
   }
   return failure.call == NULL ? number_value(env, blocks) : call_throw(&call, &failure);

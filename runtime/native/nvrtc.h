@@ -10,20 +10,19 @@ typedef struct _nvrtcProgram *nvrtcProgram;
 
 enum { NVRTC_STATUS_SUCCESS = 0, NVRTC_STATUS_COMPILATION = 6 };
 
-#define NVRTC_CALLS(X)                                                                                   \
-  X(nvrtcVersion, (int *major, int *minor))                                                              \
-  X(nvrtcGetNumSupportedArchs, (int *count))                                                             \
-  X(nvrtcGetSupportedArchs, (int *archs))                                                                \
-  X(nvrtcCreateProgram,                                                                                  \
-    (nvrtcProgram * program, const char *source, const char *name, int headerCount,                      \
-     const char *const *headers, const char *const *headerNames))                                        \
-  X(nvrtcDestroyProgram, (nvrtcProgram * program))                                                       \
-  X(nvrtcCompileProgram, (nvrtcProgram program, int count, const char *const *options))                  \
-  X(nvrtcGetProgramLogSize, (nvrtcProgram program, size_t *bytes))                                       \
-  X(nvrtcGetProgramLog, (nvrtcProgram program, char *log))                                               \
-  X(nvrtcGetPTXSize, (nvrtcProgram program, size_t *bytes))                                              \
-  X(nvrtcGetPTX, (nvrtcProgram program, char *ptx))                                                      \
-  X(nvrtcGetCUBINSize, (nvrtcProgram program, size_t *bytes))                                            \
+#define NVRTC_CALLS(X)                                                                                                 \
+  X(nvrtcVersion, (int *major, int *minor))                                                                            \
+  X(nvrtcGetNumSupportedArchs, (int *count))                                                                           \
+  X(nvrtcGetSupportedArchs, (int *archs))                                                                              \
+  X(nvrtcCreateProgram, (nvrtcProgram * program, const char *source, const char *name, int headerCount,                \
+                         const char *const *headers, const char *const *headerNames))                                  \
+  X(nvrtcDestroyProgram, (nvrtcProgram * program))                                                                     \
+  X(nvrtcCompileProgram, (nvrtcProgram program, int count, const char *const *options))                                \
+  X(nvrtcGetProgramLogSize, (nvrtcProgram program, size_t * bytes))                                                    \
+  X(nvrtcGetProgramLog, (nvrtcProgram program, char *log))                                                             \
+  X(nvrtcGetPTXSize, (nvrtcProgram program, size_t * bytes))                                                           \
+  X(nvrtcGetPTX, (nvrtcProgram program, char *ptx))                                                                    \
+  X(nvrtcGetCUBINSize, (nvrtcProgram program, size_t * bytes))                                                         \
   X(nvrtcGetCUBIN, (nvrtcProgram program, char *cubin))
 
 typedef struct Nvrtc {

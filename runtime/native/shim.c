@@ -27,7 +27,8 @@ NAPI_MODULE_INIT(/* napi_env env, napi_value exports */) {
   };
   for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
     napi_value function;
-    if (napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].function, NULL, &function) != napi_ok ||
+    if (napi_create_function(env, functions[i].name, NAPI_AUTO_LENGTH, functions[i].function, NULL, &function) !=
+            napi_ok ||
         napi_set_named_property(env, exports, functions[i].name, function) != napi_ok)
       return NULL;
   }

@@ -1,9 +1,9 @@
 /*
  * What the files of the shim share: failures, handles, arguments, works.
  *
- * Everything here runs on the JavaScript thread of one Node environment, except the `run` of a Work, which runs on a thread of
- * libuv's pool and sees neither N-API nor a handle's counters. Nothing is global: two environments (worker threads) share nothing
- * but the libraries themselves.
+ * Everything here runs on the JavaScript thread of one Node environment, except the `run` of a Work, which runs on a
+ * thread of libuv's pool and sees neither N-API nor a handle's counters. Nothing is global: two environments (worker
+ * threads) share nothing but the libraries themselves.
  */
 #ifndef HEDDLE_SHIM_H
 #define HEDDLE_SHIM_H
@@ -13,7 +13,8 @@
 #include "driver.h"
 #include "nvrtc.h"
 
-/* --- failure.c: what went wrong, as data, so that any thread can note it ------------------------------------------------ */
+/* --- failure.c: what went wrong, as data, so that any thread can note it
+ * ------------------------------------------------ */
 
 typedef struct Failure {
   /* The call that failed, ours or the driver's; null while nothing has. */
@@ -41,7 +42,8 @@ void failure_throw(napi_env env, Failure *failure);
 #define DRIVER(failure, driver, symbol, ...) driver_ok(failure, driver, #symbol, (driver)->symbol(__VA_ARGS__))
 #define NVRTC(failure, nvrtc, symbol, ...) nvrtc_ok(failure, nvrtc, #symbol, (nvrtc)->symbol(__VA_ARGS__))
 
-/* --- handle.c: the driver's objects as JavaScript sees them -------------------------------------------------------------- */
+/* --- handle.c: the driver's objects as JavaScript sees them
+ * -------------------------------------------------------------- */
 
 typedef enum Kind {
   KIND_DRIVER,
@@ -70,8 +72,8 @@ struct Handle {
   bool disposed;    /* by the caller: every later use of it throws */
   bool unreachable; /* JavaScript does not hold it any more; what was made from it may still be used */
   bool released;    /* the driver's object is gone */
-  /* What needs the driver's object: unreleased children, works under way, graphs, an ArrayBuffer. It is released when it is
-     disposed or unreachable and this is 0. */
+  /* What needs the driver's object: unreleased children, works under way, graphs, an ArrayBuffer. It is released when
+     it is disposed or unreachable and this is 0. */
   unsigned uses;
   /* Who may still read this record: the JavaScript object, children, and all that count in `uses`. It is freed at 0. */
   unsigned refs;
@@ -82,7 +84,8 @@ struct Handle {
     struct {
       CUdevice device;
       CUcontext context;
-      unsigned captures; /* streams that are being captured; nothing is released meanwhile, for that would break the capture */
+      unsigned captures; /* streams that are being captured; nothing is released meanwhile, for that would break the
+                            capture */
     } context;
     struct {
       CUmodule module;
@@ -122,7 +125,8 @@ Handle *handle_new(Kind kind, Handle *parent);
 napi_value handle_wrap(napi_env env, Handle *handle);
 /* Ends a handle that JavaScript never saw. */
 void handle_abandon(Handle *handle);
-/* handle_wrap for what a work has made, unless its parent was disposed meanwhile: then it is released and a failure noted. */
+/* handle_wrap for what a work has made, unless its parent was disposed meanwhile: then it is released and a failure
+ * noted. */
 napi_value handle_publish(napi_env env, Handle *handle, const char *call, Failure *failure);
 /* The handle in a JavaScript object, or null where it is none of this kind. */
 Handle *handle_in(napi_env env, napi_value value, Kind kind);
@@ -141,7 +145,8 @@ void holds_drop(Holds *holds, Failure *failure);
 
 Handle *context_of(Handle *handle);
 const Driver *driver_of(const Handle *handle);
-/* Makes the context of a handle current on this thread, as a stack, so that other users of CUDA in this process see no change. */
+/* Makes the context of a handle current on this thread, as a stack, so that other users of CUDA in this process see no
+ * change. */
 bool context_enter(const Handle *handle, Failure *failure);
 void context_leave(const Handle *handle);
 
@@ -162,7 +167,8 @@ bool stream_keep(Handle *stream, Handle *used, const char *call, Failure *failur
 /* Ends a capture and throws away what it gathered; the context is current. */
 void capture_abort(Handle *stream, Failure *failure);
 
-/* --- call.c: the arguments of a call. Each reader throws a CudaError and sets `failed`; after that all of them do nothing --- */
+/* --- call.c: the arguments of a call. Each reader throws a CudaError and sets `failed`; after that all of them do
+ * nothing --- */
 
 #define MAX_ARGUMENTS 7
 typedef struct Call {
@@ -203,7 +209,8 @@ void within(Call *call, const char *what, uint64_t offset, uint64_t bytes, uint6
 
 #define MOST_BYTES ((uint64_t)1 << 53)
 
-/* --- work.c: calls that take long, as promises ---------------------------------------------------------------------------- */
+/* --- work.c: calls that take long, as promises
+ * ---------------------------------------------------------------------------- */
 
 #define MAX_HOLDS 3
 typedef struct Work Work;
@@ -231,15 +238,16 @@ napi_value work_start(Call *call, Work *work, napi_value array);
 /* A `finish` without a result. */
 napi_value work_nothing(napi_env env, Work *work);
 
-/* --- the functions of the module; shim.c has the table ------------------------------------------------------------------------ */
+/* --- the functions of the module; shim.c has the table
+ * ------------------------------------------------------------------------ */
 
-#define SHIM_FUNCTIONS(X)                                                                                 \
-  X(openDriver) X(openNvrtc) X(compile)                                                                  \
-  X(deviceCount) X(deviceInfo) X(openContext) X(memoryInfo) X(synchronizeContext)                        \
-  X(loadModule) X(moduleFunction) X(functionUsage) X(occupancy) X(setSharedLimit) X(launch)              \
-  X(createStream) X(synchronizeStream) X(createEvent) X(recordEvent) X(waitEvent) X(synchronizeEvent)    \
-  X(elapsed) X(allocate) X(allocatePinned) X(fill) X(upload) X(download) X(copy) X(write) X(read)        \
-  X(beginCapture) X(endCapture) X(launchGraph) X(dispose)
+#define SHIM_FUNCTIONS(X)                                                                                              \
+  X(openDriver)                                                                                                        \
+  X(openNvrtc) X(compile) X(deviceCount) X(deviceInfo) X(openContext) X(memoryInfo) X(synchronizeContext)              \
+      X(loadModule) X(moduleFunction) X(functionUsage) X(occupancy) X(setSharedLimit) X(launch) X(createStream)        \
+          X(synchronizeStream) X(createEvent) X(recordEvent) X(waitEvent) X(synchronizeEvent) X(elapsed) X(allocate)   \
+              X(allocatePinned) X(fill) X(upload) X(download) X(copy) X(write) X(read) X(beginCapture) X(endCapture)   \
+                  X(launchGraph) X(dispose)
 #define X(name) napi_value shim_##name(napi_env env, napi_callback_info info);
 SHIM_FUNCTIONS(X)
 #undef X

@@ -21,7 +21,8 @@ napi_value shim_createStream(napi_env env, napi_callback_info info) {
 
 void stream_release(Handle *handle, Failure *failure) {
   if (handle->as.stream.capturing) capture_abort(handle, failure);
-  if (handle->as.stream.stream != NULL) DRIVER(failure, driver_of(handle), cuStreamDestroy_v2, handle->as.stream.stream);
+  if (handle->as.stream.stream != NULL)
+    DRIVER(failure, driver_of(handle), cuStreamDestroy_v2, handle->as.stream.stream);
 }
 
 /* createEvent(context): event; it keeps time. */

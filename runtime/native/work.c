@@ -64,7 +64,8 @@ napi_value work_start(Call *call, Work *work, napi_value array) {
   if ((array == NULL || napi_create_reference(env, array, 1, &work->array) == napi_ok) &&
       napi_create_string_utf8(env, call->name, NAPI_AUTO_LENGTH, &name) == napi_ok &&
       napi_create_async_work(env, NULL, name, execute, complete, work, &work->async) == napi_ok &&
-      napi_create_promise(env, &work->deferred, &promise) == napi_ok && napi_queue_async_work(env, work->async) == napi_ok)
+      napi_create_promise(env, &work->deferred, &promise) == napi_ok &&
+      napi_queue_async_work(env, work->async) == napi_ok)
     return promise;
   call_fail(call, "OUT_OF_MEMORY", "the work could not be started");
   let_go(env, work);

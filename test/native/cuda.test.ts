@@ -74,6 +74,13 @@ describe.skipIf(!ok)("CUDA on a stub", () => {
     ]);
   });
 
+  it("launches a kernel without parameters", async () => {
+    const none = (await context.load(ptx)).function("none");
+    driver.forget();
+    stream.launch(none, launchOf({ grid: [2], block: [8] }, []));
+    expect(driver.calls()).toEqual(["cuLaunchKernel", "launch none 2 1 1 8 1 1 0, 0 bytes"]);
+  });
+
   it("says what a function takes and sets its shared memory", async () => {
     const fn = (await context.load(ptx)).function("axpy");
     expect(fn.usage()).toEqual({

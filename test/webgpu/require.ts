@@ -1,5 +1,5 @@
 /** Optional parts of a machine: tests skip where one is missing, unless HEDDLE_REQUIRE names it. */
-export type Part = "webgpu" | "chromium" | "deno" | "nvrtc" | "cc" | "c++";
+export type Part = "webgpu" | "chromium" | "deno" | "nvrtc" | "cuda" | "cc" | "c++";
 
 /** Whether HEDDLE_REQUIRE (a comma list, as `.ci/run` sets it) wants this part, so that its absence is a failure. `deno` goes with `webgpu`. */
 export const required = (part: Part): boolean => {

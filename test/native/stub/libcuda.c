@@ -1,7 +1,7 @@
 /*
- * A stub of libcuda.so.1: device memory is the host's, a stream does at once what it is given, and the one kernel that computes,
- * `axpy`, does so here. It minds what the driver minds: a current context, live objects, bytes inside allocations, and calls that
- * break a capture.
+ * A stub of libcuda.so.1: device memory is the host's, a stream does at once what it is given, and the one kernel that
+ * computes, `axpy`, does so here. It minds what the driver minds: a current context, live objects, bytes inside
+ * allocations, and calls that break a capture.
  */
 #include "stub.h"
 
@@ -11,16 +11,16 @@ enum { OK = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_CONTEXT = 201, INVA
 enum { NOT_FOUND = 500, NOT_READY = 600, CAPTURE_UNSUPPORTED = 900, CAPTURE_INVALIDATED = 901 };
 
 /* Calls of the interface begin so: log, orders, and whether a context is current where one is needed. */
-#define CALL(name)                     \
-  int ordered = stub_called(#name);    \
+#define CALL(name)                                                                                                     \
+  int ordered = stub_called(#name);                                                                                    \
   if (ordered != 0) return ordered;
-#define CALL_IN_CONTEXT(name)                              \
-  CALL(name)                                               \
-  if (depth == 0) {                                        \
-    stub_log("!no context is current in " #name);          \
-    return INVALID_CONTEXT;                                \
+#define CALL_IN_CONTEXT(name)                                                                                          \
+  CALL(name)                                                                                                           \
+  if (depth == 0) {                                                                                                    \
+    stub_log("!no context is current in " #name);                                                                      \
+    return INVALID_CONTEXT;                                                                                            \
   }
-#define KNOWN(kind, object) \
+#define KNOWN(kind, object)                                                                                            \
   if (!stub_has(kind, object, false)) return INVALID_HANDLE;
 
 static __thread int depth;
@@ -28,11 +28,11 @@ static __thread Object stack[16];
 /* Captures that this thread has begun; what is not allowed meanwhile breaks them. */
 static __thread int capturing;
 static __thread bool broken;
-#define BREAKS_CAPTURE()            \
-  if (capturing > 0) {              \
-    stub_log("!breaks a capture");  \
-    broken = true;                  \
-    return CAPTURE_UNSUPPORTED;     \
+#define BREAKS_CAPTURE()                                                                                               \
+  if (capturing > 0) {                                                                                                 \
+    stub_log("!breaks a capture");                                                                                     \
+    broken = true;                                                                                                     \
+    return CAPTURE_UNSUPPORTED;                                                                                        \
   }
 
 typedef struct Node {
@@ -139,7 +139,11 @@ CUresult cuDeviceTotalMem_v2(size_t *bytes, int device) {
 CUresult cuDeviceGetAttribute(int *value, int attribute, int device) {
   CALL(cuDeviceGetAttribute)
   if (attribute < 1 || attribute > 145) return INVALID_VALUE;
-  *value = attribute == 75 ? 9 : attribute == 76 ? 0 : attribute == 16 ? 132 : attribute == 97 ? 232448 : 1000 * device + attribute;
+  *value = attribute == 75   ? 9
+           : attribute == 76 ? 0
+           : attribute == 16 ? 132
+           : attribute == 97 ? 232448
+                             : 1000 * device + attribute;
   return OK;
 }
 CUresult cuDevicePrimaryCtxRetain(Object *context, int device) {
@@ -163,7 +167,8 @@ CUresult cuDevicePrimaryCtxRelease_v2(int device) {
 CUresult cuCtxPushCurrent_v2(Object context) {
   int ordered = stub_order("fail", "cuCtxPushCurrent_v2");
   if (ordered > 0) return ordered;
-  if ((char *)context < contexts || (char *)context >= contexts + DEVICES || retained[(char *)context - contexts] <= 0) {
+  if ((char *)context < contexts || (char *)context >= contexts + DEVICES ||
+      retained[(char *)context - contexts] <= 0) {
     stub_log("!push of a context that is not retained");
     return INVALID_CONTEXT;
   }
@@ -256,12 +261,13 @@ CUresult cuLaunchKernel(Object function, unsigned gx, unsigned gy, unsigned gz, 
   CALL_IN_CONTEXT(cuLaunchKernel)
   KNOWN("function", function)
   Function *called = function;
-  if (parameters != NULL || extra == NULL || extra[0] != (void *)1 || extra[2] != (void *)2 || extra[4] != NULL) return INVALID_VALUE;
+  if (parameters != NULL) return INVALID_VALUE;
+  if (extra != NULL && (extra[0] != (void *)1 || extra[2] != (void *)2 || extra[4] != NULL)) return INVALID_VALUE;
   if (bx * by * bz > 1024 || gy > 65535 || gz > 65535 || (int)shared > called->limit) return INVALID_VALUE;
-  size_t bytes = *(size_t *)extra[3];
+  size_t bytes = extra == NULL ? 0 : *(size_t *)extra[3];
   Node node = {.kind = LAUNCH, .bytes = bytes};
   if (bytes > sizeof node.parameters) return INVALID_VALUE;
-  memcpy(node.parameters, extra[1], bytes);
+  if (bytes > 0) memcpy(node.parameters, extra[1], bytes);
   memcpy(node.name, called->name, sizeof node.name);
   stub_log("launch %s %u %u %u %u %u %u %u, %zu bytes", called->name, gx, gy, gz, bx, by, bz, shared, bytes);
   return enqueue(stream, node);

@@ -1,10 +1,11 @@
-/* A stub of libnvrtc: a source that holds `#error` does not compile; the code of any other is its options. MAJOR is the version. */
+/* A stub of libnvrtc: a source that holds `#error` does not compile; the code of any other is its options. MAJOR is the
+ * version. */
 #include "stub.h"
 
 enum { OK = 0, OUT_OF_MEMORY = 1, INVALID_INPUT = 3, INVALID_PROGRAM = 4, INVALID_OPTION = 5, COMPILATION = 6 };
 
-#define CALL(name)                  \
-  int ordered = stub_called(#name); \
+#define CALL(name)                                                                                                     \
+  int ordered = stub_called(#name);                                                                                    \
   if (ordered != 0) return ordered;
 
 typedef struct Program {
@@ -48,7 +49,7 @@ int nvrtcCreateProgram(Program **program, const char *source, const char *name, 
   if (headers != 0 || texts != NULL || names != NULL) return INVALID_INPUT;
   *program = stub_add("program", calloc(1, sizeof **program), sizeof **program);
   (*program)->bad = strstr(source, "#error") != NULL;
-  snprintf((*program)->name, sizeof (*program)->name, "%s", name);
+  snprintf((*program)->name, sizeof(*program)->name, "%s", name);
   return OK;
 }
 int nvrtcDestroyProgram(Program **program) {
@@ -67,7 +68,8 @@ int nvrtcCompileProgram(Program *program, int count, const char *const *options)
     if (strcmp(options[i], "--nonsense") == 0) return INVALID_OPTION;
   }
   if (!program->bad) return OK;
-  snprintf(program->log, sizeof program->log, "%s(1): warning: w\n%s(2): error: #error directive: no\n", program->name, program->name);
+  snprintf(program->log, sizeof program->log, "%s(1): warning: w\n%s(2): error: #error directive: no\n", program->name,
+           program->name);
   return COMPILATION;
 }
 int nvrtcGetProgramLogSize(Program *program, size_t *bytes) {
@@ -99,6 +101,9 @@ int nvrtcGetCUBINSize(Program *program, size_t *bytes) {
 int nvrtcGetCUBIN(Program *program, char *cubin) {
   CALL(nvrtcGetCUBIN)
   (void)program;
-  memcpy(cubin, "\x7f" "ELF\2\1\1", 7);
+  memcpy(cubin,
+         "\x7f"
+         "ELF\2\1\1",
+         7);
   return OK;
 }

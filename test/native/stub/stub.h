@@ -1,8 +1,9 @@
 /*
  * What the stub libraries share: a log of every call, orders to fail or to be slow, and a register of live objects.
  *
- * HEDDLE_STUB names a folder. `log` in it gets one line for each call, `+kind` and `-kind` for objects that come and go, and lines
- * with `!` for what no correct caller does. `orders` in it is read at each call: `fail NAME CODE`, `slow NAME MILLISECONDS`.
+ * HEDDLE_STUB names a folder. `log` in it gets one line for each call, `+kind` and `-kind` for objects that come and
+ * go, and lines with `!` for what no correct caller does. `orders` in it is read at each call: `fail NAME CODE`, `slow
+ * NAME MILLISECONDS`.
  */
 #ifndef STUB_H
 #define STUB_H
@@ -46,7 +47,8 @@ static int stub_order(const char *verb, const char *name) {
   if (file == NULL) return -1;
   int found = -1, number;
   while (found < 0 && fgets(line, sizeof line, file) != NULL)
-    if (sscanf(line, "%15s %127s %d", is, what, &number) == 3 && strcmp(is, verb) == 0 && strcmp(what, name) == 0) found = number;
+    if (sscanf(line, "%15s %127s %d", is, what, &number) == 3 && strcmp(is, verb) == 0 && strcmp(what, name) == 0)
+      found = number;
   fclose(file);
   return found;
 }
@@ -104,7 +106,8 @@ __attribute__((unused)) static bool stub_within(const char *kind, const void *ad
   const char *at = address;
   pthread_mutex_lock(&stub_lock);
   for (Live *live = stub_live; live != NULL && !found; live = live->next)
-    found = strcmp(live->kind, kind) == 0 && at >= (char *)live->object && at + bytes <= (char *)live->object + live->bytes;
+    found =
+        strcmp(live->kind, kind) == 0 && at >= (char *)live->object && at + bytes <= (char *)live->object + live->bytes;
   pthread_mutex_unlock(&stub_lock);
   if (!found) stub_log("!bytes outside %s", kind);
   return found;

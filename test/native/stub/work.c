@@ -54,7 +54,8 @@ static void perform(const Node *node) {
   if (node->kind == COPY) memcpy(node->to, node->from, node->bytes);
   else if (node->kind == LAUNCH && strcmp(node->name, "axpy") == 0) axpy(node->parameters);
   else if (node->kind == FILL)
-    for (size_t i = 0; i < node->bytes; i += (size_t)node->width) memcpy((char *)node->to + i, &node->value, (size_t)node->width);
+    for (size_t i = 0; i < node->bytes; i += (size_t)node->width)
+      memcpy((char *)node->to + i, &node->value, (size_t)node->width);
 }
 static CUresult enqueue(Stream *stream, Node node) {
   KNOWN("stream", stream)
@@ -69,7 +70,9 @@ static CUresult enqueue(Stream *stream, Node node) {
   graph->count++;
   return OK;
 }
-static Node copy_of(void *to, const void *from, size_t bytes) { return (Node){.kind = COPY, .to = to, .from = from, .bytes = bytes}; }
+static Node copy_of(void *to, const void *from, size_t bytes) {
+  return (Node){.kind = COPY, .to = to, .from = from, .bytes = bytes};
+}
 #define DEVICE(address) ((void *)(uintptr_t)(address))
 
 CUresult cuMemcpyHtoDAsync_v2(unsigned long long to, const void *from, size_t bytes, Object stream) {
@@ -89,7 +92,8 @@ CUresult cuMemcpyDtoDAsync_v2(unsigned long long to, unsigned long long from, si
 }
 static CUresult fill(unsigned long long to, uint32_t value, int width, size_t count, Object stream) {
   if (!stub_within("memory", DEVICE(to), count * (size_t)width)) return INVALID_VALUE;
-  return enqueue(stream, (Node){.kind = FILL, .to = DEVICE(to), .bytes = count * (size_t)width, .value = value, .width = width});
+  return enqueue(
+      stream, (Node){.kind = FILL, .to = DEVICE(to), .bytes = count * (size_t)width, .value = value, .width = width});
 }
 CUresult cuMemsetD8Async(unsigned long long to, unsigned char value, size_t count, Object stream) {
   CALL_IN_CONTEXT(cuMemsetD8Async)
