@@ -49,7 +49,9 @@ async function deviceFor(program: Program, options: DeviceOptions): Promise<Devi
   const gpu = { ...(poison === undefined ? {} : { poison }), ...options.webgpu };
   if (device === "webgpu") {
     if (program.webgpu === undefined)
-      throw inputError(`'${program.plan.name}' was not compiled for WebGPU: compile it with target wgsl`);
+      throw inputError(
+        `'${program.plan.name}' was not compiled for WebGPU: compile it with --kernels wgsl or all`,
+      );
     return webgpuDevice(gpu);
   }
   if (device === "auto" && program.webgpu !== undefined) {
@@ -63,7 +65,7 @@ async function deviceFor(program: Program, options: DeviceOptions): Promise<Devi
   if (program.wasm === undefined)
     throw deviceError(
       "NO_WEBGPU",
-      `'${program.plan.name}' was compiled for WebGPU only: compile it with target wasm too`,
+      `'${program.plan.name}' was compiled for WebGPU only: compile it with --kernels all`,
     );
   return wasmDevice(options);
 }

@@ -72,7 +72,7 @@ export function chosenFor(program: Program, { device, limits, features, text }: 
   throw deviceError(
     "LIMITS",
     program.webgpu === undefined
-      ? `'${program.plan.name}' was not compiled for WebGPU: compile it with target wgsl`
+      ? `'${program.plan.name}' was not compiled for WebGPU: compile it with --kernels wgsl or all`
       : `'${program.plan.name}' needs ${whys.join("; or ")}: more than ${text} offers`,
   );
 }
