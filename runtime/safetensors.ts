@@ -132,7 +132,8 @@ export async function readHeader(source: ByteSource): Promise<SafetensorsHeader>
 function parseHeader(source: ByteSource, bytes: Uint8Array): ReadonlyMap<string, Json> {
   let text: string;
   try {
-    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
+    // A copy, because browsers decode no shared memory.
+    text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes.slice());
   } catch {
     throw safetensorsError(source, "header-json", "has a header that is not UTF-8");
   }

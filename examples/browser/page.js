@@ -72,10 +72,10 @@ async function main() {
 
   /** @param {Choice} choice */
   const load = async (choice) => {
-    if (loaded?.choice === choice) return { ...loaded, fetchMs: 0, again: true };
+    if (loaded?.choice === choice) return { ...loaded, fetchMs: null };
     loaded?.session.dispose();
     loaded = undefined;
-    const began = performance.now();
+    const began = weights === undefined ? performance.now() : null;
     weights ??= await checkpoint((done, of) =>
       showActivity(`Fetching the weights: ${percent(done, of)}`, done, of),
     );
@@ -97,7 +97,7 @@ async function main() {
     });
     const ready = performance.now();
     loaded = { choice, session, compileMs: compiled - fetched, weightsMs: ready - compiled };
-    return { ...loaded, fetchMs: fetched - began, again: false };
+    return { ...loaded, fetchMs: began === null ? null : fetched - began };
   };
 
   const read = async () => {

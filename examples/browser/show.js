@@ -45,18 +45,18 @@ export function showActivity(line, done, of = 0) {
   } else bar.removeAttribute("value");
 }
 
-/** @typedef {{ mean: number, read: number, seconds: number, device: string, fetchMs: number, compileMs: number, weightsMs: number, again: boolean }} Figures */
+/** @typedef {{ mean: number, read: number, seconds: number, device: string, fetchMs: number | null, compileMs: number, weightsMs: number }} Figures */
 
 /** @param {Figures} figures */
-export function figures({ mean, read, seconds, device, fetchMs, compileMs, weightsMs, again }) {
+export function figures({ mean, read, seconds, device, fetchMs, compileMs, weightsMs }) {
   element("bits").textContent = mean.toFixed(4);
   element("speed").textContent = whole(read / seconds);
-  element("load").textContent = time(fetchMs + compileMs + weightsMs);
+  element("load").textContent = time((fetchMs ?? 0) + compileMs + weightsMs);
   element("device").textContent = `Computed by ${device}.`;
   element("times").textContent = [
-    again ? "Loaded before" : `Fetched in ${time(fetchMs)}`,
+    fetchMs === null ? "Weights fetched before" : `Weights fetched in ${time(fetchMs)}`,
     `compiled in ${time(compileMs)}`,
-    `weights on the device in ${time(weightsMs)}`,
+    `on the device in ${time(weightsMs)}`,
     `${whole(read)} bytes read in ${time(1000 * seconds)}.`,
   ].join(", ");
 }
@@ -117,10 +117,11 @@ export function showFailure(error) {
   element("error").replaceChildren(
     ...lines.map((line) => {
       const p = document.createElement("p");
-      p.textContent = line;
+      p.textContent = line.charAt(0).toUpperCase() + line.slice(1);
       return p;
     }),
   );
   element("error").hidden = false;
+  element("result").hidden = true;
   showActivity("That did not work.", null);
 }
