@@ -5,7 +5,7 @@ import type { CudaContext } from "../../runtime/cuda/context.ts";
 import { openCuda } from "../../runtime/cuda/cuda.ts";
 import type { Cuda } from "../../runtime/cuda/cuda.ts";
 import type { Shim } from "../../runtime/cuda/shim.ts";
-import { haveCompiler, stub, stubLibraries, cache, testShim, turns } from "./stub.ts";
+import { haveCompiler, keeping, stub, stubLibraries, cache, testShim, turns } from "./stub.ts";
 import type { Libraries } from "./stub.ts";
 
 const ok = await haveCompiler();
@@ -27,7 +27,7 @@ describe.skipIf(!ok)("each call of the driver", () => {
       nvrtc: libraries.nvrtc[13],
       build: { cache, flags: ["-Werror"] },
     });
-    context = await cuda.open();
+    context = keeping(await cuda.open());
     objects = await makeObjects(context);
     await cuda.nvrtc();
   });

@@ -15,6 +15,7 @@ import { join, resolve } from "node:path";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { loadShim } from "../../runtime/cuda/load.ts";
 import type { LoadedShim } from "../../runtime/cuda/load.ts";
+import type { CudaContext } from "../../runtime/cuda/context.ts";
 import { findCompiler } from "../../runtime/cuda/compiler.ts";
 import { missing } from "../webgpu/require.ts";
 
@@ -120,6 +121,23 @@ export function stub(): Stub {
       return Object.fromEntries(Object.entries(counts).filter(([, n]) => n !== 0));
     },
     forget: () => void (from = lines().length),
+  };
+}
+
+/** The same context, with all that is made in it kept, so that no collection disturbs counts of what is alive. */
+export function keeping(context: CudaContext): CudaContext {
+  const kept: unknown[] = [];
+  const keep = <T>(made: T): T => {
+    kept.push(made);
+    return made;
+  };
+  return {
+    ...context,
+    allocate: async (bytes) => keep(await context.allocate(bytes)),
+    allocatePinned: async (bytes) => keep(await context.allocatePinned(bytes)),
+    load: async (image) => keep(await context.load(image)),
+    stream: () => keep(context.stream()),
+    event: () => keep(context.event()),
   };
 }
 
