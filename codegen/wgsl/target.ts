@@ -25,8 +25,8 @@ export const MOST_LANES = 256;
 
 const attentionTiling = (headDim: number): AttentionTiling => ({
   depth: 32,
-  // A piece of values of about 4 KiB.
-  values: 2 ** Math.max(0, Math.min(5, Math.floor(Math.log2(1024 / headDim)))),
+  // A piece of values of about 4 KiB, but no less than the four rows that a product takes at a time.
+  values: 2 ** Math.max(2, Math.min(5, Math.floor(Math.log2(1024 / headDim)))),
 });
 
 /** Bytes of the tiles of an attention kernel, at most. test/wgsl/target.test.ts holds it to what the machine takes. */

@@ -1,20 +1,19 @@
 /** A program on WebGPU: weights that stay, tensors that follow the length, and runs that survive the loss of a device. */
 import type { Executable, LoadOptions, MemoryUse } from "../device.ts";
-import { bytesOf, weightBytes, weightLength } from "../memory.ts";
-import { sizeOf, variantFor } from "../plan.ts";
-import type { BufferRef, Dtype, Plan, PlanVariant, Program, Size, WgslProgram } from "../plan.ts";
-import { xposTable } from "../tables.ts";
+import { weightBytes, weightLength } from "../memory.ts";
+import type { Dtype, Program } from "../plan.ts";
 import { checkExtent, checkTensors, elementsAt } from "../tensors.ts";
 import type { Extent, HostArray, Tensors } from "../tensors.ts";
 import { paceOf } from "./budget.ts";
+import { chosenFor } from "./choose.ts";
 import { deviceError } from "./errors.ts";
 import { pipelinesOf } from "./pipelines.ts";
-import type { Pipelines } from "./pipelines.ts";
+import { prepare } from "./prepare.ts";
+import type { Built, Prepared } from "./prepare.ts";
 import { runnerFor } from "./run.ts";
-import type { ReadyStep, Runner, StepTime } from "./run.ts";
-import { sizeText } from "./session.ts";
+import type { Runner, StepTime } from "./run.ts";
 import type { Session } from "./session.ts";
-import { allocate, download, poisonTensor, upload } from "./tensor.ts";
+import { allocate, download, poisonTensor, release, upload } from "./tensor.ts";
 import type { DeviceTensor } from "./tensor.ts";
 
 export type ProgramOptions = {
@@ -29,54 +28,6 @@ export type WebgpuExecutable = Executable & {
   readonly profile: () => readonly StepTime[];
 };
 
-/** What lives as long as a device: pipelines and weights. */
-type Built = {
-  readonly session: Session;
-  readonly chosen: WgslProgram;
-  readonly pipelines: Pipelines;
-  readonly weights: readonly DeviceTensor[];
-  readonly missing: Set<number>;
-  readonly runner: Runner;
-};
-/** What lives as long as N and B stay the same. */
-type Prepared = {
-  readonly at: Extent;
-  readonly steps: readonly ReadyStep[];
-  readonly room: { readonly [K in "input" | "output" | "table" | "slot"]: readonly DeviceTensor[] };
-};
-
-/** The first variant that the device meets the needs of. @throws DeviceError LIMITS with the numbers. */
-export function chosenFor(program: Program, { device, limits, features, text }: Session): WgslProgram {
-  const whys: string[] = [];
-  // Lanes exchange among four. Older hosts do not tell the size.
-  const { subgroupMinSize }: Partial<GPUAdapterInfo> = device.adapterInfo ?? {};
-  const small = subgroupMinSize !== undefined && subgroupMinSize > 0 && subgroupMinSize < 4;
-  for (const variant of program.webgpu ?? []) {
-    const lacking = variant.features.filter((f) => !features.has(f) || (f === "subgroups" && small));
-    const { kernels } = variant.plan;
-    const most = (of: (k: (typeof kernels)[number]) => number) => Math.max(0, ...kernels.map(of));
-    const needs = [
-      ["bytes of workgroup storage", most((k) => k.sharedBytes), limits.maxComputeWorkgroupStorageSize],
-      ["invocations in a group", most((k) => k.workgroup), limits.maxComputeInvocationsPerWorkgroup],
-      ["storage bindings", most((k) => k.buffers.length), limits.maxStorageBuffersPerShaderStage],
-    ] as const;
-    const short = needs.filter(([, need, has]) => need > has);
-    if (lacking.length === 0 && short.length === 0) return variant;
-    whys.push(
-      [
-        ...lacking.map((f) => `the feature ${f}`),
-        ...short.map(([what, n, has]) => `${n} ${what} (it has ${has})`),
-      ].join(" and "),
-    );
-  }
-  throw deviceError(
-    "LIMITS",
-    program.webgpu === undefined
-      ? `'${program.plan.name}' was not compiled for WebGPU: compile it with --kernels wgsl or all`
-      : `'${program.plan.name}' needs ${whys.join("; or ")}: more than ${text} offers`,
-  );
-}
-
 export async function executableOf(
   program: Program,
   { session: sessionOfNow, budgetMs, poison, profile }: ProgramOptions,
@@ -85,7 +36,7 @@ export async function executableOf(
   const { plan } = program;
   const pace = paceOf(budgetMs);
   let built: Built | undefined;
-  let prepared: Prepared | undefined;
+  let ready: Prepared | undefined;
   let times: readonly StepTime[] = [];
   let disposed = false;
   let last: Promise<unknown> = Promise.resolve();
@@ -99,12 +50,9 @@ export async function executableOf(
     return next;
   };
 
-  const release = (session: Session, tensors: readonly DeviceTensor[]) =>
-    tensors.forEach((t) => t.buffers.forEach(session.free));
   const forget = () => {
-    if (built !== undefined && prepared !== undefined)
-      release(built.session, Object.values(prepared.room).flat());
-    prepared = undefined;
+    if (built !== undefined && ready !== undefined) release(built.session, Object.values(ready.room).flat());
+    ready = undefined;
   };
   const setWeight = (to: Built, index: number, data: Float32Array) => {
     const [weight, tensor] = [to.chosen.plan.weights[index], to.weights[index]];
@@ -163,7 +111,7 @@ export async function executableOf(
   };
 
   /** Program and weights on the device of now. */
-  const ready = async (): Promise<Built> => {
+  const onDevice = async (): Promise<Built> => {
     const session = await sessionOfNow();
     if (built?.session === session) return built;
     if (built !== undefined && source === undefined && plan.weights.length > 0)
@@ -171,56 +119,22 @@ export async function executableOf(
         "DEVICE_LOST",
         `the weights of '${plan.name}' went with the lost device, and nobody said where they come from: load it anew`,
       );
-    prepared = undefined;
+    ready = undefined;
     built = undefined;
     built = await build(session);
     return built;
   };
 
-  const prepare = async (b: Built, at: Extent): Promise<Prepared> => {
-    if (prepared !== undefined && prepared.at.N === at.N && prepared.at.B === at.B) return prepared;
-    forget();
-    const { session, chosen } = b;
-    const made: DeviceTensor[] = [];
-    const here = ` at N = ${at.N}, B = ${at.B}`;
-    const room = async (label: string, dtype: Dtype, sizes: readonly Size[]): Promise<DeviceTensor> => {
-      const elements = sizes.reduce<number>((product, s) => product * sizeOf(s, at), 1);
-      const formula = `${sizes.map(sizeText).join(" * ")} of ${dtype}${here}`;
-      const tensor = await allocate(session, { label, bytes: bytesOf(dtype, elements), formula });
-      made.push(tensor);
-      return tensor;
-    };
-    const all = async <T>(items: readonly T[], of: (item: T, i: number) => Promise<DeviceTensor>) => {
-      const out: DeviceTensor[] = [];
-      for (const [i, item] of items.entries()) out.push(await of(item, i));
-      return out;
-    };
-    const { plan: own } = chosen;
-    const variant = variantFor(own, at.N);
-    try {
-      const rooms = {
-        input: await all(own.inputs, (t) => room(`input '${t.name}'`, t.dtype, t.shape)),
-        output: await all(own.outputs, (t) => room(`output '${t.name}'`, t.dtype, t.shape)),
-        table: await all(own.tables, (t) => room("a table of positions", "f32", ["N", t.headDim])),
-        slot: await all(variant.slots, (words, i) =>
-          room(`values between the steps (slot ${i})`, "f32", [words]),
-        ),
-      };
-      own.tables.forEach((table, i) => {
-        const to = rooms.table[i];
-        if (to !== undefined) upload(session, to, "f32", xposTable(table, at.N));
-      });
-      const steps = await stepsOf(b, own, variant, rooms, at);
-      prepared = { at: { N: at.N, B: at.B }, steps, room: rooms };
-      return prepared;
-    } catch (error) {
-      release(session, made);
-      throw error;
+  const prepared = async (b: Built, at: Extent): Promise<Prepared> => {
+    if (ready?.at.N !== at.N || ready.at.B !== at.B) {
+      forget();
+      ready = await prepare(b, at);
     }
+    return ready;
   };
 
   const forward = async (inputs: Tensors, at: Extent) => {
-    const b = await ready();
+    const b = await onDevice();
     for (const index of b.missing)
       throw deviceError(
         "FAILED",
@@ -230,7 +144,7 @@ export async function executableOf(
     session.device.pushErrorScope("validation");
     let scope: Promise<GPUError | null> | undefined;
     try {
-      const p = await prepare(b, at);
+      const p = await prepared(b, at);
       if (poison) [...p.room.output, ...p.room.slot].forEach((t) => poisonTensor(session, t));
       chosen.plan.inputs.forEach((t, i) => {
         const [to, data] = [p.room.input[i], inputs[t.name]];
@@ -288,7 +202,7 @@ export async function executableOf(
   return {
     plan,
     detail: `WebGPU ${built.session.text}${how.length === 0 ? "" : ` (${how.join(", ")})`}`,
-    setWeight: (index, data) => inTurn(async () => setWeight(await ready(), index, data)),
+    setWeight: (index, data) => inTurn(async () => setWeight(await onDevice(), index, data)),
     run: (inputs, at) => inTurn(() => results(inputs, at, null)),
     runInto: (inputs, at, into) => inTurn(async () => void (await results(inputs, at, into))),
     profile: () => times,
@@ -296,10 +210,10 @@ export async function executableOf(
       const sum = (tensors: readonly DeviceTensor[] = []) => tensors.reduce((n, t) => n + t.bytes, 0);
       const parts = {
         weights: sum(built?.weights),
-        tables: sum(prepared?.room.table),
-        inputs: sum(prepared?.room.input),
-        outputs: sum(prepared?.room.output),
-        arena: sum(prepared?.room.slot),
+        tables: sum(ready?.room.table),
+        inputs: sum(ready?.room.input),
+        outputs: sum(ready?.room.output),
+        arena: sum(ready?.room.slot),
         scratch: built?.runner.bytes ?? 0,
       };
       return { ...parts, total: Object.values(parts).reduce((a, b) => a + b, 0) };
@@ -321,51 +235,3 @@ export async function executableOf(
 /** 16-bit tensors cross the border as f32. */
 const asHost = <T extends { readonly dtype: Dtype }>(t: T): T =>
   t.dtype === "i32" ? t : { ...t, dtype: "f32" };
-
-/** Steps with pipelines that fit how their tensors are split, and everything bound. */
-async function stepsOf(
-  b: Built,
-  plan: Plan,
-  variant: PlanVariant,
-  room: Prepared["room"],
-  at: Extent,
-): Promise<readonly ReadyStep[]> {
-  const tensorOf = (ref: BufferRef): DeviceTensor => {
-    const found = ref.in === "weight" ? b.weights[ref.index] : room[ref.in][ref.index];
-    if (found === undefined)
-      throw deviceError("FAILED", `internal: '${plan.name}' has no ${ref.in} ${ref.index}`);
-    return found;
-  };
-  const steps: ReadyStep[] = [];
-  for (const step of variant.steps) {
-    const grid = sizeOf(step.grid, at);
-    const kernel = plan.kernels[step.kernel];
-    if (grid === 0) continue;
-    if (kernel === undefined)
-      throw deviceError("FAILED", `internal: '${plan.name}' has no kernel ${step.kernel}`);
-    const tensors = step.buffers.map(tensorOf);
-    const { pipeline, layout } = await b.pipelines(
-      step.kernel,
-      tensors.map((t) => t.buffers.length),
-    );
-    const values = step.scalars.map((size) => sizeOf(size, at));
-    const scalars = new Uint32Array(values.length);
-    kernel.scalars.forEach(({ type }, i) => {
-      const value = values[i] ?? 0;
-      if (type === "i32") scalars[i] = value;
-      else new Float32Array(scalars.buffer)[i] = value;
-    });
-    const buffers = [
-      { buffer: b.runner.params, size: 16 + 4 * values.length },
-      ...tensors.flatMap((t) => t.buffers.map((buffer) => ({ buffer }))),
-    ];
-    const group = b.session.device.createBindGroup({
-      label: step.title,
-      layout,
-      entries: buffers.map((resource, binding) => ({ binding, resource })),
-    });
-    const key = `${step.kernel} ${values.join()}`;
-    steps.push({ title: step.title, entry: kernel.entry, key, pipeline, layout, group, grid, scalars });
-  }
-  return steps;
-}

@@ -31,6 +31,9 @@ export async function allocate(session: Session, what: Wanted): Promise<DeviceTe
   return { buffers, bytes: what.bytes };
 }
 
+export const release = (session: Session, tensors: readonly DeviceTensor[]): void =>
+  tensors.forEach((t) => t.buffers.forEach(session.free));
+
 /** What one writeBuffer or one staging buffer moves at most, so that host copies stay small. */
 const PIECE = 2 ** 24;
 

@@ -11,9 +11,9 @@ import type { ScheduleKind } from "../../src/schedule.ts";
 import { randomInputs } from "../attention/run.ts";
 import { modelCases } from "../golden.ts";
 import type { ModelCase } from "../golden.ts";
-import type { AttentionSpec } from "../../src/spec.ts";
+import type { AttentionSpec, ModelSpec } from "../../src/spec.ts";
 import { letGo, sharedDevice, testDevice } from "./gpu.ts";
-import { attentionProgram, modelProgram, sameBits, specOf, weightsOf } from "./programs.ts";
+import { attentionProgram, modelProgram, noiseWeights, sameBits, specOf, weightsOf } from "./programs.ts";
 
 /** Devices of all limits, with and without features: kernels that exchange between lanes sum in another order. */
 const plain = new Map<boolean, WebgpuDevice>();
@@ -124,6 +124,25 @@ describe("a device of small limits gives the same bits", () => {
     await executable?.run({ ...randomInputs(attention, 2, 1, 1) }, { N: 2, B: 1 });
     await few?.dispose();
   });
+});
+
+it("refuses what its kernels cannot count, before anything is allocated", async () => {
+  const device = plain.get(false);
+  if (device === undefined) return;
+  const text = `attention wide { heads 1 head_dim 512 branch segment 16 dilation 1 }
+model vast { kind encoder vocab 4 dim 512 layers 1 ffn 4 relu attention wide head none }`;
+  const vast = modelProgram(specOf(text).models[0] as ModelSpec);
+  const before = device.bytes();
+  const executable = await device.compile(vast, { weights: noiseWeights(vast).source });
+  const inUse = device.bytes();
+  const N = 5_000_000;
+  await expect(executable.run({ tokens: new Int32Array(N) }, { N, B: 1 })).rejects.toMatchObject({
+    code: "LIMITS",
+    message: expect.stringMatching(/2560000000 elements in .* count to 2\^31 - 1/),
+  });
+  expect(device.bytes()).toBe(inUse);
+  await executable.dispose();
+  expect(device.bytes()).toBe(before);
 });
 
 describe("bytes", () => {

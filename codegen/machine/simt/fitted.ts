@@ -8,16 +8,20 @@ import { ceil4 } from "./grid.ts";
 
 /**
  * Bytes of the tiles of an attention kernel, at most: slices of Q and K make room for the weights and a piece of V; beside them a
- * reduction of at most 16 lanes a row.
+ * reduction of the lanes of a row. Where a last slice is shorter, tiles of several sizes take turns and leave gaps.
  */
 export const slicedBytes =
   (tilingOf: (headDim: number) => AttentionTiling, lanes: number) =>
   ({ headDim }: AttentionShape, rows: number, keys: number): number => {
     const tiling = tilingOf(headDim);
-    const slice = ceil4(pieces(headDim, tiling.depth).size) + 4;
-    const scores = (rows + keys) * slice;
+    const depth = pieces(headDim, tiling.depth);
+    const slice = ceil4(depth.size) + 4;
+    const rest = depth.rest === 0 ? 0 : ceil4(depth.rest) + 4;
+    const scores = (rows + keys) * (slice + rest);
+    // The wider a row, the more lanes side by side does the grid give it.
+    const across = Math.max(headDim > 384 ? 32 : headDim > 128 ? 16 : 8, lanes / rows);
     const values = rows * (ceil4(keys) + 4) + Math.min(tiling.values, keys) * ceil4(headDim);
-    return 4 * (Math.max(scores, values) + keys + rows * Math.max(8, lanes / rows));
+    return 4 * (Math.max(scores, values) + keys + rows * across);
   };
 
 /** The machine with as few lanes, from `lanes` to `most`, as hold the tiles of a kernel: what does not fit in registers fits in more of them. */

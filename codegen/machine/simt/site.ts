@@ -153,7 +153,8 @@ export function siteFor(kernel: TileKernel, grid: Grid, sharedBytes: number): Si
   }));
   const reductions = statements.flatMap((s) => (s.s === "reduce" ? [s] : []));
   const perRow = partialsPer(grid);
-  const partials = perRow === 1 ? 0 : Math.max(0, ...kernel.tiles.map((t) => t.rows)) * perRow;
+  const rowsOf = (tile: string) => kernel.tiles.find((t) => t.name === tile)?.rows ?? 0;
+  const partials = perRow === 1 ? 0 : Math.max(0, ...reductions.map((r) => rowsOf(r.from))) * perRow;
   const others = kernel.shared.reduce((sum, s) => sum + s.length, 0);
   const fits = (elements: number, scratches: number) =>
     4 * (elements + others + Math.min(scratches, reductions.length) * partials) <= sharedBytes;

@@ -1,0 +1,141 @@
+/** The tensors and the bound steps of a program at one length: made once, used by every run until the length changes. */
+import { bytesOf } from "../memory.ts";
+import { sizeOf, variantFor } from "../plan.ts";
+import type { BufferRef, Dtype, Plan, PlanVariant, Size, WgslProgram } from "../plan.ts";
+import { xposTable } from "../tables.ts";
+import type { Extent } from "../tensors.ts";
+import { deviceError } from "./errors.ts";
+import type { Pipelines } from "./pipelines.ts";
+import type { ReadyStep, Runner } from "./run.ts";
+import { sizeText } from "./session.ts";
+import type { Session } from "./session.ts";
+import { allocate, release, upload } from "./tensor.ts";
+import type { DeviceTensor } from "./tensor.ts";
+
+/** What lives as long as a device: pipelines and weights. */
+export type Built = {
+  readonly session: Session;
+  readonly chosen: WgslProgram;
+  readonly pipelines: Pipelines;
+  readonly weights: readonly DeviceTensor[];
+  readonly missing: Set<number>;
+  readonly runner: Runner;
+};
+/** What lives as long as N and B stay the same. */
+export type Prepared = {
+  readonly at: Extent;
+  readonly steps: readonly ReadyStep[];
+  readonly room: { readonly [K in "input" | "output" | "table" | "slot"]: readonly DeviceTensor[] };
+};
+
+/** Kernels count elements in an i32. */
+const MOST_ELEMENTS = 2 ** 31 - 1;
+
+/** A tensor to make: elements are the product of the sizes. */
+type Wish = { readonly label: string; readonly dtype: Dtype; readonly sizes: readonly Size[] };
+
+/**
+ * Makes and binds everything that a run at N and B needs; on a failure nothing stays behind.
+ * @throws DeviceError LIMITS, OUT_OF_MEMORY
+ */
+export async function prepare(b: Built, at: Extent): Promise<Prepared> {
+  const { session, chosen } = b;
+  const { plan } = chosen;
+  const variant = variantFor(plan, at.N);
+  const wishes: { readonly [K in keyof Prepared["room"]]: readonly Wish[] } = {
+    input: plan.inputs.map((t) => ({ label: `input '${t.name}'`, dtype: t.dtype, sizes: t.shape })),
+    output: plan.outputs.map((t) => ({ label: `output '${t.name}'`, dtype: t.dtype, sizes: t.shape })),
+    table: plan.tables.map((t) => ({ label: "a table of positions", dtype: "f32", sizes: ["N", t.headDim] })),
+    slot: variant.slots.map((words, i) => ({
+      label: `values between the steps (slot ${i})`,
+      dtype: "f32",
+      sizes: [words],
+    })),
+  };
+  const elementsOf = ({ sizes }: Wish) => sizes.reduce<number>((product, s) => product * sizeOf(s, at), 1);
+  const formulaOf = ({ sizes, dtype }: Wish) =>
+    `${sizes.map(sizeText).join(" * ")} of ${dtype} at N = ${at.N}, B = ${at.B}`;
+  for (const wish of Object.values(wishes).flat())
+    if (elementsOf(wish) > MOST_ELEMENTS)
+      throw deviceError(
+        "LIMITS",
+        `'${plan.name}' would hold ${elementsOf(wish)} elements in ${wish.label} (${formulaOf(wish)}); its kernels count to 2^31 - 1. ` +
+          "Use shorter sequences or smaller batches",
+      );
+  const made: DeviceTensor[] = [];
+  const roomFor = async (list: readonly Wish[]): Promise<readonly DeviceTensor[]> => {
+    const tensors: DeviceTensor[] = [];
+    for (const wish of list) {
+      const bytes = bytesOf(wish.dtype, elementsOf(wish));
+      const tensor = await allocate(session, { label: wish.label, bytes, formula: formulaOf(wish) });
+      tensors.push(tensor);
+      made.push(tensor);
+    }
+    return tensors;
+  };
+  try {
+    const room = {
+      input: await roomFor(wishes.input),
+      output: await roomFor(wishes.output),
+      table: await roomFor(wishes.table),
+      slot: await roomFor(wishes.slot),
+    };
+    plan.tables.forEach((table, i) => {
+      const to = room.table[i];
+      if (to !== undefined) upload(session, to, "f32", xposTable(table, at.N));
+    });
+    const steps = await stepsOf(b, plan, variant, room, at);
+    return { at: { N: at.N, B: at.B }, steps, room };
+  } catch (error) {
+    release(session, made);
+    throw error;
+  }
+}
+
+/** Steps with pipelines that fit how their tensors are split, and everything bound. */
+async function stepsOf(
+  b: Built,
+  plan: Plan,
+  variant: PlanVariant,
+  room: Prepared["room"],
+  at: Extent,
+): Promise<readonly ReadyStep[]> {
+  const tensorOf = (ref: BufferRef): DeviceTensor => {
+    const found = ref.in === "weight" ? b.weights[ref.index] : room[ref.in][ref.index];
+    if (found === undefined)
+      throw deviceError("FAILED", `internal: '${plan.name}' has no ${ref.in} ${ref.index}`);
+    return found;
+  };
+  const steps: ReadyStep[] = [];
+  for (const step of variant.steps) {
+    const grid = sizeOf(step.grid, at);
+    const kernel = plan.kernels[step.kernel];
+    if (grid === 0) continue;
+    if (kernel === undefined)
+      throw deviceError("FAILED", `internal: '${plan.name}' has no kernel ${step.kernel}`);
+    const tensors = step.buffers.map(tensorOf);
+    const { pipeline, layout } = await b.pipelines(
+      step.kernel,
+      tensors.map((t) => t.buffers.length),
+    );
+    const values = step.scalars.map((size) => sizeOf(size, at));
+    const scalars = new Uint32Array(values.length);
+    kernel.scalars.forEach(({ type }, i) => {
+      const value = values[i] ?? 0;
+      if (type === "i32") scalars[i] = value;
+      else new Float32Array(scalars.buffer)[i] = value;
+    });
+    const buffers = [
+      { buffer: b.runner.params, size: 16 + 4 * values.length },
+      ...tensors.flatMap((t) => t.buffers.map((buffer) => ({ buffer }))),
+    ];
+    const group = b.session.device.createBindGroup({
+      label: step.title,
+      layout,
+      entries: buffers.map((resource, binding) => ({ binding, resource })),
+    });
+    const key = `${step.kernel} ${values.join()}`;
+    steps.push({ title: step.title, entry: kernel.entry, key, pipeline, layout, group, grid, scalars });
+  }
+  return steps;
+}

@@ -1,0 +1,52 @@
+/** What the planner believes of WebGPU, held to what the machine makes: workgroup storage for every head width. */
+import { describe, expect, it } from "vitest";
+import { simtSharedBytes } from "../../codegen/machine/simt.ts";
+import { attentionBytes, MOST_LANES } from "../../codegen/wgsl/target.ts";
+import { compileSpec, readSpec } from "../../src/compile.ts";
+import type { ScheduleKind } from "../../src/schedule.ts";
+
+const compiled = (headDim: number, schedule: ScheduleKind) => {
+  const { spec } = readSpec(`attention wide { heads 2 head_dim ${headDim} causal true
+  branch segment 16 dilation 1 branch segment 32 dilation 2 compat torchscale }`);
+  const [found] = spec === null ? [] : compileSpec(spec, { target: "wgsl", schedule });
+  const attention = spec?.attentions[0];
+  if (found === undefined || attention === undefined) throw new Error("a valid spec");
+  const variants = (found.program.webgpu ?? []).map(({ plan, features }, v) => ({
+    kernels: plan.kernels,
+    tiles: found.wgsl?.[v]?.tiles ?? [],
+    exchange: features.includes("subgroups"),
+  }));
+  return { attention, variants };
+};
+
+describe("an attention of any head width", () => {
+  // Around fours, powers of two, and the widths of published models.
+  it.each([1, 2, 3, 4, 5, 7, 8, 16, 31, 32, 48, 64, 80, 96, 128, 160, 192, 256, 257, 320, 512, 513, 768])(
+    "%i fits on every device",
+    (headDim) => {
+      for (const kind of ["branch", "class"] as const) {
+        const { attention, variants } = compiled(headDim, kind);
+        expect(variants.length).toBeGreaterThan(1);
+        for (const { kernels, tiles, exchange } of variants)
+          for (const [k, { entry, sharedBytes, workgroup }] of kernels.entries()) {
+            expect(sharedBytes, entry).toBeLessThanOrEqual(16384);
+            expect(workgroup, entry).toBeLessThanOrEqual(MOST_LANES);
+            const [, rows, keys] = /(\d+)x(\d+)/.exec(entry) ?? [];
+            const tile = tiles[k];
+            if (rows === undefined || tile === undefined) throw new Error(`${entry} has tiles`);
+            // What it takes at least; where there is room it takes a second array of partial results and waits less.
+            const least = simtSharedBytes(tile, workgroup, exchange);
+            const planned = attentionBytes(attention, Number(rows), Number(keys));
+            expect(least, `${entry}, planned ${planned}`).toBeLessThanOrEqual(planned);
+          }
+      }
+    },
+  );
+
+  it("or is refused with numbers", () => {
+    for (const kind of ["branch", "class"] as const)
+      expect(() => compiled(1024, kind)).toThrow(
+        /cannot compute attention 'wide': tiles of 4 rows × 4 keys need \d+ bytes, the target has 16384/,
+      );
+  });
+});
