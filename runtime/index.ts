@@ -17,7 +17,7 @@ export type { Bits } from "./bits.ts";
 export { webgpuHere } from "./open.ts";
 export type { DeviceOptions } from "./open.ts";
 export type { MemoryUse } from "./device.ts";
-export type { DeviceError } from "./webgpu/errors.ts";
+export type { DeviceError } from "./device-error.ts";
 export type { InputError } from "./input-error.ts";
 export { memoryOf } from "./memory.ts";
 export type { Memory } from "./memory.ts";

@@ -8,7 +8,7 @@ import type { WasmOptions } from "./wasm.ts";
 import { webgpuDevice } from "./webgpu.ts";
 import { findAdapter } from "./webgpu/gpu.ts";
 import type { WebgpuOptions } from "./webgpu/options.ts";
-import { deviceError } from "./webgpu/errors.ts";
+import { deviceError } from "./device-error.ts";
 
 export type DeviceName = "auto" | "wasm" | "webgpu";
 

@@ -206,11 +206,35 @@ export type WgslProgram = {
   readonly shaders: readonly Shader[];
 };
 
+/**
+ * One kernel as CUDA C++: a translation unit without headers, with the one function `entry` (`extern "C"`).
+ *
+ * Arguments of a launch, in this order: a device pointer for each buffer of the plan's kernel, aligned to 16 bytes; each scalar as 4
+ * bytes; then `first_group`, an i32. A launch has a grid of (groups, 1, 1) blocks of (`workgroup`, 1, 1) threads and `sharedBytes` of
+ * dynamic shared memory, for which a function must be allowed more where that passes 48 KiB. It runs groups first_group …
+ * first_group + groups − 1, so that a grid may be cut into several launches. Scalars and numbers of groups stay below 2³¹ − 2¹⁶.
+ */
+export type CudaSource = { readonly entry: string; readonly code: string };
+
+/** A program for CUDA. What it needs of a device besides `capability` stands in its plan: `sharedBytes` and `workgroup` of each kernel. */
+export type CudaProgram = {
+  /** The least compute capability: 80 for sm_80. */
+  readonly capability: number;
+  /** For NVRTC, besides the architecture. */
+  readonly options: readonly string[];
+  /** Inputs, outputs, weights and tables are those of the Program's own plan, in the same order. */
+  readonly plan: Plan;
+  /** By kernel of the plan. */
+  readonly sources: readonly CudaSource[];
+};
+
 /** Everything a device needs to run: the plan and, per target, its kernels. */
 export type Program = {
-  /** Of `wasm` where it is there, otherwise of the last of `webgpu`. For readers and checks it stands for all targets. */
+  /** Of `wasm` where it is there, otherwise of the last of `webgpu` or `cuda`. For readers and checks it stands for all targets. */
   readonly plan: Plan;
   readonly wasm?: WasmModules;
   /** Best first: a device runs the first one that it meets the needs of. The last one needs no feature, 16 KiB and 256 invocations. */
   readonly webgpu?: readonly WgslProgram[];
+  /** Best first, likewise; all of them need sm_80 or later. */
+  readonly cuda?: readonly CudaProgram[];
 };

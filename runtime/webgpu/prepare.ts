@@ -1,13 +1,13 @@
 /** The tensors and the bound steps of a program at one length: made once, used by every run until the length changes. */
-import { bytesOf } from "../memory.ts";
 import { sizeOf, variantFor } from "../plan.ts";
-import type { BufferRef, Dtype, Plan, PlanVariant, Size, WgslProgram } from "../plan.ts";
+import type { BufferRef, Plan, PlanVariant, WgslProgram } from "../plan.ts";
+import { roomOf } from "../room.ts";
+import type { Room, RoomFor } from "../room.ts";
 import { xposTable } from "../tables.ts";
 import type { Extent } from "../tensors.ts";
 import { deviceError } from "./errors.ts";
 import type { Pipelines } from "./pipelines.ts";
 import type { ReadyStep, Runner } from "./run.ts";
-import { sizeText } from "./session.ts";
 import type { Session } from "./session.ts";
 import { allocate, release, upload } from "./tensor.ts";
 import type { DeviceTensor } from "./tensor.ts";
@@ -25,14 +25,11 @@ export type Built = {
 export type Prepared = {
   readonly at: Extent;
   readonly steps: readonly ReadyStep[];
-  readonly room: { readonly [K in "input" | "output" | "table" | "slot"]: readonly DeviceTensor[] };
+  readonly room: Room<DeviceTensor>;
 };
 
 /** Kernels count elements in an i32. */
 const MOST_ELEMENTS = 2 ** 31 - 1;
-
-/** A tensor to make: elements are the product of the sizes. */
-type Wish = { readonly label: string; readonly dtype: Dtype; readonly sizes: readonly Size[] };
 
 /**
  * Makes and binds everything that a run at N and B needs; on a failure nothing stays behind.
@@ -42,32 +39,19 @@ export async function prepare(b: Built, at: Extent): Promise<Prepared> {
   const { session, chosen } = b;
   const { plan } = chosen;
   const variant = variantFor(plan, at.N);
-  const wishes: { readonly [K in keyof Prepared["room"]]: readonly Wish[] } = {
-    input: plan.inputs.map((t) => ({ label: `input '${t.name}'`, dtype: t.dtype, sizes: t.shape })),
-    output: plan.outputs.map((t) => ({ label: `output '${t.name}'`, dtype: t.dtype, sizes: t.shape })),
-    table: plan.tables.map((t) => ({ label: "a table of positions", dtype: "f32", sizes: ["N", t.headDim] })),
-    slot: variant.slots.map((words, i) => ({
-      label: `values between the steps (slot ${i})`,
-      dtype: "f32",
-      sizes: [words],
-    })),
-  };
-  const elementsOf = ({ sizes }: Wish) => sizes.reduce<number>((product, s) => product * sizeOf(s, at), 1);
-  const formulaOf = ({ sizes, dtype }: Wish) =>
-    `${sizes.map(sizeText).join(" * ")} of ${dtype} at N = ${at.N}, B = ${at.B}`;
-  for (const wish of Object.values(wishes).flat())
-    if (elementsOf(wish) > MOST_ELEMENTS)
+  const wanted = roomOf(plan, at);
+  for (const { label, elements, formula } of Object.values(wanted).flat())
+    if (elements > MOST_ELEMENTS)
       throw deviceError(
         "LIMITS",
-        `'${plan.name}' would hold ${elementsOf(wish)} elements in ${wish.label} (${formulaOf(wish)}); its kernels count to 2^31 - 1. ` +
+        `'${plan.name}' would hold ${elements} elements in ${label} (${formula}); its kernels count to 2^31 - 1. ` +
           "Use shorter sequences or smaller batches",
       );
   const made: DeviceTensor[] = [];
-  const roomFor = async (list: readonly Wish[]): Promise<readonly DeviceTensor[]> => {
+  const roomFor = async (list: readonly RoomFor[]): Promise<readonly DeviceTensor[]> => {
     const tensors: DeviceTensor[] = [];
     for (const wish of list) {
-      const bytes = bytesOf(wish.dtype, elementsOf(wish));
-      const tensor = await allocate(session, { label: wish.label, bytes, formula: formulaOf(wish) });
+      const tensor = await allocate(session, wish);
       tensors.push(tensor);
       made.push(tensor);
     }
@@ -75,10 +59,10 @@ export async function prepare(b: Built, at: Extent): Promise<Prepared> {
   };
   try {
     const room = {
-      input: await roomFor(wishes.input),
-      output: await roomFor(wishes.output),
-      table: await roomFor(wishes.table),
-      slot: await roomFor(wishes.slot),
+      input: await roomFor(wanted.input),
+      output: await roomFor(wanted.output),
+      table: await roomFor(wanted.table),
+      slot: await roomFor(wanted.slot),
     };
     plan.tables.forEach((table, i) => {
       const to = room.table[i];

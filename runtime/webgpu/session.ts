@@ -1,5 +1,4 @@
 /** One GPUDevice with what this runtime must know of it: effective limits, live bytes, and whether it is lost. */
-import type { Size } from "../plan.ts";
 import { deviceError } from "./errors.ts";
 import type { Found } from "./gpu.ts";
 import type { SessionLimits } from "./options.ts";
@@ -45,16 +44,6 @@ export type Session = {
 
 /** What memory is for, so that a refusal can be explained. */
 export type Wanted = { readonly label: string; readonly bytes: number; readonly formula?: string };
-
-/** A size as people write it: `N * 768`. */
-export function sizeText(size: Size): string {
-  if (typeof size !== "object") return String(size);
-  const [a, b] = size.args.map(sizeText);
-  const signs: { readonly [op: string]: string } = { add: "+", sub: "-", mul: "*" };
-  const sign = signs[size.op];
-  if (sign !== undefined) return size.op === "mul" ? `${a} * ${b}` : `(${a} ${sign} ${b})`;
-  return `${size.op}(${a}, ${b})`;
-}
 
 export function sessionOf(
   device: GPUDevice,
