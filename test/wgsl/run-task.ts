@@ -62,7 +62,7 @@ export async function runTasks(
   tasks: readonly Task[],
   options: RunOptions = {},
 ): Promise<readonly TaskResult[]> {
-  const results = new Array<TaskResult>(tasks.length);
+  const results: TaskResult[] = [];
   const left = tasks.entries();
   const work = async () => {
     for (const [i, task] of left) results[i] = await runTask(device, task, options);
