@@ -1129,7 +1129,7 @@ const $small_plan_wgsl: $Plan = {
         { name: "lse", dtype: "f32", access: "write" },
       ],
       scalars: [{ name: "N", type: "i32" }],
-      sharedBytes: 13824,
+      sharedBytes: 13568,
       workgroup: 64,
     },
     {
@@ -1173,7 +1173,7 @@ const $small_plan_wgsl_2: $Plan = {
         { name: "lse", dtype: "f32", access: "write" },
       ],
       scalars: [{ name: "N", type: "i32" }],
-      sharedBytes: 15360,
+      sharedBytes: 14336,
       workgroup: 64,
     },
     {
@@ -2024,7 +2024,7 @@ const $jargon_plan_wgsl: $Plan = {
         { name: "lse", dtype: "f32", access: "write" },
       ],
       scalars: [{ name: "N", type: "i32" }],
-      sharedBytes: 13824,
+      sharedBytes: 13568,
       workgroup: 64,
     },
     $kernel_4,
@@ -2253,7 +2253,7 @@ const $jargon_plan_wgsl_2: $Plan = {
         { name: "lse", dtype: "f32", access: "write" },
       ],
       scalars: [{ name: "N", type: "i32" }],
-      sharedBytes: 15360,
+      sharedBytes: 14336,
       workgroup: 64,
     },
     $kernel_4,
@@ -2477,8 +2477,8 @@ struct Params {
 const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
 const dilations = array<i32, 4>(1, 2, 4, 8);
 var<workgroup> block: array<vec4f, 832>;
-var<workgroup> partials: array<f32, 64>;
-var<workgroup> partials_1: array<f32, 64>;
+var<workgroup> partials: array<f32, 32>;
+var<workgroup> partials_1: array<f32, 32>;
 var<workgroup> lanes_taken: atomic<u32>;
 fn sum4(v: vec4f) -> f32 {
   return (v.x + v.y) + (v.z + v.w);
@@ -2498,6 +2498,7 @@ fn main(
     return;
   }
   let group = i32(index);
+  workgroupBarrier();
   let members = subgroupAdd(1u);
   var first_lane = 0u;
   if (subgroupElect()) {
@@ -2874,6 +2875,7 @@ fn main(
     return;
   }
   let group = i32(index);
+  workgroupBarrier();
   let members = subgroupAdd(1u);
   var first_lane = 0u;
   if (subgroupElect()) {
@@ -3307,8 +3309,8 @@ struct Params {
 const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
 const dilations = array<i32, 4>(1, 2, 4, 8);
 var<workgroup> block: array<vec4f, 832>;
-var<workgroup> partials: array<f32, 256>;
-var<workgroup> partials_1: array<f32, 256>;
+var<workgroup> partials: array<f32, 128>;
+var<workgroup> partials_1: array<f32, 128>;
 fn sum4(v: vec4f) -> f32 {
   return (v.x + v.y) + (v.z + v.w);
 }
@@ -4192,6 +4194,7 @@ fn main(
     return;
   }
   let group = i32(index);
+  workgroupBarrier();
   let members = subgroupAdd(1u);
   var first_lane = 0u;
   if (subgroupElect()) {
@@ -4679,8 +4682,8 @@ const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0
 const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
 const dilations = array<i32, 4>(1, 2, 4, 8);
 var<workgroup> block: array<vec4f, 832>;
-var<workgroup> partials: array<f32, 64>;
-var<workgroup> partials_1: array<f32, 64>;
+var<workgroup> partials: array<f32, 32>;
+var<workgroup> partials_1: array<f32, 32>;
 var<workgroup> lanes_taken: atomic<u32>;
 fn sum4(v: vec4f) -> f32 {
   return (v.x + v.y) + (v.z + v.w);
@@ -4700,6 +4703,7 @@ fn main(
     return;
   }
   let group = i32(index);
+  workgroupBarrier();
   let members = subgroupAdd(1u);
   var first_lane = 0u;
   if (subgroupElect()) {
@@ -5462,6 +5466,7 @@ fn main(
     return;
   }
   let group = i32(index);
+  workgroupBarrier();
   let members = subgroupAdd(1u);
   var first_lane = 0u;
   if (subgroupElect()) {
@@ -6044,6 +6049,7 @@ fn main(
     return;
   }
   let group = i32(index);
+  workgroupBarrier();
   let members = subgroupAdd(1u);
   var first_lane = 0u;
   if (subgroupElect()) {
@@ -6679,8 +6685,8 @@ const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0
 const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
 const dilations = array<i32, 4>(1, 2, 4, 8);
 var<workgroup> block: array<vec4f, 832>;
-var<workgroup> partials: array<f32, 256>;
-var<workgroup> partials_1: array<f32, 256>;
+var<workgroup> partials: array<f32, 128>;
+var<workgroup> partials_1: array<f32, 128>;
 fn sum4(v: vec4f) -> f32 {
   return (v.x + v.y) + (v.z + v.w);
 }
