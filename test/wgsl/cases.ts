@@ -1,16 +1,19 @@
 /** Programs to be run somewhere else, and what their outputs should be: golden files and random specs. */
 import type { Tensors } from "../../runtime/tensors.ts";
-import { compileSpec, type TargetName } from "../../src/compile.ts";
+import { compileSpec } from "../../src/compile.ts";
 import type { Graph } from "../../src/graph.ts";
 import { attentionGraph, modelGraph } from "../../src/model.ts";
 import type { ReferenceResult } from "../../src/reference.ts";
 import { scheduleKinds, type ScheduleKind } from "../../src/schedule.ts";
-import { seal, type AttentionSpec, type ModelSpec } from "../../src/spec.ts";
+import { seal, type AttentionSpec, type ModelShape, type ModelSpec } from "../../src/spec.ts";
 import { NARROW, type FloatDtype } from "../../src/storage.ts";
 import { compare, type Comparison } from "../../src/tolerance.ts";
 import { attentionCases, modelCases } from "../golden.ts";
 import { given, reference, widened, type At } from "../storage/run.ts";
 import { decodeAll, encode, encodeAll, programText, type Task, type TaskResult } from "./tasks.ts";
+
+/** What another process can be given: CUDA is none of it. */
+export type TargetName = "wasm" | "wgsl";
 
 /** A task and how its outputs compare with what they should be. */
 export type Case = {
@@ -27,7 +30,11 @@ export function caseOf(
   inputs: Tensors,
   weights: Task["weights"],
   verdicts: Case["verdicts"],
-  { schedule, target = "wgsl" }: { readonly schedule?: ScheduleKind; readonly target?: TargetName } = {},
+  {
+    schedule,
+    target = "wgsl",
+    label,
+  }: { readonly schedule?: ScheduleKind; readonly target?: TargetName; readonly label?: string } = {},
 ): Case | null {
   const spec = seal({
     attentions: "attention" in item ? [item.attention] : [],
@@ -41,7 +48,7 @@ export function caseOf(
       ...(schedule === undefined ? {} : { schedule }),
     });
     if (compiled === undefined) throw new Error("nothing was compiled");
-    const name = `${compiled.name} N=${at.N} B=${at.B}${schedule === undefined ? "" : ` ${schedule}`}`;
+    const name = `${label ?? compiled.name} N=${at.N} B=${at.B}${schedule === undefined ? "" : ` ${schedule}`}`;
     const program = programText(compiled.program, target);
     return { task: { name, program, weights, inputs: encodeAll(inputs), at }, verdicts };
   } catch (error) {
@@ -138,7 +145,8 @@ export const goldenModels = async (target: TargetName = "wgsl"): Promise<readonl
   here(
     (await modelCases()).map((c) =>
       caseOf(
-        { model: c.spec },
+        // One name for all, so that what they have in common is the same text, which a device compiles once.
+        { model: seal<ModelShape>({ ...c.spec, name: "golden" }) },
         c,
         { tokens: c.tokens },
         [...c.weights].map(([name, { shape, data }]) => ({ name, shape, data: encode(data) })),
@@ -151,7 +159,7 @@ export const goldenModels = async (target: TargetName = "wgsl"): Promise<readonl
             }),
           },
         ],
-        { target },
+        { target, label: c.id },
       ),
     ),
   );
