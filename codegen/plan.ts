@@ -11,28 +11,29 @@ import type { BufferRef, Plan, PlanKernel, PlanVariant, PlanWeight, Step } from 
 import type { PlanTable, TensorSpec } from "../runtime/plan.ts";
 import type { Dim, Graph, Value, ValueId, Weight } from "../src/graph.ts";
 import type { Kernel, Size } from "../src/kernel.ts";
+import type { Warp } from "../src/warp.ts";
 import type { Binding, Launch } from "./lower/launch.ts";
 
 /** The launches of a program for all lengths up to `upTo` (null: every longer one), in order of execution. */
-export type LoweredVariant = {
+export type LoweredVariant<K extends Kernel<Warp> = Kernel> = {
   readonly upTo: number | null;
   /** For a reader: which schedule the launches follow. */
   readonly schedule: string;
-  readonly launches: readonly Launch<Kernel>[];
+  readonly launches: readonly Launch<K>[];
 };
 
-export type PlanInput = {
+export type PlanInput<K extends Kernel<Warp> = Kernel> = {
   readonly name: string;
   readonly graph: Graph;
-  readonly variants: readonly LoweredVariant[];
+  readonly variants: readonly LoweredVariant<K>[];
   /** Makes the hidden values outputs `hidden.0` … `hidden.L`, apart from those that are inputs or outputs already. */
   readonly hidden?: boolean;
 };
 
-export type PlanResult = {
+export type PlanResult<K extends Kernel<Warp> = Kernel> = {
   readonly plan: Plan;
   /** The kernels of `plan.kernels`, in that order. */
-  readonly kernels: readonly Kernel[];
+  readonly kernels: readonly K[];
   /** Where the hidden values are found, embedding first; empty unless asked for. */
   readonly hidden: readonly (BufferRef & { readonly in: "input" | "output" })[];
 };
@@ -58,20 +59,17 @@ export function wordsOf({ dtype, shape }: Pick<Value, "dtype" | "shape">): Size 
 }
 
 /** The Plan of a program. Throws an internal error where launches and graph do not agree. */
-export function makePlan(input: PlanInput): PlanResult {
+export function makePlan<K extends Kernel<Warp> = Kernel>(input: PlanInput<K>): PlanResult<K> {
   const { graph } = input;
   const places = placesOf(graph, input.hidden === true);
-  const kernels = new Map<
-    string,
-    { readonly index: number; readonly kernel: Kernel; readonly body: string }
-  >();
+  const kernels = new Map<string, { readonly index: number; readonly kernel: K; readonly body: string }>();
   const planKernels: PlanKernel[] = [];
   const weights: PlanWeight[] = [];
   const weightIndex = new Map<string, number>();
   const tables: PlanTable[] = [];
   const tableIndex = new Map<string, number>();
 
-  const kernelOf = (launch: Launch<Kernel>): number => {
+  const kernelOf = (launch: Launch<K>): number => {
     const { kernel } = launch;
     const known = kernels.get(kernel.name);
     if (known !== undefined) {
@@ -103,7 +101,7 @@ export function makePlan(input: PlanInput): PlanResult {
   const variants = input.variants.map((variant): PlanVariant => {
     const values = valuesOf(graph, variant.launches);
     const { slotOf, slots } = assignSlots(variant.launches, values, places);
-    const refOf = (binding: Binding, launch: Launch<Kernel>): BufferRef => {
+    const refOf = (binding: Binding, launch: Launch<K>): BufferRef => {
       if ("table" in binding) return { in: "table", index: intern(tables, tableIndex, binding.table) };
       const weight = places.weights.get(binding.value);
       if (weight !== undefined) {
@@ -160,7 +158,7 @@ export function makePlan(input: PlanInput): PlanResult {
 }
 
 /** Every value that launches may name besides inputs and weights: the graph's and the lowering's own. */
-export const valuesOf = (graph: Graph, launches: readonly Launch<Kernel>[]): ReadonlyMap<ValueId, Value> =>
+export const valuesOf = (graph: Graph, launches: readonly Launch<unknown>[]): ReadonlyMap<ValueId, Value> =>
   new Map([...graph.values, ...launches.flatMap((l) => l.temporaries ?? [])].map((v) => [v.id, v]));
 
 type Places = {
@@ -196,7 +194,7 @@ const tensorOf = (name: string, v: Value): TensorSpec => ({ name, dtype: v.dtype
 
 /** Linear scan: a value holds a slot from the first launch that mentions it to the last. */
 function assignSlots(
-  launches: readonly Launch<Kernel>[],
+  launches: readonly Launch<unknown>[],
   values: ReadonlyMap<ValueId, Value>,
   places: Places,
 ): { readonly slotOf: ReadonlyMap<ValueId, number>; readonly slots: readonly Size[] } {
@@ -234,7 +232,7 @@ function assignSlots(
 }
 
 function checkNames(
-  launch: Launch<Kernel>,
+  launch: Launch<unknown>,
   what: string,
   given: readonly string[],
   declared: readonly { readonly name: string }[],

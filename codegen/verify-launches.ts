@@ -18,12 +18,14 @@ import type { BufferRef, Plan, PlanKernel, PlanVariant, Size } from "../runtime/
 import { valuesOf, wordsOf } from "./plan.ts";
 import type { LoweredVariant, PlanInput } from "./plan.ts";
 import type { Graph, ValueId } from "../src/graph.ts";
+import type { Kernel } from "../src/kernel.ts";
+import type { Warp } from "../src/warp.ts";
 
 const internal = (why: string): Error => new Error(`heddle: internal: plan does not verify: ${why}`);
 const keyOf = (ref: BufferRef): string => `${ref.in} ${ref.index}`;
 
 /** Throws an internal error unless `plan` does what `input` asks; returns it otherwise. */
-export function verifyLaunches(plan: Plan, input: PlanInput): Plan {
+export function verifyLaunches<K extends Kernel<Warp> = Kernel>(plan: Plan, input: PlanInput<K>): Plan {
   if (plan.variants.length === 0) throw internal("it has no variant");
   if (plan.variants.length !== input.variants.length) throw internal("a variant is missing");
   const used = new Set<string>();
@@ -33,7 +35,7 @@ export function verifyLaunches(plan: Plan, input: PlanInput): Plan {
     if ((variant.upTo === null) !== isLast) throw internal("only the last variant may take every length");
     if (variant.upTo !== null && variant.upTo <= below) throw internal("variants are not ordered by length");
     below = variant.upTo ?? below;
-    verifyVariant(plan, variant, input.variants[i] as LoweredVariant, input.graph, used);
+    verifyVariant(plan, variant, input.variants[i] as LoweredVariant<K>, input.graph, used);
   });
   const everyUsed = (kind: string, count: number) => {
     for (let i = 0; i < count; i++)
@@ -50,7 +52,7 @@ export function verifyLaunches(plan: Plan, input: PlanInput): Plan {
 function verifyVariant(
   plan: Plan,
   variant: PlanVariant,
-  meant: LoweredVariant,
+  meant: LoweredVariant<Kernel<Warp>>,
   graph: Graph,
   used: Set<string>,
 ): void {

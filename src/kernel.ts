@@ -102,14 +102,17 @@ export type Stmt<Extra = never> =
   | { readonly s: "var"; readonly name: string; readonly value: Expr }
   | { readonly s: "set"; readonly name: string; readonly value: Expr }
   | { readonly s: "store"; readonly to: string; readonly index: Expr; readonly value: Expr }
-  /** `name` runs from `from` while below `to` by the constant `step` > 0. `unroll` asks for expansion; bounds must then be constants. */
+  /**
+   * `name` runs from `from` while below `to` by the constant `step` > 0. `unroll` asks for expansion, `"late"` for that of the target's
+   * own compiler; bounds must then be constants.
+   */
   | {
       readonly s: "for";
       readonly name: string;
       readonly from: Expr;
       readonly to: Expr;
       readonly step: number;
-      readonly unroll?: boolean;
+      readonly unroll?: boolean | "late";
       readonly body: readonly Stmt<Extra>[];
     }
   | {

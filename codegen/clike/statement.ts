@@ -1,7 +1,7 @@
 /** Statements as lines of a language with C's control flow: what WGSL and CUDA C++ share, but for a few words. */
 import type { Expr, Kernel, Stmt } from "../../src/kernel.ts";
 import type { Warp } from "../../src/warp.ts";
-import { statements, type Block } from "../rewrite.ts";
+import { statements, type Block, type For } from "../rewrite.ts";
 
 type Of<S extends Stmt["s"]> = Extract<Stmt, { readonly s: S }>;
 
@@ -12,6 +12,7 @@ export type StatementWords<X extends Warp = never> = {
   /** A value that never changes, by name and text. */
   readonly fixed: (s: Of<"let">) => string;
   readonly variable: (s: Of<"var">) => string;
+  readonly assigned: (s: Of<"set">) => string;
   /** Where a loop starts, and the value of its end where that must be kept. */
   readonly counter: (name: string, from: string) => string;
   readonly bound: (name: string, to: string) => string;
@@ -21,7 +22,7 @@ export type StatementWords<X extends Warp = never> = {
   /** What becomes of the kernel's own comments. */
   readonly comment: (text: string) => string;
   /** Lines before a loop. */
-  readonly ahead?: (body: Block<X>, from: Expr, to: Expr) => readonly string[];
+  readonly ahead?: (loop: For<X>) => readonly string[];
   readonly warp: (s: X) => readonly string[];
 };
 
@@ -37,7 +38,7 @@ export function bodyOf<X extends Warp = never>(kernel: Kernel<X>, words: Stateme
       case "var":
         return [words.variable(s)];
       case "set":
-        return [`${name(s.name)} = ${print(s.value)};`];
+        return [words.assigned(s)];
       case "store":
         return words.store(s);
       case "for": {
@@ -49,7 +50,7 @@ export function bodyOf<X extends Warp = never>(kernel: Kernel<X>, words: Stateme
         const step = s.step === 1 ? `${i}++` : `${i} += ${s.step}`;
         const loop = [
           ...head,
-          ...(words.ahead?.(s.body, s.from, s.to) ?? []),
+          ...(words.ahead?.(s) ?? []),
           `for (${words.counter(i, print(s.from))}; ${i} < ${end}; ${step}) {`,
           ...indent(block(s.body)),
           "}",

@@ -8,7 +8,7 @@ import { warpOps, type Warp } from "../../src/warp.ts";
 import { ATOM, LOOSE, UNARY, within, type Text } from "../clike/expression.ts";
 import { bodyOf, indent } from "../clike/statement.ts";
 import { divisorsOf } from "../divisor.ts";
-import { exprsOf, statements, type Block } from "../rewrite.ts";
+import { exprsOf, statements, type Block, type For } from "../rewrite.ts";
 import { constantText, printer, typeText, vectorFunction, vectorWords } from "./expression.ts";
 import { elementText, prelude, preludeWords, type Verb } from "./prelude.ts";
 import { rangesOf } from "./ranges.ts";
@@ -91,9 +91,11 @@ export function emitCuda(kernel: Kernel<Warp>, options: EmitOptions = {}): CudaK
 
   const declared = (s: Extract<Stmt, { readonly s: "let" | "var" | "exchange" }>): string =>
     `${typeText[s.value.type]} ${name(s.name)}`;
-  /** Registers have no addresses: their indices must be constants, so loops over them are unrolled. */
-  const ahead = (body: Block<Warp>, from: Expr, to: Expr): readonly string[] =>
-    from.e === "const" && to.e === "const" && touches(body, held) ? ["#pragma unroll"] : [];
+  /** Registers have no addresses: their indices are constants once the loops that say so are unrolled. Others stay loops. */
+  const ahead = (s: For<Warp>): readonly string[] => {
+    if (s.unroll === "late") return ["#pragma unroll"];
+    return s.from.e === "const" && s.to.e === "const" && hasWarps(s.body) ? ["#pragma unroll 1"] : [];
+  };
   const warp = (s: Warp): readonly string[] => {
     used.add(snippetOf(s, dtypes));
     const places = s.places.map(({ array, index }) => {
@@ -115,7 +117,11 @@ export function emitCuda(kernel: Kernel<Warp>, options: EmitOptions = {}): CudaK
       if (!ranges.wide.has(s.name)) return `const ${declared(s)} = ${print(s.value).text};`;
       return `const i64 ${name(s.name)} = ${long(s.value).text};`;
     },
-    variable: (s) => `${declared(s)} = ${print(s.value).text};`,
+    variable: (s) =>
+      ranges.wide.has(s.name)
+        ? `i64 ${name(s.name)} = ${long(s.value).text};`
+        : `${declared(s)} = ${print(s.value).text};`,
+    assigned: (s) => `${name(s.name)} = ${(ranges.wide.has(s.name) ? long(s.value) : print(s.value)).text};`,
     counter: (i, from) => `int ${i} = ${from}`,
     bound: (end, to) => `const int ${end} = ${to};`,
     store: (s) => {
@@ -216,17 +222,7 @@ function vectorFunctions(kernel: Kernel<Warp>, body: string): readonly string[] 
   return [...found].sort();
 }
 
-/** Whether statements read or write one of these arrays. */
-function touches(body: Block<Warp>, arrays: ReadonlySet<string>): boolean {
-  const reads = (e: Expr): boolean =>
-    e.e === "load" ? arrays.has(e.from) || reads(e.index) : e.e === "op" && e.args.some(reads);
-  return [...statements<Warp>(body)].some(
-    (s) =>
-      exprsOf<Warp>(s).some(reads) ||
-      (s.s === "store" && arrays.has(s.to)) ||
-      (s.s === "warp" && s.places.some((p) => arrays.has(p.array))),
-  );
-}
+const hasWarps = (body: Block<Warp>): boolean => [...statements<Warp>(body)].some((s) => s.s === "warp");
 
 /** The word of the prelude that a warp statement calls. */
 function snippetOf(s: Warp, dtypes: ReadonlyMap<string, Dtype>): string {

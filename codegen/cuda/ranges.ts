@@ -15,6 +15,8 @@ export type Range = readonly [low: number, high: number];
 const INT: Range = [-(2 ** 31), 2 ** 31 - 1];
 /** Of scalars and numbers of groups. */
 const COUNT: Range = [0, 2 ** 31 - 2 ** 16 - 1];
+/** Of variables in 64 bits. */
+const ANYWHERE: Range = [-(2 ** 62), 2 ** 62];
 const fits = ([low, high]: Range): boolean => low >= INT[0] && high <= INT[1];
 
 /** Operations whose result is exact in 64 bits when these operands are; an index that needs 64 bits comes through no other. */
@@ -75,7 +77,9 @@ export function rangesOf(kernel: Kernel<Warp>): Ranges {
   const walk = (body: readonly Stmt<Warp>[]): void => {
     for (const s of body) {
       if (s.s === "let") learn(s.name, of(s.value));
-      else if (s.s === "var" || s.s === "exchange") learn(s.name, INT);
+      // What starts wide may go anywhere.
+      else if (s.s === "var") learn(s.name, fits(of(s.value)) ? INT : ANYWHERE);
+      else if (s.s === "exchange") learn(s.name, INT);
       else if (s.s === "for") {
         const [from, to] = [of(s.from), of(s.to)];
         // A counter is an i32 itself, whatever its bounds.
@@ -89,7 +93,8 @@ export function rangesOf(kernel: Kernel<Warp>): Ranges {
   // Names are wide where a wide expression needs them so: from indices back to definitions.
   const values = new Map<string, Expr[]>();
   for (const s of statements<Warp>(kernel.body))
-    if (s.s === "let") values.set(s.name, [...(values.get(s.name) ?? []), s.value]);
+    if (s.s === "let" || s.s === "var" || s.s === "set")
+      values.set(s.name, [...(values.get(s.name) ?? []), s.value]);
   const wide = new Set<string>();
   const isWide = (e: Expr): boolean => e.type === "i32" && !fits(of(e));
   const need = (e: Expr): void => {
@@ -122,6 +127,16 @@ export function rangesOf(kernel: Kernel<Warp>): Ranges {
   return { of, wide, isWide };
 }
 
+/** The x of (x + d − 1) / d, which no quotient exceeds. */
+function ceilDivided(e: Extract<Expr, { readonly e: "op" }>): Expr | null {
+  const [sum, divisor] = e.args;
+  if (sum?.e !== "op" || sum.op !== "add" || divisor?.e !== "ref") return null;
+  const [inner, less] = sum.args;
+  if (inner?.e !== "op" || inner.op !== "add" || less?.e !== "const" || less.value !== -1) return null;
+  const [x, d] = inner.args;
+  return d?.e === "ref" && d.name === divisor.name && x !== undefined ? x : null;
+}
+
 const around = (a: Range, b: Range): Range => [Math.min(a[0], b[0]), Math.max(a[1], b[1])];
 /** The power of two above a range of numbers that are not negative, less one. */
 const mask = (a: Range, b: Range): number => 2 ** Math.ceil(Math.log2(Math.max(a[1], b[1], 1) + 1)) - 1;
@@ -141,8 +156,11 @@ function ofOp(e: Extract<Expr, { readonly e: "op" }>, of: (e: Expr) => Range): R
     case "neg":
       return [-a[1], -a[0]];
     // A dividend is never negative, a divisor is positive.
-    case "div":
+    case "div": {
+      const whole = ceilDivided(e);
+      if (whole !== null) return [0, Math.max(0, of(whole)[1])];
       return [0, Math.floor(Math.max(a[1], 0) / Math.max(b[0], 1))];
+    }
     case "rem":
       return [0, Math.max(0, Math.min(a[1], b[1] - 1))];
     case "min":

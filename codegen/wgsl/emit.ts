@@ -92,6 +92,7 @@ export function emitShader(kernel: Kernel, options: EmitOptions = {}): Shader {
     print,
     fixed: (s) => `let ${name(s.name)} = ${print(s.value)};`,
     variable: (s) => `var ${name(s.name)} = ${print(s.value)};`,
+    assigned: (s) => `${name(s.name)} = ${print(s.value)};`,
     counter: (i, from) => `var ${i} = ${from}`,
     bound: (end, to) => `let ${end} = ${to};`,
     store,

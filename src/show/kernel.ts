@@ -53,7 +53,7 @@ export function showStmt(s: Stmt<Tile | Warp>): string[] {
       const step = s.step === 1 ? "" : ` step ${s.step}`;
       const range = `${showExpr(s.from)} .. ${showExpr(s.to)}`;
       return [
-        `for ${s.name} in ${range}${step}${s.unroll === true ? " unroll" : ""}`,
+        `for ${s.name} in ${range}${step}${s.unroll === true ? " unroll" : s.unroll === "late" ? " unroll late" : ""}`,
         ...indent(showBlock(s.body)),
       ];
     }

@@ -114,7 +114,7 @@ function statements(k: Kernel<Tile | Warp>, tiles: readonly TileDecl[]): string[
         case "for":
           check(...problemsOf(s.from, scope, "i32"), ...problemsOf(s.to, scope, "i32"));
           if (!(Number.isInteger(s.step) && s.step > 0)) say(`a step of ${s.step}`);
-          if (s.unroll === true && (s.from.e !== "const" || s.to.e !== "const"))
+          if (s.unroll !== undefined && s.unroll !== false && (s.from.e !== "const" || s.to.e !== "const"))
             say("asks to be unrolled, but its bounds are not constants");
           unused(s.name);
           return walk(here, s.body, new Map([...names, [s.name, { type: "i32", kind: "loop" }]]));

@@ -21,39 +21,43 @@ import { packPanels } from "../../runtime/weights.ts";
 import type { Graph } from "../../src/graph.ts";
 import type { Kernel, TileKernel } from "../../src/kernel.ts";
 import type { Schedule } from "../../src/schedule.ts";
+import type { Warp } from "../../src/warp.ts";
 import { sound, verified, verifiedTiles, verifyGraph, verifyPlan } from "../../src/verify.ts";
 import type { BuildOptions, Compiler } from "./host/build.ts";
 import { runJob, type JobBuffer } from "./host/job.ts";
 
 export type Program = {
   readonly plan: Plan;
-  readonly kernels: readonly Kernel[];
+  readonly kernels: readonly Kernel<Warp>[];
   readonly texts: readonly CudaKernelText[];
 };
 
 export type ProgramOptions = {
   readonly tilings?: Tilings;
-  readonly machine?: (kernel: TileKernel) => Kernel;
+  readonly machine?: (kernel: TileKernel) => Kernel<Warp>;
 };
 
 /** All passes from a tile kernel to one that can be printed. */
-export function legal(kernel: TileKernel, machine: (kernel: TileKernel) => Kernel = cudaMachine): Kernel {
-  const small = simplify(verified(machine(verifiedTiles(kernel))));
-  return verified(simplify(legalize(simplify(unroll(small)), cudaOps)));
+export function legal(
+  kernel: TileKernel,
+  machine: (kernel: TileKernel) => Kernel<Warp> = cudaMachine,
+): Kernel<Warp> {
+  const small = simplify<Warp>(verified<Warp>(machine(verifiedTiles(kernel))));
+  return verified<Warp>(simplify<Warp>(legalize<Warp>(simplify<Warp>(unroll<Warp>(small)), cudaOps)));
 }
 
 /** The program of a graph, with one schedule for all lengths. */
 export function programOf(whole: Graph, schedule: Schedule | null, options: ProgramOptions = {}): Program {
   sound("graph", verifyGraph(whole));
   const graph = fuse({ ...whole, hidden: [] });
-  const made = new Map<TileKernel, Kernel>();
+  const made = new Map<TileKernel, Kernel<Warp>>();
   const scheduled = (): Schedule => {
     if (schedule === null) throw new Error("an attention without a schedule");
     return schedule;
   };
   const launches = graph.nodes
     .flatMap((node) => lower(node, graph, scheduled, options.tilings ?? CUDA_TILINGS))
-    .map((launch): Launch<Kernel> => {
+    .map((launch): Launch<Kernel<Warp>> => {
       const kernel = made.get(launch.kernel) ?? legal(launch.kernel, options.machine);
       made.set(launch.kernel, kernel);
       return { ...launch, kernel };

@@ -66,7 +66,7 @@ export const warps: Snippets = {
   },
   address: {
     needs: ["Shared"],
-    text: `${device} unsigned address(Shared<int> p, int word) { return (unsigned)__cvta_generic_to_shared(p + word); }`,
+    text: `${device} unsigned address(Shared<int> p, int word) { return (unsigned)__cvta_generic_to_shared(p) + 4 * (unsigned)word; }`,
   },
   ...many((["", "_trans"] as const).flatMap((turned) => [1, 2, 4].map((count) => ldmatrix(turned, count)))),
   ...many(HALVES.flatMap((dtype) => ([16, 8] as const).map((k) => mma(dtype, k)))),

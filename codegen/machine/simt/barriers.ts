@@ -5,6 +5,7 @@
  * possible, and follows loops until what an iteration leaves behind is known to its next one.
  */
 import type { Stmt } from "../../../src/kernel.ts";
+import type { Warp } from "../../../src/warp.ts";
 
 /**
  * `array` names a buffer or the memory of a tile. `by` names the mapping of its elements to lanes; accesses by the same mapping never
@@ -13,11 +14,13 @@ import type { Stmt } from "../../../src/kernel.ts";
 export type Access = { readonly array: string; readonly verb: "read" | "write"; readonly by: string };
 export const ANY = "any";
 
-export type Phase = {
+export type Phase<X extends Warp = never> = {
   readonly s: "phase";
   readonly accesses: readonly Access[];
-  readonly body: readonly Stmt[];
+  readonly body: readonly Stmt<X>[];
 };
+/** Statements between which barriers are to be placed. */
+export type Phased<X extends Warp = never> = Stmt<Phase<X> | X>;
 
 /** Accesses since the last barrier, by their text. */
 type Pending = ReadonlyMap<string, Access>;
@@ -30,20 +33,23 @@ const meets = (a: Access, b: Access, overlaps: Overlaps): boolean =>
   (a.array === b.array ? a.by !== b.by || a.by === ANY : overlaps(a.array, b.array));
 const join = (a: Pending, b: Pending): Pending => new Map([...a, ...b]);
 
-const runsOnce = (s: Extract<Stmt<Phase>, { s: "for" }>): boolean =>
+const runsOnce = (s: Pick<Extract<Stmt, { s: "for" }>, "from" | "to">): boolean =>
   s.from.e === "const" && s.to.e === "const" && s.from.value < s.to.value;
 
 /** Replaces phases by their statements, with the barriers between them. Conditions and bounds around phases are uniform. */
-export function synchronise(body: readonly Stmt<Phase>[], overlaps: Overlaps = () => false): readonly Stmt[] {
-  return walk(body, new Map(), overlaps).out;
+export function synchronise<X extends Warp = never>(
+  body: readonly Phased<X>[],
+  overlaps: Overlaps = () => false,
+): readonly Stmt<X>[] {
+  return walk<X>(body, new Map(), overlaps).out;
 }
 
-function walk(
-  body: readonly Stmt<Phase>[],
+function walk<X extends Warp>(
+  body: readonly Phased<X>[],
   before: Pending,
   overlaps: Overlaps,
-): { readonly out: readonly Stmt[]; readonly after: Pending } {
-  const out: Stmt[] = [];
+): { readonly out: readonly Stmt<X>[]; readonly after: Pending } {
+  const out: Stmt<X>[] = [];
   let pending = before;
   for (const s of body) {
     switch (s.s) {
@@ -59,23 +65,23 @@ function walk(
       }
       case "for": {
         let entry = pending;
-        let inner = walk(s.body, entry, overlaps);
+        let inner = walk<X>(s.body, entry, overlaps);
         for (;;) {
           const again = join(entry, inner.after);
           if (again.size === entry.size) break;
           entry = again;
-          inner = walk(s.body, entry, overlaps);
+          inner = walk<X>(s.body, entry, overlaps);
         }
         out.push({ ...s, body: inner.out });
         pending = runsOnce(s) ? inner.after : join(pending, inner.after);
         break;
       }
       case "if": {
-        const yes = walk(s.then, pending, overlaps);
-        const no = walk(s.else ?? [], pending, overlaps);
+        const yes = walk<X>(s.then, pending, overlaps);
+        const no = walk<X>(s.else ?? [], pending, overlaps);
         const { cond } = s;
         // oxlint-disable-next-line unicorn/no-thenable
-        const taken: Stmt = { s: "if", cond, then: yes.out };
+        const taken: Stmt<X> = { s: "if", cond, then: yes.out };
         out.push(s.else === undefined ? taken : { ...taken, else: no.out });
         pending = join(yes.after, no.after);
         break;

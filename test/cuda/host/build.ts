@@ -12,7 +12,14 @@ import type { CudaKernelText } from "../../../codegen/cuda/text.ts";
 
 const here = (file: string): string => fileURLToPath(new URL(file, import.meta.url));
 const SOURCES = ["engine.h", "heddle_host.h", "engine.cpp", "memory.cpp"] as const;
-const FLAGS = ["-std=c++17", "-ffp-contract=off", "-fno-strict-aliasing", "-march=native"] as const;
+// What nobody has written in a lane's registers is a large negative number.
+const FLAGS = [
+  "-ftrivial-auto-var-init=pattern",
+  "-std=c++17",
+  "-ffp-contract=off",
+  "-fno-strict-aliasing",
+  "-march=native",
+] as const;
 /** Compilers at work at a time, in one process. */
 const AT_ONCE = 2;
 const DAY = 24 * 3600 * 1000;

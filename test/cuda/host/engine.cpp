@@ -83,6 +83,7 @@ void yield(State state) {
 }
 void lane_begins() {
   entry(launch);
+  lane_ends();
   yield(State::done);
   abort();
 }

@@ -30,6 +30,9 @@ void barrier(int line);
 // Waits until all 32 lanes of the warp are here, in the same operation of the same line; `run` then sees what each brought.
 void collect(int line, const char* what, void (*run)(void* const* brought), void* mine);
 
+// When a lane has run to its end.
+void lane_ends();
+
 // An argument of a launch.
 struct Argument {
   void* data;

@@ -97,6 +97,35 @@ template <typename T> inline T exchange(T x, int mask, LINE) {
   return e.theirs;
 }
 
+// Matrix units: PTX's fragments, see src/warp.ts. Registers are arrays of the lane.
+#define LDMATRIX(n)                                                  \
+  void ldmatrix_##n(int* m, Shared<int> p, int word, LINE);          \
+  void ldmatrix_trans_##n(int* m, Shared<int> p, int word, LINE);
+LDMATRIX(1) LDMATRIX(2) LDMATRIX(4)
+void mma_k16_f16(float* c, const int* a, const int* b, LINE);
+void mma_k16_bf16(float* c, const int* a, const int* b, LINE);
+void mma_k8_f16(float* c, const int* a, const int* b, LINE);
+void mma_k8_bf16(float* c, const int* a, const int* b, LINE);
+
+// Copies beside the lanes: what they bring is not there before it has been waited for.
+void copy_async(Shared<int> to, int word, In<f16> from, i64 i, bool inside, LINE);
+void copy_async(Shared<int> to, int word, In<bf16> from, i64 i, bool inside, LINE);
+void commit();
+void wait_for(int groups);
+template <int groups> inline void wait() { wait_for(groups); }
+
+void pack_f16(int* pair, float low, float high);
+void pack_bf16(int* pair, float low, float high);
+void unpack_f16(float* x, int pair);
+void unpack_bf16(float* x, int pair);
+#define LOADS_PAIR(P, T) void load_pair(float* x, P<T> p, i64 i, LINE);
+#define STORES_PAIR(P, T) void store_pair(P<T> p, i64 i, float low, float high, LINE);
+#define PAIRS(LOAD, STORE)                                                     \
+  LOAD(In, float) LOAD(In, f16) LOAD(In, bf16)                                 \
+  LOAD(Out, float) LOAD(Out, f16) LOAD(Out, bf16)                              \
+  STORE(Out, float) STORE(Out, f16) STORE(Out, bf16)
+PAIRS(LOADS_PAIR, STORES_PAIR)
+
 // ---- Launching ------------------------------------------------------------------------------------------------------------
 
 namespace host {
