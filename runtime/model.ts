@@ -73,7 +73,7 @@ export function attention<const H extends number, const D extends number, const 
             const [out, lse] = await loaded.run({ N, B }, [q, k, v]);
             return { out: produced(out), lse: produced(lse) };
           }),
-        memory: ({ length, batch = 1 }) => memoryOf(program.plan, { N: length, B: batch }),
+        memory: ({ length, batch = 1 }) => memoryOf(loaded.plan, { N: length, B: batch }),
         memoryInUse: loaded.memory,
         dispose: () => {
           turn.close();
@@ -197,7 +197,7 @@ async function createModel<I extends ModelInput, O extends ModelOutput>(
         };
         return bitsOver(all, vocab, W, logitsOf, progress);
       }),
-    memory: ({ length, batch = 1 }) => memoryOf(plan, { N: length, B: batch }),
+    memory: ({ length, batch = 1 }) => memoryOf(loaded.plan, { N: length, B: batch }),
     memoryInUse: loaded.memory,
     dispose: () => {
       turn.close();

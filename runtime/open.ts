@@ -1,7 +1,7 @@
 /** The best device of this host for a program. */
 import type { Device, Executable, WeightSource } from "./device.ts";
 import { inputError } from "./input-error.ts";
-import type { Program } from "./plan.ts";
+import type { Plan, Program } from "./plan.ts";
 import type { Extent, HostArray } from "./tensors.ts";
 import { wasmDevice } from "./wasm.ts";
 import type { WasmOptions } from "./wasm.ts";
@@ -10,14 +10,16 @@ import { findAdapter } from "./webgpu/gpu.ts";
 import type { WebgpuOptions } from "./webgpu/options.ts";
 import { deviceError } from "./device-error.ts";
 
-export type DeviceName = "auto" | "wasm" | "webgpu";
+export type DeviceName = "auto" | "wasm" | "webgpu" | "cuda";
 
 export type DeviceOptions = Pick<WasmOptions, "threads" | "relaxed" | "poison"> & {
   /**
-   * `auto` (default): a real GPU where the program has kernels for it and the host has one, otherwise WebAssembly. A GPU that is
-   * computed by the processor is only taken by name.
+   * `auto` (default): a real GPU where the program has kernels for it and the host has one, otherwise WebAssembly. CUDA comes before
+   * WebGPU, where `cuda` says how to open it. A GPU that is computed by the processor is only taken by name.
    */
   readonly device?: DeviceName;
+  /** On Node: `cudaDevice` of `heddle/runtime/cuda`, or a function that calls it with options. */
+  readonly cuda?: () => Promise<Device>;
   readonly webgpu?: WebgpuOptions;
   /** Called after each kernel that was compiled for a GPU. */
   readonly warmup?: (done: number, of: number) => void;
@@ -38,6 +40,8 @@ export async function webgpuHere(
 export type Loaded = {
   /** For a reader. */
   readonly device: string;
+  /** Of the variant that runs: what its tensors are stored in. */
+  readonly plan: Plan;
   readonly run: (at: Extent, inputs: readonly HostArray[]) => Promise<readonly Float32Array[]>;
   readonly memory: Executable["memory"];
   readonly dispose: () => void;
@@ -54,18 +58,38 @@ async function deviceFor(program: Program, options: DeviceOptions): Promise<Devi
       );
     return webgpuDevice(gpu);
   }
-  if (device === "auto" && program.webgpu !== undefined) {
-    try {
-      return await webgpuDevice({ ...gpu, software: false });
-    } catch (error) {
-      // Whatever keeps a GPU from being used, WebAssembly runs anywhere.
-      if (program.wasm === undefined) throw error;
-    }
+  if (device === "cuda") {
+    if (program.cuda === undefined)
+      throw inputError(
+        `'${program.plan.name}' was not compiled for CUDA: compile it with --kernels cuda or all`,
+      );
+    if (options.cuda === undefined)
+      throw inputError(
+        'CUDA is opened by `import { cudaDevice } from "heddle/runtime/cuda"`: give { cuda: cudaDevice }',
+      );
+    return options.cuda();
   }
+  const { cuda } = options;
+  const tries = [
+    ...(program.cuda === undefined || cuda === undefined ? [] : [cuda]),
+    ...(program.webgpu === undefined ? [] : [() => webgpuDevice({ ...gpu, software: false })]),
+  ];
+  let why: unknown;
+  if (device === "auto")
+    for (const open of tries)
+      try {
+        return await open();
+      } catch (error) {
+        // Whatever keeps a GPU from being used, WebAssembly runs anywhere.
+        why ??= error;
+      }
   if (program.wasm === undefined)
-    throw deviceError(
-      "NO_WEBGPU",
-      `'${program.plan.name}' was compiled for WebGPU only: compile it with --kernels all`,
+    throw (
+      why ??
+      deviceError(
+        program.webgpu === undefined ? "NO_CUDA" : "NO_WEBGPU",
+        `'${program.plan.name}' was compiled for ${program.webgpu === undefined ? "CUDA" : "WebGPU"} only: compile it with --kernels all`,
+      )
     );
   return wasmDevice(options);
 }
@@ -89,7 +113,7 @@ export async function openDevice(
     await device.dispose();
     const code = (error as { readonly code?: string }).code;
     const elsewhere =
-      device.name === "webgpu" && (options.device ?? "auto") === "auto" && program.wasm !== undefined;
+      device.name !== "wasm" && (options.device ?? "auto") === "auto" && program.wasm !== undefined;
     if (!elsewhere || (code !== "LIMITS" && code !== "OUT_OF_MEMORY")) throw error;
     device = wasmDevice(options);
     try {
@@ -117,6 +141,7 @@ export async function openDevice(
         return result;
       });
     },
+    plan: executable.plan,
     memory: () => executable.memory(),
     dispose: () => void device.dispose(),
   };

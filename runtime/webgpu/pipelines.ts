@@ -45,10 +45,12 @@ export function pipelinesOf(session: Session, { plan, shaders }: WgslProgram): P
       Array.from({ length: parts[i] ?? 1 }, () => (b.access === "read" ? "read-only-storage" : "storage")),
     ) as GPUBufferBindingType[];
     const size = HEAD_BYTES + 4 * described.scalars.length;
-    const known = made.get(code) ?? compile(label, code, types, size);
-    made.set(code, known);
+    // Comments name the model; kernels of several models may be the same.
+    const key = code.replace(/^\s*\/\/.*\n/gm, "");
+    const known = made.get(key) ?? compile(label, code, types, size);
+    made.set(key, known);
     // A refusal is not remembered: it may have been the device's end.
-    known.catch(() => made.delete(code));
+    known.catch(() => made.delete(key));
     return known;
   };
 

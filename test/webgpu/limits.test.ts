@@ -1,12 +1,15 @@
 /** Devices that offer little: split bindings, folded grids, short submits. Results are the same bits as with plenty. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { attentionDefinition } from "../../codegen/ts/definition.ts";
 import { memoryOf } from "../../runtime/memory.ts";
+import { attention as attentionOf } from "../../runtime/model.ts";
 import { paceOf } from "../../runtime/webgpu/budget.ts";
 import type { WebgpuOptions } from "../../runtime/webgpu/options.ts";
 import { folded } from "../../runtime/webgpu/run.ts";
 import { webgpuDevice } from "../../runtime/webgpu.ts";
 import type { WebgpuDevice } from "../../runtime/webgpu.ts";
 import type { Tensors } from "../../runtime/tensors.ts";
+import { compileSpec } from "../../src/compile.ts";
 import type { ScheduleKind } from "../../src/schedule.ts";
 import { randomInputs } from "../attention/run.ts";
 import { modelCases } from "../golden.ts";
@@ -169,6 +172,26 @@ describe("bytes", () => {
     await executable.dispose();
     expect(device.bytes()).toBe(before);
   });
+});
+
+it("of a session are planned in the types that this device stores", async () => {
+  if (!there) return;
+  const spec = specOf("attention half { heads 2 head_dim 8 branch segment all dilation 1 dtype f16 }");
+  const [compiled] = compileSpec(spec, { target: ["wasm", "wgsl"] });
+  const [half] = spec.attentions;
+  if (compiled === undefined || half === undefined) throw new Error("one attention");
+  const definition = { ...attentionDefinition(half), program: compiled.program };
+  const on = async (device: "wasm" | "webgpu") => {
+    const session = await attentionOf(definition).create({
+      device,
+      webgpu: { device: await sharedDevice() },
+    });
+    const { inputs } = session.memory({ length: 100 });
+    session.dispose();
+    return inputs;
+  };
+  expect(await on("wasm")).toBe(4 * 3 * 100 * 16);
+  expect(await on("webgpu")).toBe(2 * 3 * 100 * 16);
 });
 
 describe("folded", () => {
