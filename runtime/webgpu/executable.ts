@@ -200,7 +200,7 @@ export async function executableOf(
     ...(f16 ? [built.session.features.has("shader-f16") ? "f16" : "f16 unpacked from words"] : []),
   ];
   return {
-    plan,
+    plan: built.chosen.plan,
     detail: `WebGPU ${built.session.text}${how.length === 0 ? "" : ` (${how.join(", ")})`}`,
     setWeight: (index, data) => inTurn(async () => setWeight(await onDevice(), index, data)),
     run: (inputs, at) => inTurn(() => results(inputs, at, null)),
