@@ -13,7 +13,7 @@ export type MemoryUse = {
   readonly outputs: number;
   /** Slots that the values between steps share. */
   readonly arena: number;
-  /** Tiles of the threads. */
+  /** Tiles of the threads; on CUDA pinned memory of the host, through which inputs and outputs go. */
   readonly scratch: number;
   readonly total: number;
 };
@@ -24,12 +24,12 @@ export type WeightSource = (set: (index: number, data: Float32Array) => Promise<
 export type LoadOptions = {
   /** Where weights come from, at once and again after a loss. Without it they are set by `setWeight`. */
   readonly weights?: WeightSource;
-  /** Called after each kernel that was compiled (WebGPU). */
+  /** Called after each kernel that was compiled (WebGPU, CUDA). */
   readonly warmup?: (done: number, of: number) => void;
 };
 
 export type Device = {
-  /** "wasm"; "webgpu" and "cuda" to come. */
+  /** "wasm", "webgpu" or "cuda". */
   readonly name: string;
   /** For a reader: variant, threads, and why fewer than asked for. */
   readonly detail: string;

@@ -7,6 +7,11 @@
  * A target is a backend: limits and figures for the planner, tilings, a machine, the operations it has. WebGPU has several, one
  * for each set of features and limits that a device may offer; the runtime takes the first that fits.
  */
+import { emitCuda } from "../codegen/cuda/emit.ts";
+import { cudaOps } from "../codegen/cuda/expression.ts";
+import { CUDA_TILINGS, cudaMachine, cudaTarget } from "../codegen/cuda/target.ts";
+import { CUDA_OPTIONS } from "../codegen/cuda/text.ts";
+import type { CudaKernelText } from "../codegen/cuda/text.ts";
 import { distribute } from "../codegen/distribute.ts";
 import { fuse } from "../codegen/fuse.ts";
 import { legalize } from "../codegen/legalize.ts";
@@ -28,7 +33,7 @@ import { emitShader } from "../codegen/wgsl/emit.ts";
 import { wgslOps } from "../codegen/wgsl/expression.ts";
 import { GPU_TILINGS, gpuMachine, WGSL_VARIANTS, wgslTarget } from "../codegen/wgsl/target.ts";
 import { read } from "../grammar/index.ts";
-import type { Plan, Program, Shader, WasmModules, WgslProgram } from "../runtime/plan.ts";
+import type { CudaProgram, Plan, Program, Shader, WasmModules, WgslProgram } from "../runtime/plan.ts";
 import type { Anchors } from "./anchors.ts";
 import type * as Ast from "./ast.ts";
 import { check } from "./check.ts";
@@ -45,6 +50,7 @@ import type { AttentionSpec, ModelSpec, Spec } from "./spec.ts";
 import { NARROW, WIDE } from "./storage.ts";
 import type { Storage } from "./storage.ts";
 import { sound, verified, verifiedTiles, verifyGraph, verifyPlan } from "./verify.ts";
+import type { Warp } from "./warp.ts";
 
 /** Reads and checks a text. `spec` is null when any diagnostic is an error. `file` is only a name for messages. */
 export function readSpec(
@@ -57,7 +63,7 @@ export function readSpec(
   return { spec: all.some(isError) ? null : spec, ast, diagnostics: all };
 }
 
-export type TargetName = "wasm" | "wgsl";
+export type TargetName = "wasm" | "wgsl" | "cuda";
 
 export type CompileOptions = {
   /** One or several: a program then holds the kernels of each. */
@@ -72,7 +78,7 @@ export type CompileOptions = {
   readonly hidden?: boolean;
   /** Makes every value of the fused graph an output under its id, so that each kernel's own result can be checked. */
   readonly values?: boolean;
-  /** Turns the comments of shaders into references to the source: see `anchorsOf` in src/anchors.ts. */
+  /** Turns the comments of shaders and CUDA C++ into references to the source: see `anchorsOf` in src/anchors.ts. */
   readonly anchors?: Anchors;
   /** What `HEDDLE_DEBUG` asks to see: 1 plan, 2 schedules, 3 tile kernels, 4 kernels, 5 modules. */
   readonly trace?: { readonly level: number; readonly write: (text: string) => void };
@@ -87,11 +93,19 @@ export type CompiledProgram = {
   readonly graph: Graph;
   /** Modules and shaders are shared by all programs of one compilation. */
   readonly program: Program;
-  /** The kernels of `program.plan.kernels`, in that order, and the tile kernels they were made from. */
+  /**
+   * The kernels of `program.plan.kernels`, in that order, and the tile kernels they were made from. None where the program is for CUDA
+   * only: those of CUDA stand in `cuda`.
+   */
   readonly kernels: readonly Kernel[];
   readonly tiles: readonly TileKernel[];
   /** Beside `program.webgpu`: the kernels of each of its plans, and the tile kernels they were made from. */
   readonly wgsl?: readonly { readonly kernels: readonly Kernel[]; readonly tiles: readonly TileKernel[] }[];
+  /** Beside `program.cuda`, likewise. */
+  readonly cuda?: readonly {
+    readonly kernels: readonly Kernel<Warp>[];
+    readonly tiles: readonly TileKernel[];
+  }[];
   /** Where the hidden values are, embedding first; empty unless asked for. */
   readonly hidden: PlanResult["hidden"];
   /** Of the whole compilation. */
@@ -100,8 +114,13 @@ export type CompiledProgram = {
 export type CompileStats = {
   /** Kernels of all targets. */
   readonly kernels: number;
-  /** Of WebAssembly, and of the text of all shaders; 0 where the target was not asked for. */
-  readonly bytes: { readonly base: number; readonly relaxed: number; readonly wgsl: number };
+  /** Of WebAssembly, and of the text of all shaders and of all CUDA C++; 0 where the target was not asked for. */
+  readonly bytes: {
+    readonly base: number;
+    readonly relaxed: number;
+    readonly wgsl: number;
+    readonly cuda: number;
+  };
   /** Wall time. */
   readonly ms: number;
 };
@@ -110,11 +129,11 @@ export type CompileStats = {
 export type ScheduleError = Error & { readonly name: "ScheduleError" };
 
 /** What one target, or one variant of it, makes of a graph. */
-type Backend = {
+type Backend<X extends Warp = never> = {
   readonly target: Target;
   readonly tilings: Tilings;
   /** From a verified tile kernel to one that the target can print. */
-  readonly machine: (kernel: TileKernel) => Kernel;
+  readonly machine: (kernel: TileKernel) => Kernel<X>;
   readonly ops: Supported;
 };
 
@@ -128,7 +147,7 @@ export function compileSpec(spec: Spec, options: CompileOptions): readonly Compi
   if (targets.length === 0) throw new Error("heddle: internal: no target to compile for");
   const wanted = <T extends { readonly name: string }>(items: readonly T[]): readonly T[] =>
     items.filter((i) => options.names?.includes(i.name) ?? true);
-  /** WebAssembly stores f32 whatever a spec asks for; WebGPU stores what it says. */
+  /** WebAssembly stores f32 whatever a spec asks for; GPUs store what it says. */
   const drafts = (storage: Storage): readonly Draft[] => [
     ...wanted(spec.attentions).map((a) => ({
       item: { kind: "attention", spec: a } as const,
@@ -143,15 +162,18 @@ export function compileSpec(spec: Spec, options: CompileOptions): readonly Compi
   ];
 
   const wasm = targets.includes("wasm") ? compileWasm(drafts(WIDE), spec, options) : null;
-  const narrow = targets.includes("wgsl") ? drafts(NARROW) : [];
+  const narrow = targets.some((t) => t !== "wasm") ? drafts(NARROW) : [];
   const wgsl = targets.includes("wgsl")
     ? WGSL_VARIANTS.map((variant) => compileWgsl(narrow, spec, options, variant))
     : [];
+  const cuda = targets.includes("cuda") ? [compileCuda(narrow, spec, options)] : [];
   const ms = performance.now() - start;
+  const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0);
   return (wasm?.drafts ?? narrow).map(({ item, graph }, i) => {
-    const variants = wgsl.map((v) => at(v.programs, i));
-    const main = wasm === null ? at(variants, variants.length - 1) : at(wasm.programs, i);
-    for (const { plan } of variants) sameTensors(main.plan, plan);
+    const [shaders, texts] = [wgsl.map((v) => at(v.programs, i)), cuda.map((v) => at(v.programs, i))];
+    const scalar = wasm === null ? shaders.at(-1) : at(wasm.programs, i);
+    const main = scalar ?? at(texts, texts.length - 1);
+    for (const { plan } of [...shaders, ...texts]) sameTensors(main.plan, plan);
     return {
       name: graph.name,
       item,
@@ -159,18 +181,21 @@ export function compileSpec(spec: Spec, options: CompileOptions): readonly Compi
       program: {
         plan: main.plan,
         ...(wasm === null ? {} : { wasm: wasm.modules }),
-        ...(variants.length === 0 ? {} : { webgpu: variants.map((v) => v.program) }),
+        ...(shaders.length === 0 ? {} : { webgpu: shaders.map((v) => v.program) }),
+        ...(texts.length === 0 ? {} : { cuda: texts.map((v) => v.program) }),
       },
-      kernels: main.kernels,
-      tiles: main.tiles,
-      ...(variants.length === 0 ? {} : { wgsl: variants.map(({ kernels, tiles }) => ({ kernels, tiles })) }),
+      kernels: scalar?.kernels ?? [],
+      tiles: scalar?.tiles ?? [],
+      ...(shaders.length === 0 ? {} : { wgsl: shaders.map(({ kernels, tiles }) => ({ kernels, tiles })) }),
+      ...(texts.length === 0 ? {} : { cuda: texts.map(({ kernels, tiles }) => ({ kernels, tiles })) }),
       hidden: main.hidden,
       stats: {
-        kernels: (wasm?.kernels ?? 0) + wgsl.reduce((n, v) => n + v.kernels, 0),
+        kernels: (wasm?.kernels ?? 0) + sum([...wgsl, ...cuda].map((v) => v.kernels)),
         bytes: {
           base: wasm?.modules.base.length ?? 0,
           relaxed: wasm?.modules.relaxed.length ?? 0,
-          wgsl: wgsl.reduce((n, v) => n + v.bytes, 0),
+          wgsl: sum(wgsl.map((v) => v.bytes)),
+          cuda: sum(cuda.map((v) => v.bytes)),
         },
         ms,
       },
@@ -200,21 +225,21 @@ function prepared(whole: Graph, options: CompileOptions): Graph {
   return graph;
 }
 
-type Planned = PlanResult & { readonly tiles: readonly TileKernel[] };
+type Planned<X extends Warp = never> = PlanResult<Kernel<X>> & { readonly tiles: readonly TileKernel[] };
 
 /** Every program for one backend, and the kernels they share. */
-function plansFor(
+function plansFor<X extends Warp = never>(
   drafts: readonly Draft[],
   spec: Spec,
   options: CompileOptions,
-  backend: Backend,
-): { readonly plans: readonly Planned[]; readonly kernels: readonly Kernel[] } {
+  backend: Backend<X>,
+): { readonly plans: readonly Planned<X>[]; readonly kernels: readonly Kernel<X>[] } {
   const trace = tracing(options);
   const passes = passesOf(backend, trace);
-  const plans = drafts.map(({ attention, graph }): Planned => {
+  const plans = drafts.map(({ attention, graph }): Planned<X> => {
     trace(3, () => showGraph(graph));
     const variants = rangesFor(attention, spec, options, backend.target).map(
-      ({ upTo, schedule }): LoweredVariant => {
+      ({ upTo, schedule }): LoweredVariant<Kernel<X>> => {
         const label = `${schedule.kind} ${schedule.rows}x${schedule.keys}`;
         trace(
           2,
@@ -294,7 +319,34 @@ function compileWgsl(
   return { programs, kernels: kernels.length, bytes };
 }
 
-/** The first line of a shader, and where its comments point. */
+function compileCuda(drafts: readonly Draft[], spec: Spec, options: CompileOptions) {
+  const { plans, kernels } = plansFor<Warp>(drafts, spec, options, {
+    target: cudaTarget,
+    tilings: CUDA_TILINGS,
+    machine: cudaMachine,
+    ops: cudaOps,
+  });
+  const texts = new Map<Kernel<Warp>, CudaKernelText>();
+  const trace = tracing(options);
+  const programs = plans.map((p, i) => {
+    const { item, attention } = at(drafts, i);
+    const own = p.kernels.map((kernel, k) => {
+      const { title, workgroup, sharedBytes } = at(p.plan.kernels, k);
+      const made = texts.get(kernel) ?? emitCuda(kernel, titled(title, item, attention, options.anchors));
+      if (made.workgroup !== workgroup || made.sharedBytes !== sharedBytes)
+        throw new Error(`heddle: internal: '${made.entry}' is not launched as its plan says`);
+      if (!texts.has(kernel)) trace(5, () => made.code);
+      texts.set(kernel, made);
+      return { entry: made.entry, code: made.code };
+    });
+    const program: CudaProgram = { capability: 80, options: CUDA_OPTIONS, plan: p.plan, sources: own };
+    return { ...p, program };
+  });
+  const bytes = [...texts.values()].reduce((n, t) => n + t.code.length, 0);
+  return { programs, kernels: kernels.length, bytes };
+}
+
+/** The first line of a kernel's text, and where its comments point. */
 function titled(
   title: string,
   item: CompiledProgram["item"],
@@ -312,10 +364,13 @@ function titled(
   };
 }
 
-/** Weights, inputs and outputs are handed to whichever plan runs, by position. */
+/** Weights, inputs and outputs are handed to whichever plan runs, by position, and weights in their layout. */
 function sameTensors(a: Plan, b: Plan): void {
   const names = ({ inputs, outputs, weights }: Plan) =>
-    JSON.stringify([inputs, outputs, weights].map((list) => list.map((t) => [t.name, t.shape])));
+    JSON.stringify([
+      ...[inputs, outputs].map((list) => list.map((t) => [t.name, t.shape])),
+      weights.map((w) => [w.name, w.shape, w.layout]),
+    ]);
   if (names(a) !== names(b))
     throw new Error(`heddle: internal: the plans of '${a.name}' take different tensors`);
 }
@@ -334,7 +389,8 @@ function rangesFor(
   options: CompileOptions,
   target: Target,
 ): readonly LengthRange[] {
-  const wish = wishFor(spec, attention, options.schedule, target.name === "wgsl" ? "wgsl" : "wasm");
+  const known = (["wgsl", "cuda"] as const).find((name) => name === target.name);
+  const wish = wishFor(spec, attention, options.schedule, known ?? "wasm");
   return scheduling(() =>
     options.length === undefined
       ? rangesOf(attention, target, wish)
@@ -373,23 +429,23 @@ export function scheduling<T>(plan: () => T): T {
  * Tile kernel to legal kernel, once for each body. Layers repeat their kernels, so results are remembered by what is
  * lowered; two bodies that come under one name get names of their own.
  */
-function passesOf({ machine, ops }: Backend, trace: Trace) {
-  const done = new Map<string, Kernel>();
-  const origin = new Map<Kernel, TileKernel>();
+function passesOf<X extends Warp = never>({ machine, ops }: Backend<X>, trace: Trace) {
+  const done = new Map<string, Kernel<X>>();
+  const origin = new Map<Kernel<X>, TileKernel>();
   const names = new Set<string>();
-  const compile = (tiles: TileKernel): Kernel => {
+  const compile = (tiles: TileKernel): Kernel<X> => {
     verifiedTiles(tiles);
     trace(3, () => showTiles(tiles));
-    const kernel = verified(machine(tiles));
-    const small = verified(simplify(kernel));
-    const flat = verified(simplify(verified(unroll(small))));
-    const legal = verified(simplify(verified(legalize(flat, ops))));
+    const kernel = verified<X>(machine(tiles));
+    const small = verified<X>(simplify<X>(kernel));
+    const flat = verified<X>(simplify<X>(verified<X>(unroll<X>(small))));
+    const legal = verified<X>(simplify<X>(verified<X>(legalize<X>(flat, ops))));
     trace(4, () => showKernel(legal));
     origin.set(legal, tiles);
     return legal;
   };
   return {
-    run: (launch: Launch<TileKernel>): Launch<Kernel> => {
+    run: (launch: Launch<TileKernel>): Launch<Kernel<X>> => {
       const key = JSON.stringify(launch.kernel, (_, v: unknown) =>
         typeof v === "number" && !Number.isFinite(v) ? String(v) : v,
       );
@@ -403,8 +459,8 @@ function passesOf({ machine, ops }: Backend, trace: Trace) {
       }
       return { ...launch, kernel };
     },
-    kernels: (): readonly Kernel[] => [...done.values()],
-    tilesOf: (kernel: Kernel): TileKernel => {
+    kernels: (): readonly Kernel<X>[] => [...done.values()],
+    tilesOf: (kernel: Kernel<X>): TileKernel => {
       const found = origin.get(kernel);
       if (found === undefined) throw new Error(`heddle: internal: nobody made kernel '${kernel.name}'`);
       return found;

@@ -31,7 +31,7 @@ const inside =
   (to: string) =>
     folders.some((f) => to.startsWith(f));
 const isSource = (to: string) => inside(...rooms.map((r) => `${r}/`))(to);
-const ofCuda = (file: string) => file.startsWith("runtime/cuda/");
+const ofCuda = (file: string) => file === "runtime/cuda.ts" || file.startsWith("runtime/cuda/");
 const page = (to: string) => everywhere(to);
 
 /** Which sources of other files a file may see. */

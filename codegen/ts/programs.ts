@@ -1,8 +1,8 @@
 /**
  * Programs as constants of a generated module. What several plans have in common (tensors, steps, kernels) and what several programs
- * run (shaders) is written once: the variants of a program for WebGPU differ in little.
+ * run (shaders, CUDA C++) is written once: the variants of a program for WebGPU differ in little.
  */
-import type { Plan, Program, Shader } from "../../runtime/plan.ts";
+import type { CudaSource, Plan, Program, Shader } from "../../runtime/plan.ts";
 import { printData, template, verbatim } from "./print.ts";
 import type { Verbatim } from "./print.ts";
 
@@ -12,8 +12,13 @@ export type PrintedPrograms = {
   /** Declarations in order: each uses only those before it. */
   readonly plans: readonly string[];
   readonly shaders: readonly string[];
-  /** In the order of the programs: the fields `plan` and `webgpu` of a Program. */
-  readonly fields: readonly { readonly plan: Verbatim; readonly webgpu?: readonly unknown[] }[];
+  readonly sources: readonly string[];
+  /** In the order of the programs: the fields `plan`, `webgpu` and `cuda` of a Program. */
+  readonly fields: readonly {
+    readonly plan: Verbatim;
+    readonly webgpu?: readonly unknown[];
+    readonly cuda?: readonly unknown[];
+  }[];
 };
 
 /** Names that no two constants share. */
@@ -31,21 +36,45 @@ type Naming = ReturnType<typeof naming>;
 export function printPrograms(programs: readonly NamedProgram[]): PrintedPrograms {
   const name = naming();
   const plans = planPrinter(
-    programs.flatMap(({ program: { plan, webgpu = [] } }) => [plan, ...webgpu.map((w) => w.plan)]),
+    programs.flatMap(({ program: { plan, webgpu = [], cuda = [] } }) => [
+      plan,
+      ...[...webgpu, ...cuda].map((v) => v.plan),
+    ]),
     name,
   );
-  const shaders = shaderPrinter(name);
-  const fields = programs.map(({ name: of, program: { plan, webgpu } }) => {
+  const shaders = textPrinter<Shader>(name, "wgsl", "$Shader", ({ buffers }) => ({ buffers }));
+  const sources = textPrinter<CudaSource>(name, "cuda", "$CudaSource", ({ entry }) => ({ entry }));
+  const fields = programs.map(({ name: of, program: { plan, webgpu, cuda } }) => {
     const main = plans.constant(plan, `$${of}_plan`, null);
-    if (webgpu === undefined) return { plan: main };
-    const variants = webgpu.map((w) => ({
-      features: w.features,
-      plan: plans.constant(w.plan, `$${of}_plan_wgsl`, plan),
-      shaders: w.shaders.map((s, k) => shaders.constant(s, w.plan.kernels[k]?.entry ?? "shader")),
-    }));
-    return { plan: main, webgpu: variants };
+    const own = (variant: Plan, target: string) => plans.constant(variant, `$${of}_plan_${target}`, plan);
+    return {
+      plan: main,
+      ...(webgpu === undefined
+        ? {}
+        : {
+            webgpu: webgpu.map((v) => ({
+              features: v.features,
+              plan: own(v.plan, "wgsl"),
+              shaders: v.shaders.map((s, k) => shaders.constant(s, v.plan.kernels[k]?.entry ?? "shader")),
+            })),
+          }),
+      ...(cuda === undefined
+        ? {}
+        : {
+            cuda: cuda.map(({ sources: texts, ...v }) => ({
+              ...v,
+              plan: own(v.plan, "cuda"),
+              sources: texts.map((t) => sources.constant(t, t.entry)),
+            })),
+          }),
+    };
   });
-  return { plans: plans.declarations(), shaders: shaders.declarations, fields };
+  return {
+    plans: plans.declarations(),
+    shaders: shaders.declarations,
+    sources: sources.declarations,
+    fields,
+  };
 }
 
 /** Entries of a plan's lists that may stand in many plans, and their types. */
@@ -99,21 +128,27 @@ function planPrinter(all: readonly Plan[], name: Naming) {
   };
 }
 
-function shaderPrinter(name: Naming) {
+/** Texts of kernels, each once, with what else is said of them. */
+function textPrinter<T extends { readonly code: string }>(
+  name: Naming,
+  target: string,
+  type: string,
+  rest: (text: T) => { readonly [field: string]: unknown },
+) {
   const declarations: string[] = [];
   const constants = new Map<string, Verbatim>();
   return {
     declarations,
-    constant: (shader: Shader, entry: string): Verbatim => {
-      const key = JSON.stringify(shader);
+    constant: (text: T, entry: string): Verbatim => {
+      const key = JSON.stringify(text);
       const known = constants.get(key);
       if (known !== undefined) return known;
-      const constant = name(`$wgsl_${entry.replaceAll(/\W/g, "_")}`);
+      const constant = name(`$${target}_${entry.replaceAll(/\W/g, "_")}`);
       declarations.push(
         [
-          `const ${constant}: $Shader = {`,
-          `  buffers: ${printData(shader.buffers, "  ")},`,
-          `  code: ${template(shader.code)},`,
+          `const ${constant}: ${type} = {`,
+          ...Object.entries(rest(text)).map(([field, value]) => `  ${field}: ${printData(value, "  ")},`),
+          `  code: ${template(text.code)},`,
           "};",
         ].join("\n"),
       );

@@ -2,13 +2,12 @@
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { wasmDevice } from "../../runtime/wasm.ts";
-import type { TargetName } from "../../src/compile.ts";
 import { seal } from "../../src/spec.ts";
 import type { FloatDtype } from "../../src/storage.ts";
 import { randomSpec } from "../schedule/specs.ts";
 import { missing } from "../webgpu/require.ts";
 import { goldenAttention, goldenModels, here, randomAttention, verdictOf } from "../wgsl/cases.ts";
-import type { Case } from "../wgsl/cases.ts";
+import type { Case, TargetName } from "../wgsl/cases.ts";
 import { runTasks } from "../wgsl/run-task.ts";
 import type { TaskResult } from "../wgsl/tasks.ts";
 import { chromiumMissing, openChromium, taskPage, type Chromium } from "./chromium.ts";

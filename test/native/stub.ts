@@ -86,7 +86,7 @@ export type Stub = {
   readonly folder: string;
   /** For a child process. */
   readonly env: { readonly HEDDLE_STUB: string };
-  /** `fail NAME CODE` and `slow NAME MILLISECONDS`, until the next orders. */
+  /** `fail NAME CODE` and others (stub.h), until the next orders. */
   readonly order: (...orders: readonly string[]) => void;
   /** Calls since the last `forget`, without what was given out and taken back. */
   readonly calls: () => readonly string[];
@@ -105,11 +105,13 @@ export function stub(): Stub {
   writeFileSync(log, "");
   process.env["HEDDLE_STUB"] = folder;
   let from = 0;
+  let serial = 0;
   const lines = () => readFileSync(log, "utf8").split("\n").filter((l) => l !== ""); // prettier-ignore
   return {
     folder,
     env: { HEDDLE_STUB: folder },
-    order: (...given) => writeFileSync(orders, given.map((o) => `${o}\n`).join("")),
+    order: (...given) =>
+      writeFileSync(orders, [...given, `serial orders ${++serial}`].map((o) => `${o}\n`).join("")),
     calls: () => lines().slice(from).filter((l) => !/^[+\-!]/.test(l)), // prettier-ignore
     wrongs: () => lines().filter((l) => l.startsWith("!")),
     alive: () => {

@@ -2,8 +2,14 @@
  * A stub of libcuda.so.1: device memory is the host's, a stream does at once what it is given, and the one kernel that
  * computes, `axpy`, does so here. It minds what the driver minds: a current context, live objects, bytes inside
  * allocations, and calls that break a capture.
+ *
+ * With EXECUTE it runs kernels: modules are what the stub of NVRTC makes of CUDA C++ (test/cuda-runtime/stub). A stream
+ * then does nothing before somebody waits for it, so that whoever does not wait is found out, and new memory is NaN.
  */
 #include "stub.h"
+#ifdef EXECUTE
+#include "execute.h"
+#endif
 
 typedef int CUresult;
 typedef void *Object;
@@ -16,6 +22,7 @@ enum { NOT_FOUND = 500, NOT_READY = 600, CAPTURE_UNSUPPORTED = 900, CAPTURE_INVA
   if (ordered != 0) return ordered;
 #define CALL_IN_CONTEXT(name)                                                                                          \
   CALL(name)                                                                                                           \
+  if (stub_sticky != 0) return stub_sticky;                                                                            \
   if (depth == 0) {                                                                                                    \
     stub_log("!no context is current in " #name);                                                                      \
     return INVALID_CONTEXT;                                                                                            \
@@ -35,8 +42,10 @@ static __thread bool broken;
     return CAPTURE_UNSUPPORTED;                                                                                        \
   }
 
+struct Function;
+struct Event;
 typedef struct Node {
-  enum { COPY, FILL, LAUNCH } kind;
+  enum { COPY, FILL, LAUNCH, EVENT } kind;
   void *to;
   const void *from;
   size_t bytes;
@@ -44,6 +53,9 @@ typedef struct Node {
   int width;
   unsigned char parameters[4096];
   char name[32];
+  struct Function *function;
+  unsigned grid, block, shared;
+  struct Event *event;
   struct Node *next;
 } Node;
 typedef struct Graph {
@@ -52,18 +64,25 @@ typedef struct Graph {
 } Graph;
 typedef struct Stream {
   Graph *capture;
+  /* What it was given and has not done. */
+  Graph queue;
 } Stream;
 typedef struct Function {
   char name[32];
   int limit;
+  void *library;
   struct Function *next;
 } Function;
 typedef struct Module {
   Function *functions;
+  void *library;
 } Module;
 typedef struct Event {
   double at;
+  Stream *stream;
 } Event;
+/* Does what streams were given: one, or all where it is null. */
+static void drain(Stream *stream);
 
 static const struct {
   int status;
@@ -139,6 +158,12 @@ CUresult cuDeviceTotalMem_v2(size_t *bytes, int device) {
 CUresult cuDeviceGetAttribute(int *value, int attribute, int device) {
   CALL(cuDeviceGetAttribute)
   if (attribute < 1 || attribute > 145) return INVALID_VALUE;
+#ifdef EXECUTE
+  static const int known[][2] = {{1, 1024},       {5, 0x7fffffff}, {8, 49152}, {10, 32}, {12, 65536},
+                                 {39, 2048},      {81, 233472},    {82, 65536}, {106, 32}, {111, 1024}};
+  for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+    if (known[i][0] == attribute) return *value = known[i][1], OK;
+#endif
   *value = attribute == 75   ? 9
            : attribute == 76 ? 0
            : attribute == 16 ? 132
@@ -160,6 +185,11 @@ CUresult cuDevicePrimaryCtxRelease_v2(int device) {
   pthread_mutex_lock(&stub_lock);
   int left = --retained[device];
   pthread_mutex_unlock(&stub_lock);
+  if (left <= 0 && stub_sticky != 0) {
+    /* What it held goes with a context, whatever the calls that were to free it have answered. */
+    stub_sticky = 0;
+    stub_clear();
+  }
   stub_log(left < 0 ? "!release of a context that is not retained" : "-context");
   return left < 0 ? INVALID_CONTEXT : OK;
 }
@@ -186,10 +216,15 @@ CUresult cuCtxPopCurrent_v2(Object *context) {
 CUresult cuCtxSynchronize(void) {
   CALL_IN_CONTEXT(cuCtxSynchronize)
   BREAKS_CAPTURE()
-  return OK;
+  drain(NULL);
+  return stub_sticky;
 }
 
 #include "work.c"
+
+#ifdef EXECUTE
+void *execute_allocation(const void *address, size_t *bytes) { return stub_around("memory", address, bytes); }
+#endif
 
 /* --- modules --- */
 CUresult cuModuleLoadDataEx(Object *module, const void *image, unsigned count, int *options, void **values) {
@@ -199,13 +234,25 @@ CUresult cuModuleLoadDataEx(Object *module, const void *image, unsigned count, i
       if (options[i] == 5) snprintf(values[i], 100, "ptxas error   : Parsing error near 'syntax'");
     return INVALID_PTX;
   }
-  *module = stub_add("module", calloc(1, sizeof(Module)), sizeof(Module));
+  Module *made = calloc(1, sizeof *made);
+#ifdef EXECUTE
+  made->library = execute_load(image);
+  if (made->library == NULL) {
+    free(made);
+    return INVALID_PTX;
+  }
+#endif
+  *module = stub_add("module", made, sizeof *made);
   return OK;
 }
 CUresult cuModuleUnload(Object module) {
   CALL_IN_CONTEXT(cuModuleUnload)
   BREAKS_CAPTURE()
+  drain(NULL);
   if (!stub_has("module", module, true)) return INVALID_HANDLE;
+#ifdef EXECUTE
+  execute_unload(((Module *)module)->library);
+#endif
   for (Function *next, *f = ((Module *)module)->functions; f != NULL; f = next) {
     next = f->next;
     stub_has("function", f, true);
@@ -218,9 +265,13 @@ CUresult cuModuleGetFunction(Object *function, Object module, const char *name) 
   CALL_IN_CONTEXT(cuModuleGetFunction)
   KNOWN("module", module)
   if (strcmp(name, "missing") == 0) return NOT_FOUND;
+#ifdef EXECUTE
+  if (strcmp(name, execute_name(((Module *)module)->library)) != 0) return NOT_FOUND;
+#endif
   Function *made = calloc(1, sizeof *made);
   snprintf(made->name, sizeof made->name, "%s", name);
   made->limit = 49152;
+  made->library = ((Module *)module)->library;
   made->next = ((Module *)module)->functions;
   ((Module *)module)->functions = made;
   *function = stub_add("function", made, sizeof *made);
@@ -245,7 +296,12 @@ CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, Object functio
   *blocks = 2048 / threads - (shared > 100000);
   return OK;
 }
-#ifndef OLD_DRIVER
+#ifdef EXECUTE
+CUresult cuFuncGetParamInfo(Object function, size_t index, size_t *offset, size_t *bytes) {
+  KNOWN("function", function)
+  return execute_parameter(((Function *)function)->library, index, offset, bytes) ? OK : INVALID_VALUE;
+}
+#elif !defined OLD_DRIVER
 /* axpy(const float *x, float *y, float a, int n); every other kernel has no parameters. */
 CUresult cuFuncGetParamInfo(Object function, size_t index, size_t *offset, size_t *bytes) {
   static const size_t offsets[] = {0, 8, 16, 20}, sizes[] = {8, 8, 4, 4};
@@ -265,7 +321,7 @@ CUresult cuLaunchKernel(Object function, unsigned gx, unsigned gy, unsigned gz, 
   if (extra != NULL && (extra[0] != (void *)1 || extra[2] != (void *)2 || extra[4] != NULL)) return INVALID_VALUE;
   if (bx * by * bz > 1024 || gy > 65535 || gz > 65535 || (int)shared > called->limit) return INVALID_VALUE;
   size_t bytes = extra == NULL ? 0 : *(size_t *)extra[3];
-  Node node = {.kind = LAUNCH, .bytes = bytes};
+  Node node = {.kind = LAUNCH, .bytes = bytes, .function = called, .grid = gx, .block = bx, .shared = shared};
   if (bytes > sizeof node.parameters) return INVALID_VALUE;
   if (bytes > 0) memcpy(node.parameters, extra[1], bytes);
   memcpy(node.name, called->name, sizeof node.name);

@@ -1,5 +1,8 @@
-/* A stub of libnvrtc: a source that holds `#error` does not compile; the code of any other is its options. MAJOR is the
- * version. */
+/*
+ * A stub of libnvrtc: a source that holds `#error` does not compile; the code of any other is its options. MAJOR is the
+ * version. With EXECUTE the machine's C++ compiler makes a shared library of the source, against the host of
+ * test/cuda/host, and that is the cubin.
+ */
 #include "stub.h"
 
 enum { OK = 0, OUT_OF_MEMORY = 1, INVALID_INPUT = 3, INVALID_PROGRAM = 4, INVALID_OPTION = 5, COMPILATION = 6 };
@@ -11,7 +14,13 @@ enum { OK = 0, OUT_OF_MEMORY = 1, INVALID_INPUT = 3, INVALID_PROGRAM = 4, INVALI
 typedef struct Program {
   char name[64], log[4096], ptx[4096];
   bool bad, cubin;
+  char *source;
+  unsigned char *image;
+  size_t imageBytes;
 } Program;
+#ifdef EXECUTE
+#include "compile.c"
+#endif
 
 const char *nvrtcGetErrorString(int status) {
   static const char *const names[] = {
@@ -50,11 +59,14 @@ int nvrtcCreateProgram(Program **program, const char *source, const char *name, 
   *program = stub_add("program", calloc(1, sizeof **program), sizeof **program);
   (*program)->bad = strstr(source, "#error") != NULL;
   snprintf((*program)->name, sizeof(*program)->name, "%s", name);
+  (*program)->source = strdup(source);
   return OK;
 }
 int nvrtcDestroyProgram(Program **program) {
   CALL(nvrtcDestroyProgram)
   if (!stub_has("program", *program, true)) return INVALID_PROGRAM;
+  free((*program)->source);
+  free((*program)->image);
   free(*program);
   *program = NULL;
   return OK;
@@ -67,6 +79,9 @@ int nvrtcCompileProgram(Program *program, int count, const char *const *options)
     program->cubin |= strstr(options[i], "sm_") != NULL;
     if (strcmp(options[i], "--nonsense") == 0) return INVALID_OPTION;
   }
+#ifdef EXECUTE
+  if (!program->bad) return compile_for_host(program) ? OK : COMPILATION;
+#endif
   if (!program->bad) return OK;
   snprintf(program->log, sizeof program->log, "%s(1): warning: w\n%s(2): error: #error directive: no\n", program->name,
            program->name);
@@ -95,12 +110,19 @@ int nvrtcGetPTX(Program *program, char *ptx) {
 /* An ELF header that names no parts. */
 int nvrtcGetCUBINSize(Program *program, size_t *bytes) {
   CALL(nvrtcGetCUBINSize)
+  if (program->image != NULL) {
+    *bytes = program->cubin ? program->imageBytes : 0;
+    return OK;
+  }
   *bytes = program->cubin ? 64 : 0;
   return OK;
 }
 int nvrtcGetCUBIN(Program *program, char *cubin) {
   CALL(nvrtcGetCUBIN)
-  (void)program;
+  if (program->image != NULL) {
+    memcpy(cubin, program->image, program->imageBytes);
+    return OK;
+  }
   memcpy(cubin,
          "\x7f"
          "ELF\2\1\1",

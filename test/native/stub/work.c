@@ -12,13 +12,18 @@ CUresult cuMemAlloc_v2(unsigned long long *address, size_t bytes) {
   if (bytes == 0) return INVALID_VALUE;
   if (bytes > (size_t)1 << 30) return OUT_OF_MEMORY;
   void *memory = malloc(bytes);
+#ifdef EXECUTE
+  memset(memory, 0xff, bytes);
+#else
   memset(memory, 0xa5, bytes);
+#endif
   *address = (unsigned long long)(uintptr_t)stub_add("memory", memory, bytes);
   return OK;
 }
 CUresult cuMemFree_v2(unsigned long long address) {
   CALL_IN_CONTEXT(cuMemFree_v2)
   BREAKS_CAPTURE()
+  drain(NULL);
   if (!stub_has("memory", (void *)(uintptr_t)address, true)) return INVALID_VALUE;
   free((void *)(uintptr_t)address);
   return OK;
@@ -34,6 +39,7 @@ CUresult cuMemHostAlloc(void **address, size_t bytes, unsigned flags) {
 CUresult cuMemFreeHost(void *address) {
   CALL_IN_CONTEXT(cuMemFreeHost)
   BREAKS_CAPTURE()
+  drain(NULL);
   if (!stub_has("pinned", address, true)) return INVALID_VALUE;
   free(address);
   return OK;
@@ -50,17 +56,38 @@ static void axpy(const unsigned char *parameters) {
   if (!stub_within("memory", x, (size_t)n * 4) || !stub_within("memory", y, (size_t)n * 4)) return;
   for (int i = 0; i < n; i++) y[i] += a * x[i];
 }
+static double now = 0;
 static void perform(const Node *node) {
   if (node->kind == COPY) memcpy(node->to, node->from, node->bytes);
+  else if (node->kind == EVENT) node->event->at = now += 1.5;
+#ifdef EXECUTE
+  else if (node->kind == LAUNCH) {
+    const Launched launched = {node->grid, node->block, node->shared, node->parameters, node->bytes};
+    const char *why = execute_launch(node->function->library, &launched);
+    if (why == NULL) return;
+    stub_log("!%s", why);
+    /* As a device does that finds a wrong address. */
+    stub_sticky = 700;
+  }
+#endif
   else if (node->kind == LAUNCH && strcmp(node->name, "axpy") == 0) axpy(node->parameters);
   else if (node->kind == FILL)
     for (size_t i = 0; i < node->bytes; i += (size_t)node->width)
       memcpy((char *)node->to + i, &node->value, (size_t)node->width);
 }
+static pthread_mutex_t work_lock = PTHREAD_MUTEX_INITIALIZER;
+static void append(Graph *graph, Node node);
 static CUresult enqueue(Stream *stream, Node node) {
   KNOWN("stream", stream)
   Graph *graph = stream->capture;
+#ifdef EXECUTE
+  if (graph == NULL) graph = &stream->queue;
+#endif
   if (graph == NULL) return perform(&node), OK;
+  return append(graph, node), OK;
+}
+static void append(Graph *graph, Node node) {
+  pthread_mutex_lock(&work_lock);
   Node *kept = malloc(sizeof *kept);
   *kept = node;
   kept->next = NULL;
@@ -68,7 +95,32 @@ static CUresult enqueue(Stream *stream, Node node) {
   else graph->last->next = kept;
   graph->last = kept;
   graph->count++;
-  return OK;
+  pthread_mutex_unlock(&work_lock);
+}
+/* One after another: the stub computes on one processor, and the threads of the pool may wait for several streams. */
+static void drain_one(Stream *stream) {
+  pthread_mutex_lock(&work_lock);
+  Graph work = stream->queue;
+  stream->queue = (Graph){NULL, NULL, 0};
+  for (Node *next, *node = work.first; node != NULL; node = next) {
+    next = node->next;
+    if (stub_sticky == 0) perform(node);
+    free(node);
+  }
+  pthread_mutex_unlock(&work_lock);
+}
+static void drain(Stream *stream) {
+  if (stream != NULL) {
+    if (stub_alive("stream", stream)) drain_one(stream);
+    return;
+  }
+  Stream *all[256];
+  size_t count = 0;
+  pthread_mutex_lock(&stub_lock);
+  for (Live *live = stub_live; live != NULL && count < 256; live = live->next)
+    if (strcmp(live->kind, "stream") == 0) all[count++] = live->object;
+  pthread_mutex_unlock(&stub_lock);
+  for (size_t i = 0; i < count; i++) drain_one(all[i]);
 }
 static Node copy_of(void *to, const void *from, size_t bytes) {
   return (Node){.kind = COPY, .to = to, .from = from, .bytes = bytes};
@@ -115,6 +167,7 @@ CUresult cuStreamDestroy_v2(Object stream) {
   CALL_IN_CONTEXT(cuStreamDestroy_v2)
   KNOWN("stream", stream)
   if (((Stream *)stream)->capture != NULL) stub_log("!destroyed while captured");
+  drain(stream);
   stub_has("stream", stream, true);
   free(stream);
   return OK;
@@ -123,15 +176,16 @@ CUresult cuStreamSynchronize(Object stream) {
   CALL_IN_CONTEXT(cuStreamSynchronize)
   KNOWN("stream", stream)
   BREAKS_CAPTURE()
-  return OK;
+  drain(stream);
+  return stub_sticky;
 }
 CUresult cuStreamWaitEvent(Object stream, Object event, unsigned flags) {
   CALL_IN_CONTEXT(cuStreamWaitEvent)
   KNOWN("stream", stream)
   KNOWN("event", event)
+  if (((Event *)event)->stream != NULL) drain(((Event *)event)->stream);
   return flags == 0 ? OK : INVALID_VALUE;
 }
-static double now = 0;
 CUresult cuEventCreate(Object *event, unsigned flags) {
   CALL_IN_CONTEXT(cuEventCreate)
   if (flags != 0) return INVALID_VALUE;
@@ -140,6 +194,7 @@ CUresult cuEventCreate(Object *event, unsigned flags) {
 }
 CUresult cuEventDestroy_v2(Object event) {
   CALL_IN_CONTEXT(cuEventDestroy_v2)
+  drain(NULL);
   if (!stub_has("event", event, true)) return INVALID_HANDLE;
   free(event);
   return OK;
@@ -148,19 +203,22 @@ CUresult cuEventRecord(Object event, Object stream) {
   CALL_IN_CONTEXT(cuEventRecord)
   KNOWN("event", event)
   KNOWN("stream", stream)
-  ((Event *)event)->at = now += 1.5;
-  return OK;
+  ((Event *)event)->at = 0;
+  ((Event *)event)->stream = stream;
+  return enqueue(stream, (Node){.kind = EVENT, .event = event});
 }
 CUresult cuEventSynchronize(Object event) {
   CALL_IN_CONTEXT(cuEventSynchronize)
   KNOWN("event", event)
-  return OK;
+  if (((Event *)event)->stream != NULL && ((Event *)event)->at == 0) drain(((Event *)event)->stream);
+  return stub_sticky;
 }
 CUresult cuEventElapsedTime(float *milliseconds, Object start, Object end) {
   CALL_IN_CONTEXT(cuEventElapsedTime)
   KNOWN("event", start)
   KNOWN("event", end)
-  if (((Event *)start)->at == 0 || ((Event *)end)->at == 0) return INVALID_HANDLE;
+  if (((Event *)start)->stream == NULL || ((Event *)end)->stream == NULL) return INVALID_HANDLE;
+  if (((Event *)start)->at == 0 || ((Event *)end)->at == 0) return NOT_READY;
   *milliseconds = (float)(((Event *)end)->at - ((Event *)start)->at);
   return OK;
 }
@@ -222,8 +280,10 @@ CUresult cuGraphLaunch(Object exec, Object stream) {
   CALL_IN_CONTEXT(cuGraphLaunch)
   KNOWN("graph", exec)
   KNOWN("stream", stream)
-  for (Node *node = ((Graph *)exec)->first; node != NULL; node = node->next) perform(node);
-  return OK;
+  CUresult given = OK;
+  for (Node *node = ((Graph *)exec)->first; node != NULL && given == OK; node = node->next)
+    given = enqueue(stream, *node);
+  return given;
 }
 CUresult cuGraphDestroy(Object graph) {
   CALL(cuGraphDestroy)

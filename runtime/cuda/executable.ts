@@ -1,0 +1,232 @@
+/** A program on CUDA: weights that stay, tensors that follow the length, and runs that survive the loss of a context. */
+import { deviceError } from "../device-error.ts";
+import type { Executable, LoadOptions, MemoryUse } from "../device.ts";
+import { bytesOf, weightBytes, weightLength } from "../memory.ts";
+import type { Dtype, Program } from "../plan.ts";
+import { checkExtent, checkTensors, elementsAt } from "../tensors.ts";
+import type { Extent, HostArray, Tensors } from "../tensors.ts";
+import type { DeviceMemory } from "./context.ts";
+import { chosenFor, kernelsOf } from "./kernels.ts";
+import type { CudaLimits, KernelCompiler } from "./kernels.ts";
+import { enqueue, prepare } from "./prepare.ts";
+import type { Built, Prepared, PrepareOptions } from "./prepare.ts";
+import { timerFor } from "./profile.ts";
+import type { StepTime } from "./profile.ts";
+import type { Session } from "./session.ts";
+import type { CudaStream } from "./stream.ts";
+import { give, stored, take } from "./tensor.ts";
+
+export type ProgramOptions = Omit<PrepareOptions, "maxGridX"> & {
+  /** The context of now: another one after a loss. */
+  readonly session: () => Promise<Session>;
+  readonly compiler: KernelCompiler;
+  readonly limits: CudaLimits;
+  readonly poison: boolean;
+  readonly profile: boolean;
+  readonly detail: string;
+};
+export type CudaExecutable = Executable & {
+  /** Milliseconds of every step of the last run, where the device was opened with `profile`. */
+  readonly profile: () => readonly StepTime[];
+};
+
+/** A NaN in f32, and two in f16 and bf16. */
+const NAN_BITS = 0x7fc07fc0;
+
+export async function executableOf(
+  program: Program,
+  { session: sessionOfNow, compiler, limits, poison, profile, detail, ...options }: ProgramOptions,
+  { weights: source, warmup }: LoadOptions,
+): Promise<CudaExecutable> {
+  const { name } = program.plan;
+  let built: Built | undefined;
+  let ready: Prepared | undefined;
+  let times: readonly StepTime[] = [];
+  let disposed = false;
+  let last: Promise<unknown> = Promise.resolve();
+  /** One task after another: they share the tensors. */
+  const inTurn = <T>(task: () => Promise<T>): Promise<T> => {
+    const next = last.then(() => {
+      if (disposed) throw deviceError("FAILED", `'${name}' was disposed`);
+      return task();
+    });
+    last = next.catch(() => undefined);
+    return next;
+  };
+
+  const forget = () => {
+    ready?.dispose();
+    ready = undefined;
+  };
+  const setWeight = async (to: Built, index: number, data: Float32Array): Promise<void> => {
+    const [weight, memory] = [to.chosen.plan.weights[index], to.weights[index]];
+    if (weight === undefined || memory === undefined)
+      throw deviceError("FAILED", `'${name}' has no weight ${index}`);
+    const elements = weightLength(weight);
+    if (data.length !== elements)
+      throw deviceError(
+        "FAILED",
+        `weight '${weight.name}' takes ${elements} numbers (${weight.layout}), found ${data.length}`,
+      );
+    await to.session.attempt(() => to.stream.write(memory, stored(data, weight.dtype ?? "f32")));
+    to.missing.delete(index);
+  };
+
+  const build = async (session: Session): Promise<Built> => {
+    const chosen = chosenFor(program, session.context.device, limits);
+    const memories: DeviceMemory[] = [];
+    let stream: CudaStream | undefined;
+    const compiled = kernelsOf(session, compiler, chosen, warmup);
+    // Its error is thrown below; until then it must not be nobody's.
+    compiled.catch(() => undefined);
+    try {
+      for (const weight of chosen.plan.weights) {
+        const label = `weight '${weight.name}'`;
+        const formula = `${weight.shape.join(" * ")} of ${weight.dtype ?? "f32"}`;
+        memories.push(await session.allocate({ label, bytes: weightBytes(weight), formula }));
+      }
+      stream = await session.attempt(() => session.context.stream());
+      const missing = new Set(chosen.plan.weights.keys());
+      const made: Built = { session, chosen, stream, kernels: await compiled, weights: memories, missing };
+      if (source !== undefined) await source((index, data) => setWeight(made, index, data));
+      return made;
+    } catch (error) {
+      memories.forEach(session.free);
+      stream?.dispose();
+      await compiled.then(
+        (kernels) => kernels.dispose(),
+        () => undefined,
+      );
+      throw error;
+    }
+  };
+
+  /** Program and weights in the context of now. */
+  const onDevice = async (): Promise<Built> => {
+    const session = await sessionOfNow();
+    if (built?.session === session) return built;
+    if (built !== undefined && source === undefined && built.weights.length > 0)
+      throw deviceError(
+        "DEVICE_LOST",
+        `the weights of '${name}' went with the lost context, and nobody said where they come from: load it anew`,
+      );
+    forget();
+    const made = await build(session);
+    built = made;
+    return made;
+  };
+
+  const prepared = async (b: Built, at: Extent): Promise<Prepared> => {
+    if (ready?.at.N !== at.N || ready.at.B !== at.B) {
+      forget();
+      ready = await b.session.attempt(() => prepare(b, at, { ...options, maxGridX: limits.maxGridX }));
+    }
+    return ready;
+  };
+
+  /** A whole pass: inputs, steps and outputs are enqueued, and then waited for once. */
+  const forward = async (
+    inputs: Tensors,
+    at: Extent,
+    outputs: ReadonlyMap<number, HostArray>,
+  ): Promise<void> => {
+    const b = await onDevice();
+    for (const index of b.missing)
+      throw deviceError(
+        "FAILED",
+        `'${name}' has no weights yet: '${b.chosen.plan.weights[index]?.name ?? index}' was not set`,
+      );
+    const { session, stream, chosen } = b;
+    const p = await prepared(b, at);
+    await session.attempt(async () => {
+      const timer = profile ? timerFor(session, stream, p.steps) : null;
+      try {
+        if (poison)
+          for (const memory of [...p.room.output, ...p.room.slot]) stream.fillWords(memory, NAN_BITS);
+        for (const [i, { name: input, dtype }] of chosen.plan.inputs.entries()) {
+          const [to, data] = [p.room.input[i], inputs[input]];
+          if (to !== undefined && data !== undefined)
+            await p.staging.upload(to, bytesOf(dtype, data.length), (piece, from) =>
+              give(data, dtype, piece, from),
+            );
+        }
+        if (p.graph !== null && timer === null) stream.replay(p.graph);
+        else enqueue(stream, p.steps, timer?.before);
+        timer?.end();
+        for (const [i, data] of outputs) {
+          const [from, spec] = [p.room.output[i], chosen.plan.outputs[i]];
+          if (from !== undefined && spec !== undefined)
+            await p.staging.download(from, bytesOf(spec.dtype, data.length), (piece, at) =>
+              take(data, spec.dtype, piece, at),
+            );
+        }
+        await p.staging.finish();
+        times = timer?.times() ?? [];
+      } catch (error) {
+        await p.staging.abandon();
+        throw error;
+      } finally {
+        timer?.dispose();
+      }
+    });
+  };
+  /** Outputs go into the caller's arrays or fresh ones. */
+  const results = async (inputs: Tensors, at: Extent, into: Tensors | null) => {
+    const { inputs: wanted, outputs: given } = program.plan;
+    checkExtent(at);
+    checkTensors("input", wanted.map(asHost), inputs, at);
+    if (into !== null) checkTensors("output", given.map(asHost), into, at);
+    const out: Record<string, HostArray> = {};
+    const targets = new Map<number, HostArray>();
+    for (const [i, { name: output, dtype, shape }] of given.entries()) {
+      const elements = elementsAt(shape, at);
+      const fresh = () => (dtype === "i32" ? new Int32Array(elements) : new Float32Array(elements));
+      const to = into === null ? fresh() : into[output];
+      if (to === undefined) continue;
+      out[output] = to;
+      targets.set(i, to);
+    }
+    await forward(inputs, at, targets);
+    return out;
+  };
+
+  built = await build(await sessionOfNow());
+  return {
+    plan: built.chosen.plan,
+    detail,
+    setWeight: (index, data) => inTurn(async () => setWeight(await onDevice(), index, data)),
+    run: (inputs, at) => inTurn(() => results(inputs, at, null)),
+    runInto: (inputs, at, into) => inTurn(async () => void (await results(inputs, at, into))),
+    profile: () => times,
+    memory: (): MemoryUse => {
+      const alive = built?.session.isLost() === false;
+      const sum = (memories: readonly DeviceMemory[] = []) =>
+        alive ? memories.reduce((n, m) => n + m.bytes, 0) : 0;
+      const parts = {
+        weights: sum(built?.weights),
+        tables: sum(ready?.room.table),
+        inputs: sum(ready?.room.input),
+        outputs: sum(ready?.room.output),
+        arena: sum(ready?.room.slot),
+        scratch: alive ? (ready?.staging.bytes ?? 0) : 0,
+      };
+      return { ...parts, total: Object.values(parts).reduce((a, b) => a + b, 0) };
+    },
+    dispose: async () => {
+      await last;
+      if (disposed) return;
+      disposed = true;
+      forget();
+      if (built !== undefined) {
+        built.weights.forEach(built.session.free);
+        built.kernels.dispose();
+        built.stream.dispose();
+      }
+      built = undefined;
+    },
+  };
+}
+
+/** 16-bit tensors cross the border as f32. */
+const asHost = <T extends { readonly dtype: Dtype }>(t: T): T =>
+  t.dtype === "i32" ? t : { ...t, dtype: "f32" };
