@@ -1,10 +1,19 @@
-/** What the compiler knows of CUDA devices from sm_80 on, for the `simt` machine: f32 arithmetic on any storage. */
-import type { Kernel, TileKernel } from "../../src/kernel.ts";
+/**
+ * What the compiler knows of CUDA devices from sm_80 on, and which machine runs a kernel: the matrix units where operands have 16
+ * bits and whole pieces of 16 bytes, lanes with f32 arithmetic otherwise.
+ */
+import type { Dtype, Kernel, TileKernel } from "../../src/kernel.ts";
 import type { Target } from "../../src/planner.ts";
+import type { AttentionShape } from "../../src/spec.ts";
+import { storedAs } from "../../src/storage.ts";
+import type { Warp } from "../../src/warp.ts";
 import type { AttentionTiling, Tilings } from "../lower/tilings.ts";
+import { fragment, unfit } from "../machine/fragment.ts";
 import { fitted, slicedBytes } from "../machine/simt/fitted.ts";
 
-/** Shared memory that every block of every device may use without being allowed more, and then two or more share a multiprocessor. */
+/** Shared memory of a block on every device from sm_80 on, once it is allowed. */
+export const MOST_SHARED = 101376;
+/** Of a block of lanes: two or more then share a multiprocessor. */
 export const SHARED_BYTES = 49152;
 /** Lanes of a group: eight warps, or sixteen where tiles would not fit in fewer; then 128 registers are left to each lane. */
 const LANES = 256;
@@ -12,32 +21,61 @@ const MOST_LANES = 512;
 /** f32 values of an accumulator that a lane keeps in registers: twice as many spill beside the scores (ptxas of CUDA 13, sm_80 and sm_90). */
 const ACCUMULATED = 32;
 
-const attentionTiling = (headDim: number): AttentionTiling => ({
+/** Whether the matrix units read queries, keys and values of this width. */
+const onMatrixUnits = (headDim: number, stored: Dtype): boolean =>
+  (stored === "f16" || stored === "bf16") && headDim % 8 === 0 && headDim >= 16 && headDim <= 256;
+const storedOf = ({ dtype, headDim }: AttentionShape): Dtype => storedAs(dtype, headDim);
+
+const slices = (headDim: number): AttentionTiling => ({
   depth: 32,
-  // A piece of values of about 8 KiB.
-  values: 2 ** Math.max(0, Math.min(6, Math.floor(Math.log2(2048 / headDim)))),
+  // A piece of values of about 8 KiB, but no less than the four rows that a product takes at a time.
+  values: 2 ** Math.max(2, Math.min(6, Math.floor(Math.log2(2048 / headDim)))),
 });
+const sliced = slicedBytes(slices, LANES);
+
+/** Bytes of the tiles of an attention kernel; more than any block has where the sizes are not the machine's. */
+function attentionBytes(spec: AttentionShape, rows: number, keys: number): number {
+  if (onMatrixUnits(spec.headDim, storedOf(spec))) return 2 * (rows + 2 * keys) * spec.headDim;
+  const bytes = sliced(spec, rows, keys);
+  return bytes <= SHARED_BYTES ? bytes : MOST_SHARED + bytes;
+}
+
+/**
+ * Keys of a tile of 128 rows, by the width up to which they leave registers for everything else: no schedule `branch` or `dense`
+ * spills (ptxas of CUDA 13, sm_80, sm_90 and sm_100). Wider heads have tiles of 64 × 64.
+ */
+const TALL: readonly (readonly [headDim: number, keys: number])[] = [
+  [32, 128],
+  [40, 112],
+  [64, 96],
+  [72, 80],
+  [80, 64],
+  [96, 48],
+  [128, 32],
+];
+
+function tilesFor(spec: AttentionShape): readonly (readonly [rows: number, keys: number])[] {
+  const { headDim } = spec;
+  if (onMatrixUnits(headDim, storedOf(spec))) {
+    const keys = TALL.find(([width]) => headDim <= width)?.[1];
+    const small = [64, 32].map((k) => [64, k] as const);
+    return [...(keys === undefined ? [] : [[128, keys] as const]), ...small, [32, 32], [16, 32]];
+  }
+  const held = [128, 64, 32, 16].filter((rows) => rows * headDim <= LANES * ACCUMULATED);
+  const rows = held.length === 0 ? [16] : held;
+  return [64, 32, 16].flatMap((keys) => rows.map((r) => [r, keys] as const));
+}
 
 export const cudaTarget: Target = {
   name: "cuda",
-  limits: {
-    sharedBytes: SHARED_BYTES,
-    workgroup: MOST_LANES,
-    rowStep: 4,
-    keyStep: 4,
-    attentionBytes: slicedBytes(attentionTiling, LANES),
-  },
+  limits: { sharedBytes: MOST_SHARED, workgroup: 1024, rowStep: 16, keyStep: 16, attentionBytes },
   // Of a device as a whole (an H100 in f32, half its peaks): groups that run side by side share the fixed costs.
   figures: { macs: 15000, copies: 1200, exps: 2000, keyTile: 0.1, group: 0.5, launch: 3000 },
-  tiles: ({ headDim }) => {
-    const held = [128, 64, 32, 16, 8].filter((rows) => rows * headDim <= LANES * ACCUMULATED);
-    const rows = held.length === 0 ? [4] : held;
-    return [64, 32, 16].flatMap((keys) => rows.map((r) => [r, keys] as const));
-  },
+  tiles: tilesFor,
 };
 
 export const CUDA_TILINGS: Tilings = {
-  attention: attentionTiling,
+  attention: (headDim, stored) => (onMatrixUnits(headDim, stored) ? undefined : slices(headDim)),
   linear: { rows: 128, cols: 64, depth: 32 },
   // As many rows as the registers of a group hold, as a power of two.
   rows: (op, width) => {
@@ -46,9 +84,7 @@ export const CUDA_TILINGS: Tilings = {
   },
 };
 
-export const cudaMachine: (kernel: TileKernel) => Kernel = fitted({
-  lanes: LANES,
-  most: MOST_LANES,
-  sharedBytes: SHARED_BYTES,
-  exchange: true,
-});
+const lanes = fitted({ lanes: LANES, most: MOST_LANES, sharedBytes: SHARED_BYTES, exchange: true });
+
+export const cudaMachine = (kernel: TileKernel): Kernel<Warp> =>
+  unfit(kernel) === null ? fragment(kernel) : lanes(kernel);

@@ -30,7 +30,12 @@ const lowerings: { readonly [O in GraphOp]: Lower<O> } = {
   add: (node, graph, _, tilings) => lowerAdd(node, graph, tilings),
   xpos: (node, graph, _, tilings) => lowerXpos(node, graph, tilings),
   attention: (node, graph, schedule, tilings) =>
-    lowerAttention(node, schedule(node), dtypeOf(graph, node.out), tilings.attention?.(node.spec.headDim)),
+    lowerAttention(
+      node,
+      schedule(node),
+      dtypeOf(graph, node.out),
+      tilings.attention?.(node.spec.headDim, dtypeOf(graph, node.q)),
+    ),
 };
 
 /** The launches of one node, in order. `schedule` answers for attention nodes only. */

@@ -1,4 +1,5 @@
 /** How many rows and columns a group works on: a target's choice, which never changes a result. */
+import type { Dtype } from "../../src/kernel.ts";
 import type { LinearTiling } from "./linear.ts";
 
 export type RowwiseOp = "norm" | "pointwise" | "embed" | "xpos";
@@ -15,8 +16,8 @@ export type AttentionTiling = {
 };
 
 export type Tilings = {
-  /** Absent: whole rows, queries once. */
-  readonly attention?: (headDim: number) => AttentionTiling;
+  /** Absent: whole rows, queries once. `stored` is the storage of queries, keys and values. */
+  readonly attention?: (headDim: number, stored: Dtype) => AttentionTiling | undefined;
   readonly linear: LinearTiling;
   /** Rows of `width` elements that a group of a row-wise operation holds at once. */
   readonly rows: (op: RowwiseOp, width: number) => number;

@@ -10,7 +10,8 @@ import type { Warp } from "../../src/warp.ts";
 import { namer } from "../rewrite.ts";
 import { fill, linear, map, part, reduce, settle } from "./fragment/compute.ts";
 import { meetFlows, restore, snapshot } from "./fragment/flow.ts";
-import { commit, copy, issuePanels, wait, write } from "./fragment/move.ts";
+import { commit, land } from "./fragment/landing.ts";
+import { copy, issuePanels, write } from "./fragment/move.ts";
 import { stream } from "./fragment/pipeline.ts";
 import { mma, panelsName, panelWords, rightOf } from "./fragment/product.ts";
 import { inside, shapeOf } from "./fragment/shape.ts";
@@ -120,9 +121,10 @@ function arrived(site: Site, tiles: readonly string[]): readonly Step[] {
 }
 /** Waits for all copies that are under way. */
 function allArrived(site: Site): readonly Step[] {
-  if (site.flow.awaited.size === 0) return [];
+  const names = [...site.flow.awaited];
+  if (names.length === 0) return [];
   site.flow.awaited.clear();
-  return [wait(0)];
+  return [land(names)];
 }
 
 /** Panels of a product that no loop loads ahead. */
@@ -131,7 +133,9 @@ function panelsHere(s: Extract<Tile, { readonly s: "mma" }>, site: Site): readon
   const { depth } = rightOf(s, site);
   const cols = site.shape.decl(s.acc).cols;
   const array = site.panels(panelWords(depth, cols));
-  return [issuePanels(site, s.b, depth, cols, array, i32(0)), commit, wait(0)];
+  const before = [...site.flow.awaited];
+  site.flow.awaited.clear();
+  return [issuePanels(site, s.b, depth, cols, array, i32(0)), commit, land([array, ...before])];
 }
 
 /** What holds after a block that may be skipped holds whether it is or not. */

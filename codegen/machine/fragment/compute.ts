@@ -20,9 +20,11 @@ import {
 } from "../../../src/expr.ts";
 import type { Element, Expr, Stmt, Tile } from "../../../src/kernel.ts";
 import type { Warp } from "../../../src/warp.ts";
+import { ANY } from "../simt/barriers.ts";
 import { referencesOf } from "../simt/residence.ts";
 import { cellOf, lift, storedAt } from "./element.ts";
 import { factorOf } from "./flow.ts";
+import { landed } from "./landing.ts";
 import {
   columnOf,
   fragmentIndex,
@@ -223,6 +225,7 @@ function mapOperand(s: Of<"map">, site: Site): readonly Step[] {
   return [
     phase(
       [
+        { array: landed(s.tile), verb: "read", by: ANY },
         { array: s.tile, verb: "read", by: "words" },
         { array: s.tile, verb: "write", by: "words" },
       ],

@@ -22,6 +22,7 @@ import { ANY, type Access } from "../simt/barriers.ts";
 import { referencesOf } from "../simt/residence.ts";
 import { settle } from "./compute.ts";
 import { cellOf, lift } from "./element.ts";
+import { commit } from "./landing.ts";
 import type { Panels } from "./shape.ts";
 import {
   fragmentIndex,
@@ -135,9 +136,6 @@ export function issuePanels(
   });
   return phase([{ array, verb: "write", by: ANY }, ...site.touch(b.buffer, "read", ANY)], [...pre, ...body]);
 }
-
-export const commit = warp("commit", []);
-export const wait = (pending: number): Warp => warp("wait", [], [], { imm: pending });
 
 export function copy(s: Of<"copy">, site: Site): readonly Step[] {
   const p = site.place(s.tile);

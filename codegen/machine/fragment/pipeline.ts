@@ -1,8 +1,8 @@
 /** Spelling of loops that load ahead: what stream.ts found, as copies, waits and meetings of all lanes. */
 import { i32, ref } from "../../../src/expr.ts";
 import type { Expr, Stmt, Tile } from "../../../src/kernel.ts";
-import { ANY } from "../simt/barriers.ts";
-import { commit, issue, issuePanels, wait } from "./move.ts";
+import { commit, land, reading, wait } from "./landing.ts";
+import { issue, issuePanels } from "./move.ts";
 import { panelsName, panelWords, rightOf } from "./product.ts";
 import { operandOf, phase, wordsOf, type Site, type Step } from "./site.ts";
 import { hasTurn, later, ringPlace, STAGES, turnAt, type Group, type Streams } from "./stream.ts";
@@ -49,15 +49,10 @@ export function stream(
   /** All lanes have what they waited for, and have done with what they read before. */
   const meet = (g: Group): readonly Step[] => {
     if (ring) return [wait(STAGES - 2), { s: "barrier" }];
+    const others = [...site.flow.awaited];
     site.flow.awaited.clear();
     const names = [...g.copies.map((c) => c.tile), ...g.products.map(() => site.panels(0))];
-    return [
-      wait(0),
-      phase(
-        names.map((array) => ({ array, verb: "read", by: ANY })),
-        [],
-      ),
-    ];
+    return [land([...names, ...others]), phase([...names, ...others].flatMap(reading), [])];
   };
 
   const before = [...site.flow.awaited];

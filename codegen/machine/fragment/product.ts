@@ -6,8 +6,8 @@
 import { add, i32, load, mul, ref } from "../../../src/expr.ts";
 import type { Expr, Stmt, Tile } from "../../../src/kernel.ts";
 import type { Warp } from "../../../src/warp.ts";
-import { ANY, type Access } from "../simt/barriers.ts";
 import { factorOf } from "./flow.ts";
+import { reading } from "./landing.ts";
 import type { Panels } from "./shape.ts";
 import {
   blockIndex,
@@ -101,10 +101,7 @@ export function mma(s: Mma, site: Site): readonly Step[] {
     ...(whole === 0 ? [] : [loop(k, whole, step(ref(k), 16))]),
     ...(depth % 16 === 0 ? [] : step(i32(whole), 8)),
   ];
-  const accesses: Access[] = [
-    { array: access, verb: "read", by: ANY },
-    ...(left.at === "operand" ? [{ array: s.a, verb: "read", by: ANY } as const] : []),
-  ];
+  const accesses = [...reading(access), ...(left.at === "operand" ? reading(s.a) : [])];
   return [phase(accesses, body)];
 }
 
