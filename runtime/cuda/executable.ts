@@ -116,28 +116,28 @@ export async function executableOf(
     return made;
   };
 
-  const prepared = async (b: Built, at: Extent): Promise<Prepared> => {
-    if (ready?.at.N !== at.N || ready.at.B !== at.B) {
-      forget();
-      ready = await b.session.attempt(() => prepare(b, at, { ...options, maxGridX: limits.maxGridX }));
-    }
-    return ready;
-  };
-
-  /** A whole pass: inputs, steps and outputs are enqueued, and then waited for once. */
-  const forward = async (
-    inputs: Tensors,
-    at: Extent,
-    outputs: ReadonlyMap<number, HostArray>,
-  ): Promise<void> => {
+  /** What a run at N and B works with. */
+  const forLength = async (at: Extent): Promise<readonly [Built, Prepared]> => {
     const b = await onDevice();
     for (const index of b.missing)
       throw deviceError(
         "FAILED",
         `'${name}' has no weights yet: '${b.chosen.plan.weights[index]?.name ?? index}' was not set`,
       );
-    const { session, stream, chosen } = b;
-    const p = await prepared(b, at);
+    if (ready?.at.N !== at.N || ready.at.B !== at.B) {
+      forget();
+      ready = await b.session.attempt(() => prepare(b, at, { ...options, maxGridX: limits.maxGridX }));
+    }
+    return [b, ready];
+  };
+
+  /** A whole pass: inputs, steps and outputs are enqueued, and then waited for once. */
+  const forward = async (
+    { session, stream, chosen }: Built,
+    p: Prepared,
+    inputs: Tensors,
+    outputs: ReadonlyMap<number, HostArray>,
+  ): Promise<void> => {
     await session.attempt(async () => {
       const timer = profile ? timerFor(session, stream, p.steps) : null;
       try {
@@ -176,6 +176,8 @@ export async function executableOf(
     checkExtent(at);
     checkTensors("input", wanted.map(asHost), inputs, at);
     if (into !== null) checkTensors("output", given.map(asHost), into, at);
+    // What the device refuses is said before the host makes room for it.
+    const [b, p] = await forLength(at);
     const out: Record<string, HostArray> = {};
     const targets = new Map<number, HostArray>();
     for (const [i, { name: output, dtype, shape }] of given.entries()) {
@@ -186,7 +188,7 @@ export async function executableOf(
       out[output] = to;
       targets.set(i, to);
     }
-    await forward(inputs, at, targets);
+    await forward(b, p, inputs, targets);
     return out;
   };
 
