@@ -26,6 +26,13 @@ type Piece = { readonly step: ReadyStep; readonly first: number; readonly count:
 const MOST = 256;
 const LOW_BITS = 0xff800000;
 
+/** Node polls Dawn in a busy loop for as long as anything is awaited of it, which takes a processor from software renderers. */
+const polled =
+  (globalThis as { process?: { versions?: { node?: string } } }).process?.versions?.node !== undefined;
+/** Sleeps through most of a submit that is expected to take `ms` milliseconds, where waiting for it would cost a processor. */
+const untilDue = (ms: number): Promise<void> =>
+  polled && ms > 5 ? new Promise((resolve) => setTimeout(resolve, ms * 0.8)) : Promise.resolve();
+
 export type Runner = {
   /** Submits all steps; resolves when the last was submitted (all before have run). With `profile`, gives their times. */
   readonly run: (steps: readonly ReadyStep[], profile: boolean) => Promise<readonly StepTime[]>;
@@ -102,6 +109,7 @@ export async function runnerFor(
     const start = performance.now();
     device.queue.submit([encoder.finish()]);
     if (!measure) return null;
+    await untilDue(batch.reduce((ms, p) => ms + (pace.expected(p.step.key, p.count) ?? 0), 0));
     if (clock === null) {
       await Promise.race([device.queue.onSubmittedWorkDone(), session.lost]);
       const ms = performance.now() - start;
@@ -146,8 +154,10 @@ export async function runnerFor(
         sums.set(piece.step, (sums.get(piece.step) ?? 0) + ms);
       });
       // One submit at a time: what waits in the queue cannot be stopped, and counts for a watchdog.
-      if (measured === null && index < steps.length)
+      if (measured === null && index < steps.length) {
+        await untilDue(spent);
         await Promise.race([device.queue.onSubmittedWorkDone(), session.lost]);
+      }
     }
     return profile ? steps.map((s) => ({ title: s.title, entry: s.entry, ms: sums.get(s) ?? 0 })) : [];
   };
