@@ -3,7 +3,7 @@ import { wasmDevice } from "../../runtime/wasm.ts";
 import { webgpuDevice } from "../../runtime/webgpu.ts";
 import { exitCodes } from "./failure.ts";
 import type { ExitCode } from "./failure.ts";
-import { gpuOptions, whyNoGpu } from "./gpu.ts";
+import { autoDevice, cudaOptions, gpuOptions } from "./gpu.ts";
 import { bytesText } from "./io.ts";
 import type { Io } from "./io.ts";
 
@@ -13,7 +13,7 @@ export type DeviceLine = {
   readonly detail: string;
 };
 
-export async function deviceList(): Promise<readonly DeviceLine[]> {
+export async function deviceList(env: Io["env"]): Promise<readonly DeviceLine[]> {
   return [
     { name: "reference", available: true, detail: "f64 in JavaScript, by definition; slow" },
     {
@@ -23,7 +23,7 @@ export async function deviceList(): Promise<readonly DeviceLine[]> {
     },
     await wasmLine(),
     await webgpuLine(),
-    { name: "cuda", available: false, detail: "not built into this version" },
+    await cudaLine(env),
   ];
 }
 
@@ -57,15 +57,34 @@ async function webgpuLine(): Promise<DeviceLine> {
   }
 }
 
+/** Every device, and with what it is driven; or everything that is missing and how to get it. */
+async function cudaLine(env: Io["env"]): Promise<DeviceLine> {
+  const { inspectCuda } = await import("../../runtime/cuda.ts");
+  const { versionText } = await import("../../runtime/cuda/libraries.ts");
+  const { driver, nvrtc, devices: found, problems } = await inspectCuda(await cudaOptions(env));
+  const list = found.map((d) => `${d.name} (sm_${d.capability}, ${bytesText(d.memoryBytes)})`);
+  const parts = [
+    ...list,
+    ...(driver?.found === true ? [`driver for CUDA ${versionText(driver.version)}`] : []),
+    ...(nvrtc?.found === true ? [`NVRTC ${versionText(nvrtc.version)}`] : []),
+  ];
+  const missing = [
+    ...problems,
+    ...(driver?.found === true && found.length === 0 ? ["the driver has no device"] : []),
+  ];
+  if (missing.length === 0) return { name: "cuda", available: true, detail: parts.join(", ") };
+  const there = parts.length === 0 ? "" : ` (found: ${parts.join(", ")})`;
+  return { name: "cuda", available: false, detail: `${missing.join("; ")}${there}` };
+}
+
 export async function devices(json: boolean, io: Io): Promise<ExitCode> {
-  const list = await deviceList();
-  const why = await whyNoGpu();
-  const auto = why === null ? "webgpu" : "wasm";
+  const list = await deviceList(io.env);
+  const { device: auto, why } = await autoDevice(io.env);
   if (json) {
-    io.out(`${JSON.stringify({ devices: list, auto, ...(why === null ? {} : { why }) }, null, 2)}\n`);
+    io.out(`${JSON.stringify({ devices: list, auto, why }, null, 2)}\n`);
     return exitCodes.ok;
   }
   const lines = list.map((d) => `${d.name.padEnd(10)} ${d.available ? "yes" : "no "}  ${d.detail}\n`);
-  io.out(`${lines.join("")}\`--device auto\` is ${auto}${why === null ? "" : `: ${why}`}\n`);
+  io.out(`${lines.join("")}\`--device auto\` is ${auto}${why.length === 0 ? "" : `: ${why.join("; ")}`}\n`);
   return exitCodes.ok;
 }

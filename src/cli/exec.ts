@@ -10,7 +10,7 @@ import type { ScheduleKind } from "../schedule.ts";
 import type { AttentionSpec, Spec } from "../spec.ts";
 import { exitCodes } from "./failure.ts";
 import type { ExitCode } from "./failure.ts";
-import { gpuOptions, targetsFor } from "./gpu.ts";
+import { gpuOptions, openCudaDevice, targetsFor } from "./gpu.ts";
 import { runInterpreted } from "./interpreted.ts";
 import { progressOn, traceTo } from "./io.ts";
 import type { Io } from "./io.ts";
@@ -18,7 +18,7 @@ import { attentionNamed, checkedSpec } from "./spec-file.ts";
 import type { Format } from "./spec-file.ts";
 import { axes, floats, withTensors } from "./tensors.ts";
 
-export const execDevices = ["auto", "wasm", "webgpu", "interpret", "reference"] as const;
+export const execDevices = ["auto", "wasm", "webgpu", "cuda", "interpret", "reference"] as const;
 export type ExecDevice = (typeof execDevices)[number];
 
 export type ExecOptions = {
@@ -86,7 +86,7 @@ async function runOn(
   }
   const trace = traceTo(io);
   const [compiled] = compileSpec(spec, {
-    target: device === "interpret" ? "wasm" : await targetsFor(device),
+    target: device === "interpret" ? "wasm" : await targetsFor(device, io.env),
     names: [found.name],
     length: N,
     ...(schedule === undefined ? {} : { schedule }),
@@ -102,6 +102,7 @@ async function runOn(
   const session = await attention(program).create({
     device,
     webgpu: gpuOptions,
+    cuda: () => openCudaDevice(io.env),
     ...(threads === undefined ? {} : { threads }),
   });
   say(`${found.name} on ${session.device}`);

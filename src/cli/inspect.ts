@@ -15,9 +15,11 @@ import { written } from "./inspect/written.ts";
 import { traceTo } from "./io.ts";
 import type { Io } from "./io.ts";
 import { shadersOf } from "./shaders.ts";
+import { sourcesOf } from "./sources.ts";
 import { checkedSpec, itemsNamed } from "./spec-file.ts";
 import type { Format, SpecFile } from "./spec-file.ts";
 import type { Spec } from "../spec.ts";
+import type { Warp } from "../warp.ts";
 
 export const stages = ["spec", "graph", "tiles", "kernel", "wgsl", "cuda", "wasm"] as const;
 
@@ -43,7 +45,6 @@ export async function inspect(
   if (file === null) return exitCodes.diagnostics;
   const [item] = itemsNamed(file.spec, name, path);
   if (item === undefined) throw new Error("heddle: internal: a name without its item");
-  if (stage === "cuda") throw inputError("this version does not build for CUDA, so there is nothing to show");
   io.out(
     stage === "spec" ? written(file.spec, item.spec) : shown(compiled(file, name, options, io), options),
   );
@@ -58,7 +59,7 @@ function compiled(
 ): CompiledProgram {
   const trace = traceTo(io);
   const [program] = compileSpec(spec, {
-    target: stage === "wgsl" || stage === "wasm" ? stage : target,
+    target: stage === "wgsl" || stage === "wasm" || stage === "cuda" ? stage : target,
     names: [name],
     anchors: anchorsOf(ast, source.text),
     ...(length === undefined ? {} : { length }),
@@ -72,7 +73,6 @@ function compiled(
 function shown(program: CompiledProgram, { stage, kernel: wanted }: InspectOptions): string {
   switch (stage) {
     case "spec":
-    case "cuda":
       throw new Error(`heddle: internal: '${stage}' needs no program`);
     case "graph":
       return showGraph(program.graph);
@@ -84,16 +84,24 @@ function shown(program: CompiledProgram, { stage, kernel: wanted }: InspectOptio
       return picked(shadersOf([program]), wanted)
         .map((s) => `// ${s.name}.wgsl\n${s.text}`)
         .join("\n");
+    case "cuda":
+      return picked(sourcesOf([program]), wanted)
+        .map((s) => `// ${s.name}.cu\n${s.text}`)
+        .join("\n");
     case "wasm":
       return wasmText(emitModule(picked(program.kernels, wanted), { relaxed: false }).bytes);
   }
 }
 
-/** Those of WebGPU come in variants, best first; what several have in common is shown once. */
+/** Those of GPUs come in variants, best first; what several have in common is shown once. */
 function kernelsOf(program: CompiledProgram, what: "tiles"): readonly TileKernel[];
-function kernelsOf(program: CompiledProgram, what: "kernels"): readonly Kernel[];
-function kernelsOf(program: CompiledProgram, what: "tiles" | "kernels"): readonly (TileKernel | Kernel)[] {
-  const all = program.wgsl?.flatMap((variant): readonly (TileKernel | Kernel)[] => variant[what]);
+function kernelsOf(program: CompiledProgram, what: "kernels"): readonly Kernel<Warp>[];
+function kernelsOf(
+  program: CompiledProgram,
+  what: "tiles" | "kernels",
+): readonly (TileKernel | Kernel<Warp>)[] {
+  const variants = program.wgsl ?? program.cuda;
+  const all = variants?.flatMap((variant): readonly (TileKernel | Kernel<Warp>)[] => variant[what]);
   const byText = new Map((all ?? program[what]).map((kernel) => [JSON.stringify(kernel), kernel]));
   return [...byText.values()];
 }

@@ -15,7 +15,7 @@ import { runReference } from "../reference.ts";
 import type { ModelSpec, Spec } from "../spec.ts";
 import { exitCodes, usageError } from "./failure.ts";
 import type { ExitCode } from "./failure.ts";
-import { gpuOptions, targetsFor } from "./gpu.ts";
+import { gpuOptions, openCudaDevice, targetsFor } from "./gpu.ts";
 import { grouped, progressOn, traceTo } from "./io.ts";
 import type { Io } from "./io.ts";
 import { readBytes } from "./read-file.ts";
@@ -24,7 +24,7 @@ import type { Format } from "./spec-file.ts";
 import { axes, floats, integers, withTensors } from "./tensors.ts";
 import type { TensorFile } from "./tensors.ts";
 
-export const runDevices = ["auto", "wasm", "webgpu", "reference"] as const;
+export const runDevices = ["auto", "wasm", "webgpu", "cuda", "reference"] as const;
 
 export type RunOptions = {
   readonly weights: string;
@@ -141,7 +141,7 @@ async function runnerOf(
     }
     const trace = traceTo(io);
     const [compiled] = compileSpec(spec, {
-      target: await targetsFor(options.device),
+      target: await targetsFor(options.device, io.env),
       names: [found.name],
       hidden: options.hidden,
       ...(options.bits ? {} : { length: inputs.N }),
@@ -153,6 +153,7 @@ async function runnerOf(
       weights,
       device: options.device,
       webgpu: gpuOptions,
+      cuda: () => openCudaDevice(io.env),
       ...(options.threads === undefined ? {} : { threads: options.threads }),
       warmup: (done, of) => say(`kernel ${done} of ${of}`),
       progress: (done, of) => say(`weight ${done} of ${of}`),

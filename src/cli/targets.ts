@@ -1,7 +1,9 @@
 /** What to compile for, as the command line names it. */
 import type { TargetName } from "../compile.ts";
 
-export const targetNames = ["wasm", "wgsl"] as const satisfies readonly TargetName[];
+export const targetNames = ["wasm", "wgsl", "cuda"] as const satisfies readonly TargetName[];
+/** What a module's kernels are for unless told otherwise: what every host has. CUDA C++ would only be read by Node. */
+export const moduleTargets = ["wasm", "wgsl"] as const satisfies readonly TargetName[];
 
 /** `wasm`, `wasm,wgsl` or `all`; a sentence where it is neither. */
 export function targetsOf(text: string): readonly TargetName[] | string {
@@ -10,7 +12,5 @@ export function targetsOf(text: string): readonly TargetName[] | string {
   const known = targetNames.filter((t) => words.includes(t));
   const unknown = words.filter((w) => !(targetNames as readonly string[]).includes(w));
   if (unknown.length === 0) return known;
-  return unknown[0] === "cuda"
-    ? `This version does not compile for cuda; it has ${targetNames.join(" and ")}.`
-    : `Targets are ${targetNames.join(", ")}, several with commas between them, or all.`;
+  return `Targets are ${targetNames.join(", ")}, several with commas between them, or all.`;
 }

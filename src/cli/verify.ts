@@ -6,13 +6,13 @@ import { progressOn, styled } from "./io.ts";
 import type { Io } from "./io.ts";
 import { checkedSpec, itemsNamed } from "./spec-file.ts";
 import type { Format } from "./spec-file.ts";
-import { interpretSubjects, wasmSubjects, webgpuSubjects } from "./verify/devices.ts";
+import { cudaSubjects, interpretSubjects, wasmSubjects, webgpuSubjects } from "./verify/devices.ts";
 import type { Subject } from "./verify/devices.ts";
 import { verifyItem } from "./verify/item.ts";
 import type { Finding, Remark } from "./verify/item.ts";
 import { rowsOf, tableText } from "./verify/table.ts";
 
-export const verifyDevices = ["wasm", "webgpu", "interpret"] as const;
+export const verifyDevices = ["wasm", "webgpu", "cuda", "interpret"] as const;
 
 export type VerifyOptions = {
   readonly device?: (typeof verifyDevices)[number];
@@ -28,13 +28,13 @@ export async function verify(
   name: string | undefined,
   options: VerifyOptions,
   io: Io,
-  devices: (options: VerifyOptions) => Promise<Subjects> = subjectsFor,
+  devices: (options: VerifyOptions, io: Io) => Promise<Subjects> = subjectsFor,
 ): Promise<ExitCode> {
   const file = await checkedSpec(path, options.json ? "json" : options.format, io);
   if (file === null) return exitCodes.diagnostics;
   const items = itemsNamed(file.spec, name, path);
   const seed = options.seed ?? crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
-  const { subjects, absent } = await devices(options);
+  const { subjects, absent } = await devices(options, io);
   const progress = progressOn(io);
   const all: (Finding | Remark)[] = [];
   try {
@@ -84,17 +84,25 @@ export type Subjects = {
   readonly absent: readonly { readonly device: string; readonly why: string }[];
 };
 
-async function subjectsFor({ device, threads }: VerifyOptions): Promise<Subjects> {
+async function subjectsFor({ device, threads }: VerifyOptions, io: Io): Promise<Subjects> {
   const wanted = (name: (typeof verifyDevices)[number]) => device === undefined || device === name;
-  const gpu = wanted("webgpu") ? await webgpuSubjects() : { subjects: [], absent: null };
+  const none = { subjects: [], absent: null };
+  const gpu = wanted("webgpu") ? await webgpuSubjects() : none;
+  const cuda = wanted("cuda") ? await cudaSubjects(io.env, device === "cuda") : none;
+  const absent = [
+    { device: "webgpu", why: gpu.absent },
+    { device: "cuda", why: cuda.absent },
+  ].flatMap(({ why, ...rest }) => (why === null ? [] : [{ ...rest, why }]));
   // What was asked for by name must be there.
-  if (gpu.absent !== null && device === "webgpu") throw inputError(gpu.absent);
+  const [first] = absent;
+  if (device !== undefined && first !== undefined) throw inputError(first.why);
   return {
     subjects: [
       ...(wanted("wasm") ? wasmSubjects(threads) : []),
       ...gpu.subjects,
+      ...cuda.subjects,
       ...(wanted("interpret") ? interpretSubjects(device === "interpret") : []),
     ],
-    absent: gpu.absent === null ? [] : [{ device: "webgpu", why: gpu.absent }],
+    absent,
   };
 }

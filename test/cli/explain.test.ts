@@ -1,4 +1,5 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { writeSafetensors } from "../../runtime/safetensors.ts";
 import { longestPath } from "../../src/cli/explain/path.ts";
@@ -192,7 +193,9 @@ describe("heddle import", () => {
 
 describe("heddle devices", () => {
   it("lists what there is and what not, and what `auto` takes", async () => {
-    const { code, out } = await heddle(["devices", "--json"]);
+    // What is built to look for CUDA goes where tests keep such things.
+    const env = { HEDDLE_CACHE: resolve("node_modules/.cache/heddle-test") };
+    const { code, out } = await heddle(["devices", "--json"], env);
     expect(code).toBe(0);
     const { devices, auto } = JSON.parse(out) as {
       devices: { name: string; available: boolean; detail: string }[];
@@ -206,7 +209,9 @@ describe("heddle devices", () => {
     // What is missing says what to do; software is never `auto`.
     expect(gpu?.detail).toMatch(gpu?.available === true ? /^WebGPU .*workgroup storage/ : /install/i);
     const real = gpu?.available === true && !gpu.detail.includes("(software)");
-    expect(auto).toBe(real ? "webgpu" : "wasm");
-    expect((await heddle(["devices"])).out).toMatch(/^`--device auto` is (wasm: |webgpu$)/m);
+    const cuda = line("cuda");
+    expect(cuda?.detail).toMatch(cuda?.available === true ? /NVRTC/ : /install/i);
+    expect(auto).toBe(cuda?.available === true ? "cuda" : real ? "webgpu" : "wasm");
+    expect((await heddle(["devices"], env)).out).toMatch(/^`--device auto` is (wasm: |webgpu: |cuda$)/m);
   });
 });

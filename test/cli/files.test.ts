@@ -45,7 +45,10 @@ describe("heddle", () => {
     [["explain", "a"], /required option '--length/],
     [["explain", "a", "--length", "0"], /whole number from 1/],
     [["explain", "a", "--length", "1.5e3"], /whole number from 1/],
-    [["compile", "a", "--target", "cuda"], /Allowed choices are ts, wgsl/],
+    [["compile", "a", "--target", "metal"], /Allowed choices are ts, wgsl, cuda/],
+    [["compile", "a", "--target", "cuda", "--sm", "9"], /numbers such as 80 or 90a/],
+    [["compile", "a", "--target", "cuda", "--emit", "exe"], /Files are cu, ptx, cubin/],
+    [["compile", "a", "--kernels", "metal"], /Targets are wasm, wgsl, cuda, several/],
     [["run", "a", "b", "--weights", "w", "--bits"], /either --inputs or --text/],
     [
       ["run", "a", "b", "--weights", "w", "--text", "t", "--inputs", "i", "--bits"],

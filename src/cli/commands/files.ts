@@ -6,19 +6,35 @@ import { check, fmt } from "../check.ts";
 import type { CheckOptions } from "../check.ts";
 import { compile, outputs } from "../compile.ts";
 import type { CompileCommand } from "../compile.ts";
+import { emits } from "../compile/cuda.ts";
+import type { Emit } from "../compile/cuda.ts";
 import { explain } from "../explain.ts";
+import { explained } from "../explain/numbers.ts";
 import type { ExitCode } from "../failure.ts";
 import { importCommand } from "../import.ts";
 import { inspect, stages } from "../inspect.ts";
 import type { Io } from "../io.ts";
 import { examples, formatOption, formOf, jsonOption, length } from "../options.ts";
 import type { Format } from "../spec-file.ts";
-import { targetNames, targetsOf } from "../targets.ts";
+import { moduleTargets, targetNames, targetsOf } from "../targets.ts";
 
 const targets = (text: string) => {
   const found = targetsOf(text);
   if (typeof found === "string") throw new InvalidArgumentError(found);
   return found;
+};
+
+const architecture = (text: string): string => {
+  const found = /^(?:sm_)?(\d{2,3}[af]?)$/.exec(text.trim())?.[1];
+  if (found === undefined) throw new InvalidArgumentError("Architectures are numbers such as 80 or 90a.");
+  return found;
+};
+const architectures = (text: string): readonly string[] => [...new Set(text.split(",").map(architecture))];
+const kinds = (text: string): readonly Emit[] => {
+  const words = text.split(",").map((w) => w.trim());
+  if (words.some((w) => !(emits as readonly string[]).includes(w)))
+    throw new InvalidArgumentError(`Files are ${emits.join(", ")}, several with commas between them.`);
+  return emits.filter((e) => words.includes(e));
 };
 
 export function fileCommands(program: Command, io: Io, ended: (code: ExitCode) => void): void {
@@ -48,19 +64,32 @@ export function fileCommands(program: Command, io: Io, ended: (code: ExitCode) =
 
   program
     .command("compile")
-    .description("compile a spec file to a TypeScript module with its kernels inside, or to readable shaders")
+    .description("compile a spec file to a TypeScript module with its kernels inside, or to readable kernels")
     .argument("<spec>", "spec file")
     .addOption(
-      new Option("--target <what>", "ts: a typed module; wgsl: a folder of shaders")
+      new Option("--target <what>", "ts: a typed module; wgsl: a folder of shaders; cuda: of CUDA C++")
         .choices(outputs)
         .default("ts"),
     )
     .addOption(
       new Option("--kernels <targets>", `what a module runs on: ${targetNames.join(",")} or all`)
         .argParser(targets)
-        .default(targetNames, "all"),
+        .default(moduleTargets, moduleTargets.join()),
     )
-    .option("--out <path>", "file or folder (default: SPEC.generated.ts or SPEC.wgsl/ beside the spec)")
+    .addOption(
+      new Option("--emit <kinds>", `files of --target cuda: ${emits.join(",")}; all but cu need NVRTC`)
+        .argParser(kinds)
+        .default(["cu"], "cu"),
+    )
+    .addOption(
+      new Option("--sm <architectures>", "of ptx and cubin")
+        .argParser(architectures)
+        .default(["80", "90a"], "80,90a"),
+    )
+    .option(
+      "--out <path>",
+      "file or folder (default: SPEC.generated.ts, SPEC.wgsl/ or SPEC.cuda/ beside the spec)",
+    )
     .option("--check", "write nothing; fail when what is on disk is not what would be written", false)
     .addOption(formatOption())
     .addOption(jsonOption("the same as --format json"))
@@ -72,6 +101,7 @@ export function fileCommands(program: Command, io: Io, ended: (code: ExitCode) =
         "compile --check small.heddle",
         "compile small.heddle --kernels wasm",
         "compile small.heddle --target wgsl --out shaders/",
+        "compile small.heddle --target cuda --sm 80,90a --emit cu,cubin",
       ),
     )
     .action(async (path: string, o: CompileCommand & { json: boolean }) =>
@@ -111,11 +141,26 @@ export function fileCommands(program: Command, io: Io, ended: (code: ExitCode) =
     .argument("<spec>", "spec file")
     .argument("[name]", "an attention or a model (default: all)")
     .addOption(new Option("--length <n>", "tokens of the sequence").argParser(length).makeOptionMandatory())
+    .addOption(
+      new Option(
+        "--target <target>",
+        "whose schedules; cuda: and what its kernels take of a GPU (needs NVRTC)",
+      )
+        .choices(Object.keys(explained))
+        .default("wasm"),
+    )
+    .addOption(
+      new Option("--sm <architectures>", "of --target cuda").argParser(architectures).default(["90a"], "90a"),
+    )
     .addOption(jsonOption("the numbers as JSON"))
     .addOption(formatOption())
     .addHelpText(
       "after",
-      examples("explain paper.heddle paper_32k --length 32768", "explain jargon.heddle --length 2048 --json"),
+      examples(
+        "explain paper.heddle paper_32k --length 32768",
+        "explain jargon.heddle --length 2048 --json",
+        "explain paper.heddle paper_32k --length 131072 --target cuda --sm 80,90a",
+      ),
     )
     .action(async (path: string, name: string | undefined, o: Parameters<typeof explain>[2]) =>
       ended(await explain(path, name, o, io)),

@@ -1,15 +1,20 @@
 /** What `heddle explain` tells, as data. */
+import { cudaTarget } from "../../../codegen/cuda/target.ts";
 import { wasmTarget } from "../../../codegen/wasm/target.ts";
 import { bytesOf, memoryOf, weightLength } from "../../../runtime/memory.ts";
 import type { Memory } from "../../../runtime/memory.ts";
-import { scheduling } from "../../compile.ts";
+import { scheduling, wishFor } from "../../compile.ts";
 import type { CompiledProgram } from "../../compile.ts";
 import { choose, countPairs } from "../../planner.ts";
-import type { Wish } from "../../planner.ts";
-import type { AttentionSpec, ModelSpec } from "../../spec.ts";
+import type { AttentionSpec, ModelSpec, Spec } from "../../spec.ts";
 import { storedAs } from "../../storage.ts";
 import { longestPath } from "./path.ts";
+import type { KernelNumbers } from "./kernels.ts";
 import type { Path } from "./path.ts";
+
+/** Whose schedules and kernels are explained. */
+export const explained = { wasm: wasmTarget, cuda: cudaTarget } as const;
+export type Explained = keyof typeof explained;
 
 /** Counts are exact; those that may pass 2^53 are decimal strings in JSON, see `toPlain`. */
 export type AttentionNumbers = {
@@ -32,8 +37,11 @@ export type AttentionNumbers = {
     /** Share of all (head, token) rows that the branch covers. */
     readonly coverage: number;
   }[];
+  readonly target: Explained;
   readonly schedules: readonly ScheduleNumbers[];
   readonly path: Path;
+  /** Of target `cuda`. */
+  readonly kernels?: readonly KernelNumbers[];
 };
 
 export type ScheduleNumbers = {
@@ -48,15 +56,23 @@ export type ScheduleNumbers = {
   /** Pairs that the tiles compute, padding included, for each attended pair. */
   readonly work: number | null;
   readonly bytes: number | null;
-  /** Modelled, of one thread. */
+  /** Modelled, of one thread of a processor or of a whole GPU. */
   readonly ms: number | null;
 };
 
-export function attentionNumbers(spec: AttentionSpec, N: number, wish: Wish = {}): AttentionNumbers {
+/** `hints`: the spec that may ask for a schedule. */
+export function attentionNumbers(
+  spec: AttentionSpec,
+  N: number,
+  hints: Spec,
+  target: Explained,
+): AttentionNumbers {
   const counted = countPairs(spec, N);
   const { heads, kvHeads, headDim, causal } = spec;
   const n = BigInt(N);
-  const { chosen, candidates } = scheduling(() => choose(spec, N, wasmTarget, wish));
+  const { chosen, candidates } = scheduling(() =>
+    choose(spec, N, explained[target], wishFor(hints, spec, undefined, target)),
+  );
   return {
     kind: "attention",
     name: spec.name,
@@ -76,6 +92,7 @@ export function attentionNumbers(spec: AttentionSpec, N: number, wish: Wish = {}
         coverage: Number(found.rows) / (heads * N),
       };
     }),
+    target,
     schedules: candidates.map(({ kind, schedule, why, cost }) => ({
       kind,
       chosen: schedule !== null && schedule === chosen,
@@ -111,15 +128,18 @@ export type ModelNumbers = {
   readonly steps: number;
   /** Of one layer. */
   readonly attention: AttentionNumbers;
+  /** Of target `cuda`. */
+  readonly kernelUse?: readonly KernelNumbers[];
 };
 
 export function modelNumbers(
   spec: ModelSpec,
   { graph, program }: Pick<CompiledProgram, "graph" | "program">,
   N: number,
-  wish: Wish = {},
+  hints: Spec,
+  target: Explained,
 ): ModelNumbers {
-  const attention = attentionNumbers(spec.attention, N, wish);
+  const attention = attentionNumbers(spec.attention, N, hints, target);
   const perToken = graph.nodes.reduce((sum, node) => {
     const weight = node.op === "linear" ? graph.weights.find((w) => w.id === node.weight) : undefined;
     return sum + (weight === undefined ? 0 : 2 * weightLength({ shape: weight.shape, layout: "rows" }));

@@ -1,6 +1,7 @@
 /** What `heddle explain` tells, for a reader. */
 import { bytesText, grouped } from "../io.ts";
 import type { AttentionNumbers, ModelNumbers, ScheduleNumbers } from "./numbers.ts";
+import type { KernelNumbers } from "./kernels.ts";
 import type { Path } from "./path.ts";
 
 /** Rows of cells with aligned columns; the first column to the left, the others to the right. */
@@ -39,6 +40,26 @@ const scheduleRow = (s: ScheduleNumbers): readonly string[] => [
   s.ms === null ? "" : s.ms.toPrecision(3),
 ];
 
+const KIB = 1024;
+const kernelRow = (k: KernelNumbers): readonly string[] => [
+  `  ${k.kernel}`,
+  `sm_${k.sm}`,
+  String(k.threads),
+  String(k.registers),
+  k.spillBytes === 0 ? "none" : `${k.spillBytes} B`,
+  `${(k.sharedBytes / KIB).toFixed(1)} KiB`,
+  k.occupancy === null ? "?" : String(k.occupancy.blocks),
+  k.occupancy === null ? "?" : `${(100 * k.occupancy.share).toFixed(0)} % (${k.occupancy.limit})`,
+];
+/** What kernels take of a multiprocessor; nothing where that was not asked for. */
+const kernelTable = (kernels: readonly KernelNumbers[] | undefined): string =>
+  kernels === undefined
+    ? ""
+    : `\n${table([
+        ["kernel", "for", "threads", "registers", "spilled", "shared", "blocks", "warps held"],
+        ...kernels.map(kernelRow),
+      ])}`;
+
 export function attentionText(a: AttentionNumbers, causal: boolean): string {
   const usable = a.schedules.filter((s) => s.refused === null);
   const refused = a.schedules.filter((s) => s.refused !== null);
@@ -68,10 +89,11 @@ export function attentionText(a: AttentionNumbers, causal: boolean): string {
     ]),
     "\n",
     table([
-      ["schedule (wasm)", "rows×keys", "launches", "groups", "work/pair", "traffic", "modelled ms"],
+      [`schedule (${a.target})`, "rows×keys", "launches", "groups", "work/pair", "traffic", "modelled ms"],
       ...usable.map(scheduleRow),
     ]),
     ...refused.map((s) => `    ${s.kind}: ${s.refused}\n`),
+    kernelTable(a.kernels),
     `\n  dependency path: ${pathText(a.path, causal)}\n`,
   ].join("");
 }
@@ -96,6 +118,8 @@ export function modelText(m: ModelNumbers, causal: boolean): string {
     ]),
     "\n  of each layer:\n",
     attentionText(m.attention, causal),
+    kernelTable(m.kernelUse),
+    m.kernelUse === undefined ? "" : "\n",
     `  the model's ${m.layers} layers are ${enough} for that\n`,
   ].join("");
 }

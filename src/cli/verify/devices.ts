@@ -5,7 +5,8 @@ import { wasmDevice } from "../../../runtime/wasm.ts";
 import { webgpuDevice } from "../../../runtime/webgpu.ts";
 import { packPanels } from "../../../runtime/weights.ts";
 import type { CompiledProgram, TargetName } from "../../compile.ts";
-import { gpuOptions } from "../gpu.ts";
+import { gpuOptions, openCudaDevice, whyNoCuda } from "../gpu.ts";
+import type { Io } from "../io.ts";
 import { runInterpreted } from "../interpreted.ts";
 import type { Extent, Tensor } from "./random.ts";
 
@@ -94,6 +95,28 @@ export async function webgpuSubjects(): Promise<{
         ...subjectOf(device, `${device.detail}${feature === null ? "" : `, ${feature}`}`, "wgsl"),
         ...(device.software ? { most: RENDERED } : {}),
       })),
+      absent: null,
+    };
+  } catch (error) {
+    return { subjects: [], absent: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** CUDA, step by step and as graphs. Nothing is looked for at length where nothing shows a GPU, unless it was asked for by name. */
+export async function cudaSubjects(
+  env: Io["env"],
+  named: boolean,
+): Promise<{ readonly subjects: readonly Subject[]; readonly absent: string | null }> {
+  const why = named ? null : await whyNoCuda(env);
+  if (why !== null) return { subjects: [], absent: why };
+  try {
+    const steps = await openCudaDevice(env, { poison: true });
+    const graphs = await openCudaDevice(env, { poison: true, graph: true });
+    return {
+      subjects: [
+        subjectOf(steps, steps.detail, "cuda"),
+        subjectOf(graphs, `${graphs.detail}, graphs`, "cuda"),
+      ],
       absent: null,
     };
   } catch (error) {

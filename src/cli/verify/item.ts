@@ -10,6 +10,7 @@ import type { Spec } from "../../spec.ts";
 import { compare } from "../../tolerance.ts";
 import type { Comparison, FloatDtype } from "../../tolerance.ts";
 import { argumentsOf } from "../../../codegen/fuse.ts";
+import { inputError } from "../../../runtime/input-error.ts";
 import { variantFor } from "../../../runtime/plan.ts";
 import type { Item } from "../spec-file.ts";
 import type { Session, Subject, Tensors } from "./devices.ts";
@@ -53,14 +54,18 @@ export async function verifyItem(v: Verification): Promise<readonly (Finding | R
   const attention = item.kind === "attention" ? item.spec : item.spec.attention;
   const targets = [...new Set(subjects.map((s) => s.target))];
   const plans = targets.flatMap((target) => {
-    const { plan, webgpu } = work.compiled(target, "own", true)?.program ?? {};
-    return target === "wasm" && plan !== undefined ? [plan] : (webgpu ?? []).map((w) => w.plan);
+    const { plan, webgpu, cuda } = work.compiled(target, "own", true)?.program ?? {};
+    if (target === "wasm" && plan !== undefined) return [plan];
+    return [...(webgpu ?? []), ...(cuda ?? [])].map((variant) => variant.plan);
   });
   const [first] = targets;
   const graph = first === undefined ? undefined : work.compiled(first, "own", true)?.graph;
   if (graph === undefined) throw new Error("heddle: internal: there is nothing to verify");
   const rows =
     item.kind === "model" && item.spec.positions !== null ? item.spec.positions.rows - 2 : Infinity;
+  const beyond = v.lengths?.find((N) => N > rows);
+  if (beyond !== undefined)
+    throw inputError(`model '${item.spec.name}' has learned positions for ${rows} tokens, not for ${beyond}`);
   const lengths =
     v.lengths ?? edgeLengths(graph, attention, plans, BUDGET, pickFrom(seed)).filter((N) => N <= rows);
   const extents = lengths.map((N, i): Extent => ({ N, B: i % 2 === 0 ? 1 : 2 }));
