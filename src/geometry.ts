@@ -6,8 +6,12 @@
  * the formulas that are proven are the formulas that run.
  */
 export { ALL, misaligned, numbers, segmentOf } from "./geometry/integers.ts";
-export type { Integers } from "./geometry/integers.ts";
+export type { Integers, Lookup } from "./geometry/integers.ts";
+export { annulusTile, hasWork, pathsOf, ringOf, roomOf } from "./geometry/annulus.ts";
+export type { AnnulusTile, Member, Ring } from "./geometry/annulus.ts";
 export { branchPhantoms, branchTile, hasPhantoms } from "./geometry/branch.ts";
 export type { BranchTile } from "./geometry/branch.ts";
 export { classShape, classTile, foldInto, passKeys, passPhantoms } from "./geometry/class.ts";
 export type { ClassShape, ClassTile, Fold, Pass, PassKeys } from "./geometry/class.ts";
+export { annulusShape, regimeOf } from "./geometry/links.ts";
+export type { AnnulusPass, AnnulusShape } from "./geometry/links.ts";

@@ -2,7 +2,7 @@
  * A schedule says in which order and in which tiles the attended pairs of a Spec are computed. It stands beside the
  * program and can never change a result; `legal` says where it may be used.
  */
-import { classShape, misaligned } from "./geometry.ts";
+import { annulusShape, classShape, misaligned } from "./geometry.ts";
 import type { AttentionShape } from "./spec.ts";
 
 export const scheduleKinds = ["branch", "class", "annulus", "dense"] as const;
@@ -40,8 +40,14 @@ export const tileBytes = (limits: Limits, spec: AttentionShape, rows: number, ke
 
 /** Largest lattice of a class schedule: beyond it cells hold few rows of each class and lanes are wasted. */
 const MAX_LATTICE = 512;
-/** Passes are unrolled in a class kernel; more of them only make it large. */
+/** Passes are unrolled in a class kernel, and what an annulus pass counts of others too; more of them only make kernels large. */
 const MAX_PASSES = 16;
+
+/** What rows and keys have of each path of an annulus pass; targets that count for themselves keep it in registers. */
+const pathBytes = (limits: Limits, spec: AttentionShape, { kind, rows, keys }: ScheduleChoice): number =>
+  kind !== "annulus" || limits.attentionBytes !== undefined || spec.branches.length > MAX_PASSES
+    ? 0
+    : 4 * annulusShape(spec, rows).terms * (rows + keys);
 
 /**
  * Whether a schedule may compute a Spec at length N (null: at every length) within the limits of a target.
@@ -59,7 +65,7 @@ export function legal(
     return no(`rows must be a positive multiple of ${limits.rowStep}, found ${rows}`);
   if (keys <= 0 || keys % limits.keyStep !== 0)
     return no(`keys must be a positive multiple of ${limits.keyStep}, found ${keys}`);
-  const bytes = tileBytes(limits, spec, rows, keys);
+  const bytes = tileBytes(limits, spec, rows, keys) + pathBytes(limits, spec, choice);
   if (bytes > limits.sharedBytes)
     return no(
       `tiles of ${rows} rows × ${keys} keys need ${bytes} bytes, the target has ${limits.sharedBytes}`,
@@ -90,8 +96,15 @@ export function legal(
         return no(`${spec.branches.length} branches exceed ${MAX_PASSES} passes`);
       break;
     }
-    case "annulus":
-      return no("'annulus' is not built into this version");
+    case "annulus": {
+      if (spec.combine === "mean")
+        return no(
+          "'annulus' counts a pair of several branches in one of them; 'combine mean' weighs each branch by itself",
+        );
+      if (spec.branches.length > MAX_PASSES)
+        return no(`${spec.branches.length} branches exceed ${MAX_PASSES} passes`);
+      break;
+    }
   }
   return { ok: true, schedule: choice as Schedule };
 }

@@ -1,6 +1,9 @@
 /** What the geometry counts with: numbers, or the expressions of a kernel. */
 import type { AttentionShape } from "../spec.ts";
 
+/** A table that is known when a kernel is made. */
+export type Lookup = { readonly name: string; readonly values: readonly number[] };
+
 /** Integer arithmetic over T with conditions C. `div` and `rem` take a ≥ 0, b > 0. */
 export type Integers<T, C> = {
   readonly of: (n: number) => T;
@@ -19,6 +22,7 @@ export type Integers<T, C> = {
   readonly truth: (value: boolean) => C;
   /** offsets[branch][head] of the Spec. */
   readonly offset: (branch: T, head: T) => T;
+  readonly look: (table: Lookup, index: T) => T;
   /** Names a value that is used more than once. */
   readonly share: (name: string, value: T) => T;
   readonly shareCondition: (name: string, value: C) => C;
@@ -40,6 +44,11 @@ export const numbers = (spec: AttentionShape): Integers<number, boolean> => ({
   select: (c, yes, no) => (c ? yes : no),
   truth: (value) => value,
   offset: (branch, head) => spec.offsets[branch]?.[head] ?? 0,
+  look: ({ name, values }, index) => {
+    const value = values[index];
+    if (value === undefined) throw new Error(`heddle: internal: '${name}' has no element ${index}`);
+    return value;
+  },
   share: (_, value) => value,
   shareCondition: (_, value) => value,
 });

@@ -4,7 +4,7 @@ import { describe, expect, it } from "vitest";
 import { attention } from "../../src/reference.ts";
 import { scheduleKinds } from "../../src/schedule.ts";
 import { compare } from "../../src/tolerance.ts";
-import { randomSpec } from "../schedule/specs.ts";
+import { nestedSpec, randomSpec } from "../schedule/specs.ts";
 import { randomInputs, runInterpreted, scheduleFor, type Inputs } from "./run.ts";
 
 const f64 = ({ q, k, v }: Inputs) => ({
@@ -20,7 +20,7 @@ describe("every legal schedule equals the reference", () => {
     let worst = 0;
     fc.assert(
       fc.property(
-        randomSpec(),
+        fc.oneof({ weight: 3, arbitrary: randomSpec() }, { weight: 1, arbitrary: nestedSpec() }),
         fc.oneof(
           { weight: 4, arbitrary: nearTileEdges },
           { weight: 4, arbitrary: fc.integer({ min: 1, max: 130 }) },
@@ -51,6 +51,7 @@ describe("every legal schedule equals the reference", () => {
     console.log(`interpreter: ${JSON.stringify([...ran])}, worst ${worst.toExponential(1)} of scale`);
     expect(ran.get("branch")).toBeGreaterThan(100);
     expect(ran.get("class")).toBeGreaterThan(40);
+    expect(ran.get("annulus")).toBeGreaterThan(70);
     expect(ran.get("dense")).toBeGreaterThan(4);
   });
 
@@ -83,5 +84,32 @@ describe("every legal schedule equals the reference", () => {
       { numRuns: 60 },
     );
     expect(ran).toBeGreaterThan(60);
+  });
+
+  it("annulus, where grids lie inside one another: rings, crossings, cuts and several paths", () => {
+    let ran = 0;
+    fc.assert(
+      fc.property(
+        nestedSpec({ headDims: [4, 8] }),
+        fc.oneof(nearTileEdges, fc.integer({ min: 40, max: 160 })),
+        fc.constantFrom(4, 8),
+        fc.constantFrom(8, 16, 24),
+        fc.integer({ min: 1, max: 1e6 }),
+        (spec, N, rows, keys, seed) => {
+          const schedule = scheduleFor(spec, { kind: "annulus", rows, keys }, N);
+          if (schedule === null) return;
+          ran += 1;
+          const inputs = randomInputs(spec, N, 1, seed);
+          const expected = attention(spec, { ...f64(inputs), N, B: 1 });
+          const actual = runInterpreted(spec, schedule, inputs, { N, B: 1 });
+          for (const value of ["out", "lse"] as const) {
+            const found = compare(actual[value], expected[value], { dtype: "f32", terms: N, atLeast: 1 });
+            expect(found, value).toMatchObject({ ok: true });
+          }
+        },
+      ),
+      { numRuns: 120 },
+    );
+    expect(ran).toBe(120);
   });
 });

@@ -8,7 +8,7 @@ import { scheduleKinds, type ScheduleKind } from "../../src/schedule.ts";
 import { seal, type AttentionSpec } from "../../src/spec.ts";
 import { compare } from "../../src/tolerance.ts";
 import { attentionCases } from "../golden.ts";
-import { randomSpec } from "../schedule/specs.ts";
+import { nestedSpec, randomSpec } from "../schedule/specs.ts";
 import { randomInputs, scheduleFor, type Inputs } from "./run.ts";
 
 const one = wasmDevice({ threads: 1, poison: true });
@@ -86,13 +86,15 @@ const ragged = fc.oneof(
   { weight: 1, arbitrary: fc.integer({ min: 300, max: 600 }) },
 );
 
+const shapes = { maxSegment: 200, headDims: [4, 6, 8, 12, 16, 24, 32] };
+
 describe("random specs", () => {
   it("equal the reference on every legal schedule, the same bits on 1 and 2 threads", async () => {
     const ran = new Map<string, number>();
     let most = 0;
     await fc.assert(
       fc.asyncProperty(
-        randomSpec({ maxSegment: 200, headDims: [4, 6, 8, 12, 16, 24, 32] }),
+        fc.oneof({ weight: 3, arbitrary: randomSpec(shapes) }, { weight: 1, arbitrary: nestedSpec(shapes) }),
         ragged,
         fc.integer({ min: 1, max: 3 }),
         fc.integer({ min: 1, max: 1e6 }),
@@ -123,6 +125,7 @@ describe("random specs", () => {
     console.log(`wasm: ${JSON.stringify([...ran])}, worst ${most.toExponential(1)} of scale`);
     expect(ran.get("branch")).toBe(90);
     expect(ran.get("class")).toBeGreaterThan(10);
+    expect(ran.get("annulus")).toBeGreaterThan(30);
     expect(ran.get("dense")).toBeGreaterThan(0);
   });
 });

@@ -55,8 +55,8 @@ describe("heddle explain", () => {
     const { code, out } = await heddle(["explain", path, "one", "--length", "64"]);
     expect(code).toBe(0);
     expect(out).toMatch(/model one, 64 tokens/);
-    expect(out).toMatch(/→ (branch|class) /);
-    expect(out).toContain("annulus: 'annulus' is not built into this version");
+    expect(out).toMatch(/→ (branch|class|annulus) /);
+    expect(out).toContain("dense: 'dense' computes one branch with 'segment all' and dilation 1");
     expect(out).toMatch(/dependency path: \d+ layers? from each token to all later ones/);
     const misspelt = await heddle(["explain", path, "onne", "--length", "64"]);
     expect(misspelt).toMatchObject({ code: 1 });

@@ -6,7 +6,7 @@ import { simt, simtSharedBytes } from "../../codegen/machine/simt.ts";
 import { isInterpretError } from "../../src/interpret.ts";
 import type { Expr, Kernel, Stmt } from "../../src/kernel.ts";
 import { seal, type AttentionShape, type AttentionSpec } from "../../src/spec.ts";
-import { randomSpec } from "../schedule/specs.ts";
+import { nestedSpec, randomSpec } from "../schedule/specs.ts";
 import { hold, launchesOf, nodeOf, run, scheduled } from "./simt-attention.ts";
 
 const machine = (lanes: number) => simt({ lanes, sharedBytes: 1 << 16 });
@@ -35,14 +35,15 @@ const lengths = fc.oneof(
   fc.constantFrom(3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33),
 );
 const small = randomSpec({ maxSegment: 48, maxBranches: 4 }).filter((s) => s.heads <= 3);
+const nested = nestedSpec({ maxSegment: 48 }).filter((s) => s.heads <= 3);
 
 describe("attention on a grid of lanes", () => {
-  it.each(["branch", "class"] as const)("%s equals the reference on random specs", (kind) => {
+  it.each(["branch", "class", "annulus"] as const)("%s equals the reference on random specs", (kind) => {
     let held = 0;
     let worst = 0;
     fc.assert(
       fc.property(
-        small,
+        kind === "annulus" ? nested : small,
         lengths,
         tiles,
         fc.constantFrom(32, 64),
@@ -66,13 +67,13 @@ describe("attention on a grid of lanes", () => {
     expect(worst).toBeGreaterThan(0);
   });
 
-  it.each(["branch", "class"] as const)(
+  it.each(["branch", "class", "annulus"] as const)(
     "%s equals the reference when operands are read in slices and tiles share memory",
     (kind) => {
       let held = 0;
       fc.assert(
         fc.property(
-          small,
+          kind === "annulus" ? nested : small,
           lengths,
           tiles,
           fc.constantFrom({ depth: 8, values: 1 }, { depth: 8, values: 4 }, { depth: 16, values: 8 }),
@@ -196,7 +197,7 @@ describe("barriers", () => {
     return { ...l, kernel: { ...l.kernel, body: walk(l.kernel.body) } };
   };
 
-  type Case = readonly [string, Partial<AttentionShape>, "branch" | "class", decay?: boolean];
+  type Case = readonly [string, Partial<AttentionShape>, "branch" | "class" | "annulus", decay?: boolean];
   const cases: readonly Case[] = [
     ["dense", {}, "branch"],
     [
@@ -252,6 +253,32 @@ describe("barriers", () => {
       },
       "class",
       true,
+    ],
+    [
+      "rings and folds",
+      {
+        causal: false,
+        branches: [
+          { segment: 16, dilation: 1 },
+          { segment: 32, dilation: 2 },
+          { segment: Infinity, dilation: 4 },
+        ],
+        offsets: [[0], [0], [0]],
+      },
+      "annulus",
+    ],
+    [
+      "rings that cross, no period divides a tile of keys",
+      {
+        branches: [
+          { segment: 10, dilation: 1 },
+          { segment: 27, dilation: 3 },
+        ],
+        offsets: [[0], [1]],
+        padding: "zero",
+        causal: false,
+      },
+      "annulus",
     ],
   ];
   it.each(cases.map((c) => ({ title: c[0], case: c })))(

@@ -3,14 +3,20 @@
  * (head, output row) with the number of zero keys it sees. The Spec's side is written from semantics.md 1.1 and 1.2 alone.
  */
 import {
+  annulusShape,
+  annulusTile,
   branchPhantoms,
   branchTile,
   classShape,
   classTile,
   foldInto,
+  hasWork,
   numbers,
   passKeys,
   passPhantoms,
+  pathsOf,
+  ringOf,
+  roomOf,
   segmentOf,
 } from "../../src/geometry.ts";
 import { gridOf } from "../../src/planner.ts";
@@ -49,6 +55,22 @@ export function pairsOfSpec(spec: AttentionSpec, N: number): Pairs {
   });
   return { counts, rows };
 }
+
+/** The output rows of each branch, as "head row". */
+export const rowsOfSpec = (spec: AttentionSpec, N: number): readonly Set<string>[] =>
+  spec.branches.map(({ segment, dilation: r }, b) => {
+    const rows = new Set<string>();
+    const g = Math.min(segment, N);
+    const slots = Math.ceil(g / r);
+    for (let h = 0; h < spec.heads; h++)
+      for (let s = 0; s * g < N; s++)
+        for (let m = 0; m < slots; m++) {
+          const t = m * r + (spec.offsets[b]?.[h] ?? 0);
+          const row = spec.align === "ceil" ? s * slots * r + t : s * g + t;
+          if (row < N && (spec.align === "ceil" || t < g)) rows.add(`${h} ${row}`);
+        }
+    return rows;
+  });
 
 export function pairsOfBranch(spec: AttentionSpec, N: number, tileRows: number): Pairs {
   const counts = new Map<string, number>();
@@ -123,4 +145,78 @@ export function pairsOfClass(
     }
   }
   return { counts, rows: phantoms, written };
+}
+
+/** `written`: by branch, the rows of its pass's tiles, and how often each. `seen`: which parts of the geometry this plan went through. */
+export function pairsOfAnnulus(
+  spec: AttentionSpec,
+  N: number,
+  tileRows: number,
+): Pairs & { readonly written: ReadonlyMap<number, Map<string, number>>; readonly seen: Set<string> } {
+  const counts = new Map<string, number>();
+  const phantoms = new Map<string, number>();
+  const seen = new Set<string>();
+  const I = numbers(spec);
+  const shape = annulusShape(spec, tileRows);
+  const written = new Map<number, Map<string, number>>();
+  for (const pass of shape.passes) {
+    const rows = new Map<string, number>();
+    const { branch, cell, cuts } = pass;
+    const { segment, dilation } = spec.branches[branch] ?? { segment: Infinity, dilation: 1 };
+    const groups = gridOf(spec, { kind: "annulus", rows: tileRows }, branch, { N, B: 1 });
+    for (let group = 0; group < groups; group++) {
+      const tile = annulusTile(I, spec, shape, {
+        group,
+        N,
+        branch,
+        segment: segmentOf(segment),
+        dilation,
+        cell,
+        cuts,
+        room: roomOf(spec, pass),
+        rows: tileRows,
+      });
+      if (tile.rows === 0) continue;
+      for (let i = 0; i < tile.rows; i++)
+        bump(rows, `${tile.head} ${tile.rowStart + (tile.slot + i) * dilation}`, 1);
+      const ring = ringOf(I, spec, shape, tile, branch);
+      if (tile.parent !== branch) seen.add("child");
+      if (!hasWork(I, spec, tile, ring)) {
+        seen.add("idle");
+        continue;
+      }
+      const paths = pathsOf(I, shape, tile);
+      for (let i = 0; i < tile.rows; i++) {
+        const slot = tile.slot + i;
+        const row = tile.rowStart + slot * dilation;
+        const query = i < tile.queries ? tile.queryStart + slot * dilation : -1;
+        const absorb = (j: number) => {
+          if (spec.causal && j > slot) return;
+          let times = 1;
+          for (const path of paths) {
+            const on = (residue: number, x: number, period: number) => (x + residue) % period === 0;
+            let [ofRow, ofKey] = [0, 0];
+            for (const m of path) {
+              ofRow += on(m.rowResidue, i, m.period) ? m.counted : 0;
+              ofKey += on(m.slotResidue, j, m.period) && m.from <= j && j < m.to ? m.counted : 0;
+            }
+            times += Math.min(ofRow, ofKey);
+          }
+          if (times > 1) seen.add(times > 2 ? "threefold" : "folded");
+          bump(counts, `${tile.head} ${row} ${query} ${tile.queryStart + j * dilation}`, times);
+        };
+        for (let j = 0; j < ring.before; j++) absorb(j);
+        for (let j = ring.before; j < ring.middle; j++)
+          if (slot < ring.crossing !== j < ring.crossing) {
+            seen.add("crossing");
+            absorb(j);
+          }
+        for (let j = ring.after; j < tile.keys; j++) absorb(j);
+        bump(phantoms, `${tile.head} ${row}`, branchPhantoms(I, spec, tile, i));
+      }
+      if (pass.cuts.length > 0) seen.add("cut");
+    }
+    written.set(branch, rows);
+  }
+  return { counts, rows: phantoms, written, seen };
 }

@@ -1,6 +1,6 @@
 /** Random attention specs for property tests. */
 import fc from "fast-check";
-import { seal, type AttentionShape, type AttentionSpec } from "../../src/spec.ts";
+import { seal, type AttentionShape, type AttentionSpec, type Branch } from "../../src/spec.ts";
 
 export type SpecLimits = {
   readonly maxSegment?: number;
@@ -83,4 +83,47 @@ export const randomSpec = (limits: SpecLimits = {}): fc.Arbitrary<AttentionSpec>
         }),
       );
     });
+};
+
+/** Dilations that divide one another along chains and trees. */
+const families: readonly (readonly number[])[] = [
+  [1, 2, 4, 8],
+  [1, 2, 4, 6, 12],
+  [1, 1, 2, 2, 4],
+  [2, 4, 8, 12],
+  [1, 3, 6, 2, 12],
+];
+
+/**
+ * Specs on which schedules that share pairs have much to share: grids inside one another, segments that mostly begin where the grids
+ * of smaller dilations do, and some that do not, like GigaPath's 5792.
+ */
+export const nestedSpec = (limits: SpecLimits = {}): fc.Arbitrary<AttentionSpec> => {
+  const most = limits.maxSegment ?? 96;
+  const branch = (dilation: number) =>
+    fc
+      .oneof(
+        { weight: 4, arbitrary: fc.integer({ min: 1, max: 8 }).map((n) => n * dilation) },
+        { weight: 4, arbitrary: fc.integer({ min: 1, max: 8 }).map((n) => n * 12) },
+        { weight: 2, arbitrary: fc.integer({ min: dilation, max: most }) },
+        { weight: 1, arbitrary: fc.constant(Infinity) },
+      )
+      .map((w) => (w === Infinity ? w : Math.max(dilation, Math.min(w, most))))
+      .map((segment): Branch => ({ segment, dilation }));
+  const branches = fc
+    .constantFrom(...families)
+    .chain((all) => fc.shuffledSubarray([...all], { minLength: 2 }))
+    .chain((some) => fc.tuple(...some.map(branch)));
+  const rest = randomSpec({ ...limits, maxBranches: 1 });
+  return fc.record({ branches, rest, rule: fc.constantFrom("modulo", "modulo", "block") }).map((s) => {
+    const { heads } = s.rest;
+    const offset = (h: number, r: number) =>
+      s.rule === "modulo" ? h % r : Math.floor(h / Math.ceil(heads / r));
+    return seal<AttentionShape>({
+      ...s.rest,
+      combine: "softmax",
+      branches: s.branches,
+      offsets: s.branches.map(({ dilation }) => Array.from({ length: heads }, (_, h) => offset(h, dilation))),
+    });
+  });
 };

@@ -2,7 +2,7 @@
  * Schedule `class`: a tile's rows lie in the same segments and branches, so one launch walks all branches of a tile with
  * one state, and a key that several branches hold is scored once, with its multiplicity as a weight of its column.
  */
-import { add, bool, eq, group, i32, lt, mul, ref, select, sub } from "../../../src/expr.ts";
+import { add, at, bool, eq, group, i32, lt, mul, ref, select, sub } from "../../../src/expr.ts";
 import {
   classShape,
   classTile,
@@ -57,7 +57,7 @@ function classKernel(node: AttentionWork, schedule: Schedule): TileKernel {
         causal: spec.causal
           ? { keyStep: dilation, rowStep: shape.lattice, lead: b.bind("lead", sub(first, key)) }
           : null,
-        multiplicity: folds.length === 0 ? null : countFolds(b, folds, j0),
+        multiplicity: folds.length === 0 ? null : { fill: countFolds(b, folds, j0), times: at("mult") },
       });
     });
     b.push({ s: "for", name: "j0", from, to, step: keys, body: loop });

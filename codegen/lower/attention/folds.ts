@@ -42,6 +42,16 @@ export const shareFold = (b: Block, fold: AnyFold<Expr, Expr>): Fold => ({
   to: b.bind("to_slot", fold.to),
 });
 
+/**
+ * Whether 0 ≤ x < 2²⁰ is a multiple of a whole number. The half keeps ⌊x / length⌋ off the edge between two integers, where it would
+ * hang on the last bit of a division, which GPUs do not round as they should.
+ */
+export function multipleOf(x: AnyExpr, length: Expr): AnyExpr {
+  const value: AnyExpr = float(x);
+  const times = floor(op<Element>("div", [add<Element>(value, f32(0.5)), length]));
+  return eq<Element>(value, mul<Element>(times, length));
+}
+
 /** Fills mult for slots j0 … of a pass. */
 export const countFolds = (b: Block, folds: readonly Fold[], j0: Expr): readonly Stmt<Tile>[] =>
   b.nested(() => {
@@ -67,11 +77,9 @@ function countFold(b: Block, fold: Fold, j0: Expr): Stmt<Tile> {
   }
   const { period } = fold;
   if (period.e !== "const" || period.value > 1) {
-    // (j0 + j − phase) mod period in f32: the dividend is below period + width, where ⌊x / period⌋ is exact.
     const residue = b.bind("residue_0", rem(add(rem(j0, period), sub(period, fold.phase)), period));
-    const x: AnyExpr = float(add<Element>(col, residue));
     const length = period.e === "const" ? f32(period.value) : b.bind("period", float(period));
-    const onGrid = eq<Element>(x, mul<Element>(floor(op<Element>("div", [x, length])), length));
+    const onGrid = multipleOf(add<Element>(col, residue), length);
     inside = and<Element>(inside, onGrid);
   }
   return map("mult", add<Element>(at("mult"), select<Element>(inside, f32(1), f32(0))));

@@ -3,6 +3,7 @@ import type { Dtype, TileKernel } from "../../../src/kernel.ts";
 import type { Schedule } from "../../../src/schedule.ts";
 import type { Launch } from "../launch.ts";
 import type { AttentionTiling } from "../tilings.ts";
+import { lowerAnnulus } from "./annulus.ts";
 import { lowerBranch } from "./branch.ts";
 import { lowerClass } from "./class.ts";
 import type { AttentionNode } from "./tiles.ts";
@@ -27,6 +28,6 @@ export function lowerAttention(
     case "class":
       return lowerClass(work, schedule);
     case "annulus":
-      throw new Error("heddle: internal: 'annulus' was accepted by no legality check");
+      return lowerAnnulus(work, schedule, stored);
   }
 }

@@ -105,6 +105,7 @@ const arithmetic = <L>() => {
 export const expressions = (block: Block, spec: AttentionShape): Integers<Expr, Expr> => ({
   ...arithmetic<never>(),
   offset: (branch, head) => load(OFFSETS, add(mul(branch, i32(spec.heads)), head), "i32"),
+  look: ({ name }, index) => load(name, index, "i32"),
   share: block.bind,
   shareCondition: block.bind,
 });
@@ -114,6 +115,9 @@ export const elementExpressions: Integers<AnyExpr, AnyExpr> = {
   ...arithmetic<Element>(),
   offset: () => {
     throw new Error("heddle: internal: offsets are read before the rows of a tile");
+  },
+  look: ({ name }) => {
+    throw new Error(`heddle: internal: '${name}' is read before the rows of a tile`);
   },
   share: (_, value) => value,
   shareCondition: (_, value) => value,

@@ -71,10 +71,10 @@ const rescale: readonly Stmt<Tile>[] = [
 
 /**
  * Absorbs a tile of base-2 scores S and its values: `multiply` adds their product with the weights that S becomes to O. `between` runs
- * when the scores are final. With `multiplicity`, key j counts mult[0, j] times.
+ * when the scores are final. `times` says how often a row counts a key; null: once.
  */
 export const absorb = (
-  multiplicity: boolean,
+  times: AnyExpr | null,
   between: readonly Stmt<Tile>[],
   multiply: readonly Stmt<Tile>[],
 ): readonly Stmt<Tile>[] => {
@@ -85,7 +85,7 @@ export const absorb = (
     { s: "reduce", into: "top", from: "S", op: "max" },
     ...between,
     ...rescale,
-    map("S", multiplicity ? mul(weight, e(at("mult"))) : weight),
+    map("S", times === null ? weight : mul(weight, times)),
     map("l", mul(e(at("l")), e(at("fade")))),
     { s: "reduce", into: "l", from: "S", op: "add" },
     map("O", mul(e(at("O")), e(at("fade")))),

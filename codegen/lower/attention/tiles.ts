@@ -17,6 +17,7 @@ import {
   min,
   mul,
   ne,
+  op,
   or,
   ref,
   row,
@@ -212,8 +213,10 @@ export type KeyTile = {
   readonly width: number;
   /** Causal: key (row i, column j) is visible where col·keyStep ≤ row·rowStep + lead. Null: all are. */
   readonly causal: { readonly keyStep: Expr; readonly rowStep: number; readonly lead: Expr } | null;
-  /** Statements that fill `mult`, and whether the tile uses it. */
-  readonly multiplicity: readonly Stmt<Tile>[] | null;
+  /** Of rows and keys that lie in two segments, only those in different ones see each other: col < the one, row < the other, not both. */
+  readonly across?: { readonly cond: Expr; readonly row: Expr; readonly col: Expr };
+  /** How often row i counts key j, and the statements that must come before; null: once. */
+  readonly multiplicity: { readonly fill: readonly Stmt<Tile>[]; readonly times: AnyExpr } | null;
 };
 
 /** Reads, scores and absorbs one tile of keys. */
@@ -276,10 +279,14 @@ export function scoreKeys(b: Block, node: AttentionWork, k: KeyTile): void {
     const diagonal = gt(mul(i32(k.width - 1), keyStep), lead);
     b.push({ s: "if", cond: or(ragged, diagonal), then: [mask(and(inside, seen))] });
   }
-  if (k.multiplicity !== null) b.push(...k.multiplicity);
-  const multiplicity = k.multiplicity !== null;
+  if (k.across !== undefined) {
+    const apart = op<Element>("xor", [lt<Element>(row, k.across.row), lt<Element>(col, k.across.col)]);
+    b.push({ s: "if", cond: k.across.cond, then: [mask(apart)] });
+  }
+  if (k.multiplicity !== null) b.push(...k.multiplicity.fill);
+  const times = k.multiplicity?.times ?? null;
   if (tiling === undefined) {
-    b.push(...absorb(multiplicity, [], [{ s: "mma", acc: "O", a: "S", b: "V" }]));
+    b.push(...absorb(times, [], [{ s: "mma", acc: "O", a: "S", b: "V" }]));
     return;
   }
   const height = valueRows(tiling, k.width);
@@ -288,7 +295,7 @@ export function scoreKeys(b: Block, node: AttentionWork, k: KeyTile): void {
   // The first values are read before the scores become weights, so that they share a barrier.
   b.push(
     ...absorb(
-      multiplicity,
+      times,
       read.slice(0, 1),
       steps.flatMap((from, i): readonly Tile[] => [
         ...(i === 0 ? [] : read.slice(i, i + 1)),
