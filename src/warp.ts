@@ -33,6 +33,11 @@ export type WarpOp =
   | "commit"
   /** Until at most `imm` groups of this lane are under way. */
   | "wait"
+  /**
+   * The lane's number, read anew: compilers keep what follows from a number that they know through whole loops, in registers that
+   * accumulators need; what follows from this one is computed where it stands.
+   */
+  | "reread_lane"
   /** Two f32 as a word of two 16-bit numbers, to nearest even, and back. */
   | "pack"
   | "unpack"
@@ -108,6 +113,7 @@ export const warpOps: {
   },
   commit: { places: [], values: [], together: false },
   wait: { places: [], values: [], together: false },
+  reread_lane: { places: [words(1, "write")], values: [], together: false },
   pack: { places: [words(1, "write")], values: ["f32", "f32"], together: false },
   unpack: { places: [numbers(2, "write")], values: ["i32"], together: false },
   load_pair: { places: [numbers(2, "write"), buffer("read", 2)], values: [], together: false },

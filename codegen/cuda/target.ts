@@ -45,12 +45,14 @@ function attentionBytes(spec: AttentionShape, rows: number, keys: number): numbe
  * spills (ptxas of CUDA 13, sm_80, sm_90 and sm_100). Wider heads have tiles of 64 × 64.
  */
 const TALL: readonly (readonly [headDim: number, keys: number])[] = [
-  [32, 128],
-  [40, 112],
-  [64, 96],
-  [72, 80],
-  [80, 64],
-  [96, 48],
+  [24, 128],
+  [32, 112],
+  [56, 128],
+  [64, 112],
+  [80, 96],
+  [88, 80],
+  [96, 64],
+  [104, 48],
   [128, 32],
 ];
 

@@ -71,6 +71,9 @@ export const warps: Snippets = {
   ...many((["", "_trans"] as const).flatMap((turned) => [1, 2, 4].map((count) => ldmatrix(turned, count)))),
   ...many(HALVES.flatMap((dtype) => ([16, 8] as const).map((k) => mma(dtype, k)))),
   ...many(HALVES.map(copyAsync)),
+  reread_lane: {
+    text: `${device} void reread_lane(int* lane) { asm volatile("mov.u32 %0, %%tid.x;" : "=r"(*lane)); }`,
+  },
   commit: { text: `${device} void commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }` },
   wait: {
     text: `template <int groups> ${device} void wait() { asm volatile("cp.async.wait_group %0;" :: "n"(groups) : "memory"); }`,

@@ -1,21 +1,5 @@
 /** Spellings of `copy` and `write`, and of the copies that bring weight panels to shared memory. */
-import {
-  add,
-  and,
-  at,
-  div,
-  i32,
-  laneId,
-  let_,
-  load,
-  lt,
-  mul,
-  op,
-  ref,
-  set,
-  store,
-  var_,
-} from "../../../src/expr.ts";
+import { add, and, at, div, i32, let_, load, lt, mul, op, ref, set, store, var_ } from "../../../src/expr.ts";
 import type { Expr, Rows, Stmt, Tile } from "../../../src/kernel.ts";
 import type { Warp } from "../../../src/warp.ts";
 import { ANY, type Access } from "../simt/barriers.ts";
@@ -23,6 +7,7 @@ import { referencesOf } from "../simt/residence.ts";
 import { settle } from "./compute.ts";
 import { cellOf, lift } from "./element.ts";
 import { commit } from "./landing.ts";
+import { anew, type Own } from "./lanes.ts";
 import type { Panels } from "./shape.ts";
 import {
   fragmentIndex,
@@ -57,15 +42,14 @@ type Part = { readonly first: Expr; readonly chunk: Expr; readonly down: number;
  * All pieces of `rows` rows of `chunks` pieces, in parts of 2ⁿ pieces a row: lanes side by side take pieces side by side, no lane is
  * idle, and what a lane adds from turn to turn is a constant.
  */
-function partsOf(site: Site, rows: number, chunks: number): readonly Part[] {
-  const { lanes } = site.shape;
+function partsOf({ lane, once }: Own, lanes: number, rows: number, chunks: number): readonly Part[] {
   const parts: Part[] = [];
   for (let done = 0; done < chunks;) {
     const wide = Math.min(lanes, 2 ** Math.floor(Math.log2(chunks - done)));
     const down = lanes / wide;
-    const first = site.once("down", op("shr", [laneId, i32(Math.log2(wide))]));
-    const chunk = site.once("across", op("and", [laneId, i32(wide - 1)]));
-    parts.push({ first, chunk: add(chunk, i32(done)), down, turns: Math.ceil(rows / down) });
+    const first = once("down", op("shr", [lane, i32(Math.log2(wide))]));
+    const chunk = once("across", add(op("and", [lane, i32(wide - 1)]), i32(done)));
+    parts.push({ first, chunk, down, turns: Math.ceil(rows / down) });
     done += wide;
   }
   return parts;
@@ -86,7 +70,8 @@ export function issue(site: Site, p: Operand, rows: Rows, stage: Expr): Step {
     bind("stride", rows.stride),
     bind("count", rows.count),
   ];
-  const body = partsOf(site, p.rows, p.chunks).flatMap((part): readonly Stmt<Warp>[] => {
+  const own = anew(site);
+  const body = partsOf(own, site.shape.lanes, p.rows, p.chunks).flatMap((part): readonly Stmt<Warp>[] => {
     const [t, from] = [site.fresh("t"), site.fresh("from")];
     const { row, is, row8 } = rowAt(part, p.rows, ref(t));
     const piece = warp(
@@ -105,7 +90,7 @@ export function issue(site: Site, p: Operand, rows: Rows, stage: Expr): Step {
   });
   return phase(
     [{ array: p.tile, verb: "write", by: ANY }, ...site.touch(rows.buffer, "read", ANY)],
-    [...pre, ...body],
+    [...pre, ...own.pre, ...body],
   );
 }
 
@@ -120,7 +105,8 @@ export function issuePanels(
 ): Step {
   const { pre, bind } = binder(site);
   const from = bind("from", add(add(b.base, mul(div(b.col, i32(8)), i32(8 * b.depth))), mul(b.row, i32(8))));
-  const body = partsOf(site, cols / 8, depth).flatMap((part): readonly Stmt<Warp>[] => {
+  const own = anew(site);
+  const body = partsOf(own, site.shape.lanes, cols / 8, depth).flatMap((part): readonly Stmt<Warp>[] => {
     const t = site.fresh("t");
     const { row: panel, is } = rowAt(part, cols / 8, ref(t));
     const piece = warp(
@@ -134,7 +120,10 @@ export function issuePanels(
     );
     return [loop(t, part.turns, when(is, [piece]))];
   });
-  return phase([{ array, verb: "write", by: ANY }, ...site.touch(b.buffer, "read", ANY)], [...pre, ...body]);
+  return phase(
+    [{ array, verb: "write", by: ANY }, ...site.touch(b.buffer, "read", ANY)],
+    [...pre, ...own.pre, ...body],
+  );
 }
 
 export function copy(s: Of<"copy">, site: Site): readonly Step[] {

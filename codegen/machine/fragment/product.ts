@@ -8,12 +8,12 @@ import type { Expr, Stmt, Tile } from "../../../src/kernel.ts";
 import type { Warp } from "../../../src/warp.ts";
 import { factorOf } from "./flow.ts";
 import { reading } from "./landing.ts";
+import { anew, known, matrixPiece, namerOf, type Namer } from "./lanes.ts";
 import type { Panels } from "./shape.ts";
 import {
   blockIndex,
   fragmentOf,
   loop,
-  matrixPiece,
   operandOf,
   phase,
   stageOf,
@@ -41,6 +41,7 @@ export function mma(s: Mma, site: Site): readonly Step[] {
   scale(s, site);
 
   const dtype = dtypeOf(s, site);
+  const namer = namerOf(site.shape.tight ? anew(site) : known(site), tall);
   const a = site.registers("a", "i32", 4 * tall);
   const b = site.registers("b", "i32", 4);
   const load_ = s.transposed === true ? turnedRight : straightRight;
@@ -48,7 +49,7 @@ export function mma(s: Mma, site: Site): readonly Step[] {
   const right = (k16: Expr, jj: Expr, deep: 16 | 8, wide: 1 | 2): Stmt<Warp> => {
     const count = ((deep / 8) * wide) as 1 | 2 | 4;
     const turned = s.transposed === true ? "" : "_trans";
-    const [array, word] = load_(s, site, depth, k16, jj, deep, wide);
+    const [array, word] = load_(s, site, namer, depth, k16, jj, deep, wide);
     return warp(`ldmatrix${turned}_${count}` as Warp["op"], [
       [b, i32(0)],
       [array, word],
@@ -71,7 +72,7 @@ export function mma(s: Mma, site: Site): readonly Step[] {
     const lefts =
       left.at === "fragment"
         ? packed(s, site, ref(i), k16, a)
-        : [leftOf(site, operandOf(site, s.a), ref(i), k16, deep, a)];
+        : [leftOf(site, namer, operandOf(site, s.a), ref(i), k16, deep, a)];
     const words = deep / 8;
     const pairs: readonly Stmt<Warp>[] =
       eights < 2
@@ -102,7 +103,7 @@ export function mma(s: Mma, site: Site): readonly Step[] {
     ...(depth % 16 === 0 ? [] : step(i32(whole), 8)),
   ];
   const accesses = [...reading(access), ...(left.at === "operand" ? reading(s.a) : [])];
-  return [phase(accesses, body)];
+  return [phase(accesses, [...namer.own.pre, ...body])];
 }
 
 /** What stands before the left operand's numbers stands before the sums; a sum has one such factor. */
@@ -125,10 +126,17 @@ function dtypeOf(s: Mma, site: Site): "f16" | "bf16" {
 }
 
 /** Rows 16i … of the warp's left operand in shared memory. */
-function leftOf(site: Site, p: Operand, i: Expr, k16: Expr, deep: 16 | 8, a: string): Stmt<Warp> {
-  const { lane } = site;
-  const rows = [site.once("left_row", add(lane.warpRow, lane.low16)), mul(i, i32(16))] as const;
-  const piece = matrixPiece(site, p, rows, [deep === 16 ? lane.high : i32(0), k16], stageOf(site, p.tile));
+function leftOf(
+  site: Site,
+  namer: Namer,
+  p: Operand,
+  i: Expr,
+  k16: Expr,
+  deep: 16 | 8,
+  a: string,
+): Stmt<Warp> {
+  const rows = [namer.own.once("left_row", add(namer.warpRow, namer.low16)), mul(i, i32(16))] as const;
+  const piece = matrixPiece(namer, p, rows, [deep === 16 ? namer.high : i32(0), k16], stageOf(site, p.tile));
   return warp(deep === 16 ? "ldmatrix_4" : "ldmatrix_2", [
     [a, mul(i, i32(4))],
     [p.array, piece],
@@ -152,6 +160,7 @@ function packed(s: Mma, site: Site, i: Expr, k16: Expr, a: string): readonly Stm
 type Right = (
   s: Mma,
   site: Site,
+  namer: Namer,
   depth: number,
   k16: Expr,
   jj: Expr,
@@ -160,27 +169,25 @@ type Right = (
 ) => readonly [array: string, word: Expr];
 
 /** Rows of the operand are columns of the product: keys, 16 of them for two eights. */
-const turnedRight: Right = (s, site, _, k16, jj, deep) => {
-  const { lane } = site;
+const turnedRight: Right = (s, site, lane, _, k16, jj, deep) => {
   const p = operandOf(site, s.b as string);
-  const row = deep === 8 ? lane.low16 : site.once("right_row", add(mul(lane.high, i32(8)), lane.low8));
+  const row = deep === 8 ? lane.low16 : lane.own.once("right_row", add(mul(lane.high, i32(8)), lane.low8));
   const bit = deep === 8 ? i32(0) : lane.eighth;
-  return [p.array, matrixPiece(site, p, [row, mul(jj, i32(16))], [bit, k16], stageOf(site, p.tile))];
+  return [p.array, matrixPiece(lane, p, [row, mul(jj, i32(16))], [bit, k16], stageOf(site, p.tile))];
 };
 
 /** Rows of the operand are steps of depth: values, or weights in panels of eight columns. */
-const straightRight: Right = (s, site, depth, k16, jj, deep, wide) => {
-  const { lane } = site;
+const straightRight: Right = (s, site, lane, depth, k16, jj, deep, wide) => {
   // Two eights of columns: the lanes' upper half for 16 steps, every second eight lanes for 8 steps.
   const second = wide === 1 ? i32(0) : deep === 16 ? lane.high : lane.eighth;
   const row = deep === 16 ? lane.low16 : lane.low8;
   const steps = mul(k16, i32(16));
   if (typeof s.b === "string") {
     const p = operandOf(site, s.b);
-    return [p.array, matrixPiece(site, p, [row, steps], [second, jj], stageOf(site, p.tile))];
+    return [p.array, matrixPiece(lane, p, [row, steps], [second, jj], stageOf(site, p.tile))];
   }
-  const own = site.once("panel_piece", add(mul(second, i32(depth)), row));
-  const word = mul(add(own, add(mul(jj, i32(2 * depth)), steps)), i32(4));
+  const piece = lane.own.once("panel_piece", add(mul(second, i32(depth)), row));
+  const word = mul(add(piece, add(mul(jj, i32(2 * depth)), steps)), i32(4));
   return [site.panels(0), add(word, stageOf(site, panelsName(s.b)))];
 };
 

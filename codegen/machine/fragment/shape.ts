@@ -11,6 +11,7 @@ import { referencesOf } from "../simt/residence.ts";
 
 /** f32 values of accumulators that a lane keeps in registers: beside 208 of 255, operands and addresses find room. */
 const ACCUMULATED = 208;
+const TIGHT = 128;
 /** Integers of a kernel's own beside which two bands to a warp spill: a class schedule has some for each branch. */
 const MANY = 40;
 const WARP = 32;
@@ -33,6 +34,8 @@ export type Shape = {
   readonly warps: number;
   readonly tall: number;
   readonly lanes: number;
+  /** Whether accumulators leave so few registers that what follows from a lane's number is better computed than kept. */
+  readonly tight: boolean;
 };
 
 type Mma = Extract<Tile, { readonly s: "mma" }>;
@@ -96,7 +99,8 @@ export function shapeOf(kernel: TileKernel): Shape | string {
   const warps = rows / 16 / tall;
   if (warps * WARP > 1024 || (tall * width) / 2 > ACCUMULATED)
     return `${rows} rows of ${width} columns exceed the registers of a block`;
-  return { homes, decl, rows, warps, tall, lanes: warps * WARP };
+  const tight = (tall * width) / 2 > TIGHT;
+  return { homes, decl, rows, warps, tall, lanes: warps * WARP, tight };
 }
 
 /** An operand is copied whole from rows of one 16-bit type that start at multiples of 16 bytes. */

@@ -47,14 +47,6 @@ export type Lane = {
   readonly col: (j: Expr) => Expr;
   /** Of a row's four lanes the first. */
   readonly first: Expr;
-  /** First row of the warp. */
-  readonly warpRow: Expr;
-  /** Of 32: number, its last four bits, its last three, its upper bit, its fourth bit. */
-  readonly member: Expr;
-  readonly low16: Expr;
-  readonly low8: Expr;
-  readonly high: Expr;
-  readonly eighth: Expr;
 };
 
 export type Site = {
@@ -123,30 +115,6 @@ export function pieceOf(p: Operand, row: Expr, chunk: Expr, row8: Expr, stage: E
   return add(mul(add(mul(row, i32(p.chunks)), at), i32(4)), stage);
 }
 
-/**
- * The word of the piece that a lane names for a matrix: its own row `laneRow` of the block of rows `rows`, and of the pieces 2·pair and
- * 2·pair + 1 the one its `bit` says. What a lane adds is the same for every matrix but for the turn of the low bits of 2·pair, so that
- * after unrolling an address is one of at most four registers and a constant.
- */
-export function matrixPiece(
-  site: Site,
-  p: Operand,
-  [laneRow, rows]: readonly [Expr, Expr],
-  [bit, pair]: readonly [Expr, Expr],
-  stage: Expr,
-): Expr {
-  const fold = rem(div(site.lane.low8, i32(8 / p.fold)), i32(p.fold));
-  const turn = p.fold === 1 ? bit : site.once("turn", op("xor", [bit, fold]));
-  const base = site.once("piece", mul(laneRow, i32(p.chunks)));
-  const two = mul(pair, i32(2));
-  const mask = p.fold - 1;
-  const piece =
-    mask < 2
-      ? add(two, turn)
-      : add(op("and", [two, i32(~mask)]), op("xor", [op("and", [two, i32(mask)]), turn]));
-  return add(mul(add(add(base, mul(rows, i32(p.chunks))), piece), i32(4)), stage);
-}
-
 /** `stages` of tiles that loops load ahead; one of all others. */
 export function siteFor(
   kernel: TileKernel,
@@ -167,9 +135,8 @@ export function siteFor(
     remembered.set(key, known);
     return known;
   };
-  const member = once("member", op("and", [laneId, i32(31)]));
-  const warpRow = once("warp_row", mul(op("shr", [laneId, i32(5)]), i32(16 * shape.tall)));
-  const bits = (hint: string, mask: number) => remember(hint, op("and", [member, i32(mask)]));
+  const member = remember("member", op("and", [laneId, i32(31)]));
+  const warpRow = mul(op("shr", [laneId, i32(5)]), i32(16 * shape.tall));
   const row0 = once("row_0", add(warpRow, op("shr", [member, i32(2)])));
   const col0 = once("col_0", mul(op("and", [member, i32(3)]), i32(2)));
   const lane: Lane = {
@@ -177,12 +144,6 @@ export function siteFor(
     row: (r) => add(row0, mul(r, i32(8))),
     col: (j) => add(col0, mul(j, i32(8))),
     first: eq(op("and", [member, i32(3)]), i32(0)),
-    warpRow,
-    member,
-    low16: bits("low_16", 15),
-    low8: bits("low_8", 7),
-    high: remember("high", op("shr", [member, i32(4)])),
-    eighth: remember("eighth", op("and", [op("shr", [member, i32(3)]), i32(1)])),
   };
 
   const shared: Shared[] = [];

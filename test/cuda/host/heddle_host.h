@@ -111,6 +111,7 @@ void mma_k8_bf16(float* c, const int* a, const int* b, LINE);
 void copy_async(Shared<int> to, int word, In<f16> from, i64 i, bool inside, LINE);
 void copy_async(Shared<int> to, int word, In<bf16> from, i64 i, bool inside, LINE);
 void commit();
+void reread_lane(int* lane);
 void wait_for(int groups);
 template <int groups> inline void wait() { wait_for(groups); }
 

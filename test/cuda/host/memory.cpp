@@ -231,6 +231,7 @@ template <typename T> void start_copy(Shared<int> to, int word, In<T> from, i64 
 }  // namespace
 void copy_async(Shared<int> to, int word, In<f16> from, i64 i, bool is_inside, int line) { start_copy(to, word, from, i, is_inside, line); }
 void copy_async(Shared<int> to, int word, In<bf16> from, i64 i, bool is_inside, int line) { start_copy(to, word, from, i, is_inside, line); }
+void reread_lane(int* lane) { *lane = block.lane; }
 void commit() { groups_ended[block.lane]++; }
 void wait_for(int groups) {
   std::vector<Copy>& copies = under_way[block.lane];
