@@ -134,7 +134,9 @@ describe("the statement", () => {
     expect(verifyKernel(far).join()).toMatch(/an exchange by 4/);
     expect(verifyKernel(kernel([x.exchange("y", number, 1), x.exchange("y", number, 1)], { workgroup: 4 })))
       .toHaveLength(1); // prettier-ignore
-    expect(() => emitModule([swapping(number, 1, 4)], { relaxed: false })).toThrow(/4 lanes, a thread is one/);
+    expect(() => emitModule([swapping(number, 1, 4)], { relaxed: false })).toThrow(
+      /4 lanes, a thread is one/,
+    );
   });
 });
 
