@@ -44,7 +44,7 @@ const $step_2: $Plan["variants"][number]["steps"][number] = {
     { in: "output", index: 0 },
     { in: "output", index: 1 },
   ],
-  scalars: ["N", 0, 256, 1, 1],
+  scalars: ["N", 0, 256, 1, 1, 256, 0, 0],
   grid: {
     op: "mul",
     args: [
@@ -52,7 +52,7 @@ const $step_2: $Plan["variants"][number]["steps"][number] = {
         op: "mul",
         args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [256, "N"] }] }],
       },
-      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [256, "N"] }, 1] }, 32] },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [256, "N"] }, 1] }, 64] },
     ],
   },
 };
@@ -66,7 +66,7 @@ const $step_3: $Plan["variants"][number]["steps"][number] = {
     { in: "output", index: 0 },
     { in: "output", index: 1 },
   ],
-  scalars: ["N", 1, 512, 2, 0],
+  scalars: ["N", 1, 512, 2, 0, 512, 0, 0],
   grid: {
     op: "mul",
     args: [
@@ -74,7 +74,7 @@ const $step_3: $Plan["variants"][number]["steps"][number] = {
         op: "mul",
         args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [512, "N"] }] }],
       },
-      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [512, "N"] }, 2] }, 32] },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [512, "N"] }, 2] }, 64] },
     ],
   },
 };
@@ -88,7 +88,7 @@ const $step_4: $Plan["variants"][number]["steps"][number] = {
     { in: "output", index: 0 },
     { in: "output", index: 1 },
   ],
-  scalars: ["N", 2, 1024, 4, 0],
+  scalars: ["N", 2, 1024, 4, 0, 1024, 0, 0],
   grid: {
     op: "mul",
     args: [
@@ -96,12 +96,12 @@ const $step_4: $Plan["variants"][number]["steps"][number] = {
         op: "mul",
         args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [1024, "N"] }] }],
       },
-      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [1024, "N"] }, 4] }, 32] },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [1024, "N"] }, 4] }, 64] },
     ],
   },
 };
 const $step_5: $Plan["variants"][number]["steps"][number] = {
-  kernel: 1,
+  kernel: 2,
   title: "small: branch 3 (segment 2048, dilation 8)",
   buffers: [
     { in: "input", index: 0 },
@@ -118,7 +118,7 @@ const $step_5: $Plan["variants"][number]["steps"][number] = {
         op: "mul",
         args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [2048, "N"] }] }],
       },
-      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [2048, "N"] }, 8] }, 32] },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [2048, "N"] }, 8] }, 64] },
     ],
   },
 };
@@ -153,7 +153,7 @@ const $step_9: $Plan["variants"][number]["steps"][number] = {
     { in: "slot", index: 2 },
     { in: "slot", index: 5 },
   ],
-  scalars: ["N", 0, 256, 1, 1],
+  scalars: ["N", 0, 256, 1, 1, 256, 0, 0],
   grid: {
     op: "mul",
     args: [
@@ -175,7 +175,7 @@ const $step_10: $Plan["variants"][number]["steps"][number] = {
     { in: "slot", index: 2 },
     { in: "slot", index: 5 },
   ],
-  scalars: ["N", 1, 512, 2, 0],
+  scalars: ["N", 1, 512, 2, 0, 512, 0, 0],
   grid: {
     op: "mul",
     args: [
@@ -197,7 +197,7 @@ const $step_11: $Plan["variants"][number]["steps"][number] = {
     { in: "slot", index: 2 },
     { in: "slot", index: 5 },
   ],
-  scalars: ["N", 2, 1024, 4, 0],
+  scalars: ["N", 2, 1024, 4, 0, 1024, 0, 0],
   grid: {
     op: "mul",
     args: [
@@ -210,7 +210,7 @@ const $step_11: $Plan["variants"][number]["steps"][number] = {
   },
 };
 const $step_12: $Plan["variants"][number]["steps"][number] = {
-  kernel: 4,
+  kernel: 5,
   title: "small: branch 3 (segment 2048, dilation 8)",
   buffers: [
     { in: "slot", index: 1 },
@@ -888,7 +888,7 @@ const $step_62: $Plan["variants"][number]["steps"][number] = {
     { in: "slot", index: 2 },
     { in: "slot", index: 5 },
   ],
-  scalars: ["N", 0, 256, 1, 1],
+  scalars: ["N", 0, 256, 1, 1, 256, 0, 0],
   grid: {
     op: "mul",
     args: [
@@ -896,7 +896,7 @@ const $step_62: $Plan["variants"][number]["steps"][number] = {
         op: "mul",
         args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [256, "N"] }] }],
       },
-      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [256, "N"] }, 1] }, 32] },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [256, "N"] }, 1] }, 64] },
     ],
   },
 };
@@ -910,7 +910,7 @@ const $step_63: $Plan["variants"][number]["steps"][number] = {
     { in: "slot", index: 2 },
     { in: "slot", index: 5 },
   ],
-  scalars: ["N", 1, 512, 2, 0],
+  scalars: ["N", 1, 512, 2, 0, 512, 0, 0],
   grid: {
     op: "mul",
     args: [
@@ -918,7 +918,7 @@ const $step_63: $Plan["variants"][number]["steps"][number] = {
         op: "mul",
         args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [512, "N"] }] }],
       },
-      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [512, "N"] }, 2] }, 32] },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [512, "N"] }, 2] }, 64] },
     ],
   },
 };
@@ -932,7 +932,7 @@ const $step_64: $Plan["variants"][number]["steps"][number] = {
     { in: "slot", index: 2 },
     { in: "slot", index: 5 },
   ],
-  scalars: ["N", 2, 1024, 4, 0],
+  scalars: ["N", 2, 1024, 4, 0, 1024, 0, 0],
   grid: {
     op: "mul",
     args: [
@@ -940,12 +940,12 @@ const $step_64: $Plan["variants"][number]["steps"][number] = {
         op: "mul",
         args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [1024, "N"] }] }],
       },
-      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [1024, "N"] }, 4] }, 32] },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [1024, "N"] }, 4] }, 64] },
     ],
   },
 };
 const $step_65: $Plan["variants"][number]["steps"][number] = {
-  kernel: 10,
+  kernel: 11,
   title: "small: branch 3 (segment 2048, dilation 8)",
   buffers: [
     { in: "slot", index: 1 },
@@ -962,7 +962,7 @@ const $step_65: $Plan["variants"][number]["steps"][number] = {
         op: "mul",
         args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [2048, "N"] }] }],
       },
-      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [2048, "N"] }, 8] }, 32] },
+      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [2048, "N"] }, 8] }, 64] },
     ],
   },
 };
@@ -984,8 +984,31 @@ const $small_plan: $Plan = {
   accepts: [],
   kernels: [
     {
-      entry: "attention_small_branch_32x32",
+      entry: "attention_small_annulus_32x32_folds",
       title: "small: branch 0 (segment 256, dilation 1)",
+      buffers: [
+        { name: "q", dtype: "f32", access: "read" },
+        { name: "k", dtype: "f32", access: "read" },
+        { name: "v", dtype: "f32", access: "read" },
+        { name: "out", dtype: "f32", access: "readwrite" },
+        { name: "lse", dtype: "f32", access: "readwrite" },
+      ],
+      scalars: [
+        { name: "N", type: "i32" },
+        { name: "branch", type: "i32" },
+        { name: "segment", type: "i32" },
+        { name: "dilation", type: "i32" },
+        { name: "first", type: "i32" },
+        { name: "cell", type: "i32" },
+        { name: "room_slots", type: "i32" },
+        { name: "room_tiles", type: "i32" },
+      ],
+      sharedBytes: 21760,
+      workgroup: 1,
+    },
+    {
+      entry: "attention_small_annulus_32x32",
+      title: "small: branch 3 (segment 2048, dilation 8)",
       buffers: [
         { name: "q", dtype: "f32", access: "read" },
         { name: "k", dtype: "f32", access: "read" },
@@ -1007,7 +1030,7 @@ const $small_plan: $Plan = {
   variants: [
     {
       upTo: null,
-      schedule: "branch 32x32",
+      schedule: "annulus 32x32",
       steps: [
         {
           kernel: 0,
@@ -1019,7 +1042,7 @@ const $small_plan: $Plan = {
             { in: "output", index: 0 },
             { in: "output", index: 1 },
           ],
-          scalars: ["N", 0, 256, 1, 1],
+          scalars: ["N", 0, 256, 1, 1, 256, 0, 0],
           grid: {
             op: "mul",
             args: [
@@ -1044,7 +1067,7 @@ const $small_plan: $Plan = {
             { in: "output", index: 0 },
             { in: "output", index: 1 },
           ],
-          scalars: ["N", 1, 512, 2, 0],
+          scalars: ["N", 1, 512, 2, 0, 512, 0, 0],
           grid: {
             op: "mul",
             args: [
@@ -1069,7 +1092,7 @@ const $small_plan: $Plan = {
             { in: "output", index: 0 },
             { in: "output", index: 1 },
           ],
-          scalars: ["N", 2, 1024, 4, 0],
+          scalars: ["N", 2, 1024, 4, 0, 1024, 0, 0],
           grid: {
             op: "mul",
             args: [
@@ -1085,7 +1108,7 @@ const $small_plan: $Plan = {
           },
         },
         {
-          kernel: 0,
+          kernel: 1,
           title: "small: branch 3 (segment 2048, dilation 8)",
           buffers: [
             { in: "input", index: 0 },
@@ -1133,7 +1156,7 @@ const $small_plan_wgsl: $Plan = {
       workgroup: 64,
     },
     {
-      entry: "attention_small_branch_32x32",
+      entry: "attention_small_annulus_64x32_folds",
       title: "small: branch 0 (segment 256, dilation 1)",
       buffers: [
         { name: "q", dtype: "f32", access: "read" },
@@ -1148,14 +1171,37 @@ const $small_plan_wgsl: $Plan = {
         { name: "segment", type: "i32" },
         { name: "dilation", type: "i32" },
         { name: "first", type: "i32" },
+        { name: "cell", type: "i32" },
+        { name: "room_slots", type: "i32" },
+        { name: "room_tiles", type: "i32" },
       ],
-      sharedBytes: 9728,
+      sharedBytes: 13824,
+      workgroup: 64,
+    },
+    {
+      entry: "attention_small_annulus_64x32",
+      title: "small: branch 3 (segment 2048, dilation 8)",
+      buffers: [
+        { name: "q", dtype: "f32", access: "read" },
+        { name: "k", dtype: "f32", access: "read" },
+        { name: "v", dtype: "f32", access: "read" },
+        { name: "out", dtype: "f32", access: "readwrite" },
+        { name: "lse", dtype: "f32", access: "readwrite" },
+      ],
+      scalars: [
+        { name: "N", type: "i32" },
+        { name: "branch", type: "i32" },
+        { name: "segment", type: "i32" },
+        { name: "dilation", type: "i32" },
+        { name: "first", type: "i32" },
+      ],
+      sharedBytes: 13824,
       workgroup: 64,
     },
   ],
   variants: [
-    { upTo: 4096, schedule: "class 16x32", steps: [$step], slots: [] },
-    { upTo: null, schedule: "branch 32x32", steps: [$step_2, $step_3, $step_4, $step_5], slots: [] },
+    { upTo: 512, schedule: "class 16x32", steps: [$step], slots: [] },
+    { upTo: null, schedule: "annulus 64x32", steps: [$step_2, $step_3, $step_4, $step_5], slots: [] },
   ],
 };
 
@@ -1177,7 +1223,7 @@ const $small_plan_wgsl_2: $Plan = {
       workgroup: 64,
     },
     {
-      entry: "attention_small_branch_32x32",
+      entry: "attention_small_annulus_64x32_folds",
       title: "small: branch 0 (segment 256, dilation 1)",
       buffers: [
         { name: "q", dtype: "f32", access: "read" },
@@ -1192,14 +1238,37 @@ const $small_plan_wgsl_2: $Plan = {
         { name: "segment", type: "i32" },
         { name: "dilation", type: "i32" },
         { name: "first", type: "i32" },
+        { name: "cell", type: "i32" },
+        { name: "room_slots", type: "i32" },
+        { name: "room_tiles", type: "i32" },
       ],
-      sharedBytes: 11264,
+      sharedBytes: 15872,
+      workgroup: 64,
+    },
+    {
+      entry: "attention_small_annulus_64x32",
+      title: "small: branch 3 (segment 2048, dilation 8)",
+      buffers: [
+        { name: "q", dtype: "f32", access: "read" },
+        { name: "k", dtype: "f32", access: "read" },
+        { name: "v", dtype: "f32", access: "read" },
+        { name: "out", dtype: "f32", access: "readwrite" },
+        { name: "lse", dtype: "f32", access: "readwrite" },
+      ],
+      scalars: [
+        { name: "N", type: "i32" },
+        { name: "branch", type: "i32" },
+        { name: "segment", type: "i32" },
+        { name: "dilation", type: "i32" },
+        { name: "first", type: "i32" },
+      ],
+      sharedBytes: 15872,
       workgroup: 64,
     },
   ],
   variants: [
-    { upTo: 4096, schedule: "class 16x32", steps: [$step], slots: [] },
-    { upTo: null, schedule: "branch 32x32", steps: [$step_2, $step_3, $step_4, $step_5], slots: [] },
+    { upTo: 512, schedule: "class 16x32", steps: [$step], slots: [] },
+    { upTo: null, schedule: "annulus 64x32", steps: [$step_2, $step_3, $step_4, $step_5], slots: [] },
   ],
 };
 
@@ -1356,8 +1425,31 @@ const $jargon_plan: $Plan = {
       workgroup: 1,
     },
     {
-      entry: "attention_small_xpos512_branch_32x32",
+      entry: "attention_small_xpos512_annulus_32x32_folds",
       title: "small: branch 0 (segment 256, dilation 1)",
+      buffers: [
+        { name: "q", dtype: "f32", access: "read" },
+        { name: "k", dtype: "f32", access: "read" },
+        { name: "v", dtype: "f32", access: "read" },
+        { name: "out", dtype: "f32", access: "readwrite" },
+        { name: "lse", dtype: "f32", access: "readwrite" },
+      ],
+      scalars: [
+        { name: "N", type: "i32" },
+        { name: "branch", type: "i32" },
+        { name: "segment", type: "i32" },
+        { name: "dilation", type: "i32" },
+        { name: "first", type: "i32" },
+        { name: "cell", type: "i32" },
+        { name: "room_slots", type: "i32" },
+        { name: "room_tiles", type: "i32" },
+      ],
+      sharedBytes: 21760,
+      workgroup: 1,
+    },
+    {
+      entry: "attention_small_xpos512_annulus_32x32",
+      title: "small: branch 3 (segment 2048, dilation 8)",
       buffers: [
         { name: "q", dtype: "f32", access: "read" },
         { name: "k", dtype: "f32", access: "read" },
@@ -1445,7 +1537,7 @@ const $jargon_plan: $Plan = {
   variants: [
     {
       upTo: null,
-      schedule: "branch 32x32",
+      schedule: "annulus 32x32",
       steps: [
         $step_6,
         {
@@ -1515,7 +1607,7 @@ const $jargon_plan: $Plan = {
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
         },
         {
-          kernel: 5,
+          kernel: 6,
           title: "linear layers.0.attended",
           buffers: [
             { in: "slot", index: 1 },
@@ -1540,7 +1632,7 @@ const $jargon_plan: $Plan = {
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
         },
         {
-          kernel: 6,
+          kernel: 7,
           title: "linear layers.0.active",
           buffers: [
             { in: "slot", index: 0 },
@@ -1552,7 +1644,7 @@ const $jargon_plan: $Plan = {
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 8] },
         },
         {
-          kernel: 7,
+          kernel: 8,
           title: "norm layers.0.ffn_norm",
           buffers: [
             { in: "slot", index: 6 },
@@ -1564,7 +1656,7 @@ const $jargon_plan: $Plan = {
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
         },
         {
-          kernel: 8,
+          kernel: 9,
           title: "linear layers.0.out",
           buffers: [
             { in: "slot", index: 7 },
@@ -1643,7 +1735,7 @@ const $jargon_plan: $Plan = {
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
         },
         {
-          kernel: 5,
+          kernel: 6,
           title: "linear layers.1.attended",
           buffers: [
             { in: "slot", index: 1 },
@@ -1668,7 +1760,7 @@ const $jargon_plan: $Plan = {
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
         },
         {
-          kernel: 6,
+          kernel: 7,
           title: "linear layers.1.active",
           buffers: [
             { in: "slot", index: 0 },
@@ -1680,7 +1772,7 @@ const $jargon_plan: $Plan = {
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 8] },
         },
         {
-          kernel: 7,
+          kernel: 8,
           title: "norm layers.1.ffn_norm",
           buffers: [
             { in: "slot", index: 6 },
@@ -1692,7 +1784,7 @@ const $jargon_plan: $Plan = {
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
         },
         {
-          kernel: 8,
+          kernel: 9,
           title: "linear layers.1.out",
           buffers: [
             { in: "slot", index: 7 },
@@ -1771,7 +1863,7 @@ const $jargon_plan: $Plan = {
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
         },
         {
-          kernel: 5,
+          kernel: 6,
           title: "linear layers.2.attended",
           buffers: [
             { in: "slot", index: 1 },
@@ -1796,7 +1888,7 @@ const $jargon_plan: $Plan = {
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
         },
         {
-          kernel: 6,
+          kernel: 7,
           title: "linear layers.2.active",
           buffers: [
             { in: "slot", index: 0 },
@@ -1808,7 +1900,7 @@ const $jargon_plan: $Plan = {
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 8] },
         },
         {
-          kernel: 7,
+          kernel: 8,
           title: "norm layers.2.ffn_norm",
           buffers: [
             { in: "slot", index: 6 },
@@ -1820,7 +1912,7 @@ const $jargon_plan: $Plan = {
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
         },
         {
-          kernel: 8,
+          kernel: 9,
           title: "linear layers.2.out",
           buffers: [
             { in: "slot", index: 7 },
@@ -1899,7 +1991,7 @@ const $jargon_plan: $Plan = {
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
         },
         {
-          kernel: 5,
+          kernel: 6,
           title: "linear layers.3.attended",
           buffers: [
             { in: "slot", index: 1 },
@@ -1924,7 +2016,7 @@ const $jargon_plan: $Plan = {
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
         },
         {
-          kernel: 6,
+          kernel: 7,
           title: "linear layers.3.active",
           buffers: [
             { in: "slot", index: 0 },
@@ -1936,7 +2028,7 @@ const $jargon_plan: $Plan = {
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 8] },
         },
         {
-          kernel: 7,
+          kernel: 8,
           title: "norm layers.3.ffn_norm",
           buffers: [
             { in: "slot", index: 6 },
@@ -1948,7 +2040,7 @@ const $jargon_plan: $Plan = {
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
         },
         {
-          kernel: 8,
+          kernel: 9,
           title: "linear layers.3.out",
           buffers: [
             { in: "slot", index: 7 },
@@ -1973,7 +2065,7 @@ const $jargon_plan: $Plan = {
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
         },
         {
-          kernel: 9,
+          kernel: 10,
           title: "linear logits",
           buffers: [{ in: "slot", index: 1 }, { in: "weight", index: 83 }, { in: "output", index: 0 }],
           scalars: [{ op: "mul", args: ["B", "N"] }],
@@ -2045,7 +2137,7 @@ const $jargon_plan_wgsl: $Plan = {
     $kernel_6,
     $kernel_7,
     {
-      entry: "attention_small_xpos512_branch_32x32",
+      entry: "attention_small_xpos512_annulus_64x32_folds",
       title: "small: branch 0 (segment 256, dilation 1)",
       buffers: [
         { name: "q", dtype: "f32", access: "read" },
@@ -2060,14 +2152,37 @@ const $jargon_plan_wgsl: $Plan = {
         { name: "segment", type: "i32" },
         { name: "dilation", type: "i32" },
         { name: "first", type: "i32" },
+        { name: "cell", type: "i32" },
+        { name: "room_slots", type: "i32" },
+        { name: "room_tiles", type: "i32" },
       ],
-      sharedBytes: 9728,
+      sharedBytes: 13824,
+      workgroup: 64,
+    },
+    {
+      entry: "attention_small_xpos512_annulus_64x32",
+      title: "small: branch 3 (segment 2048, dilation 8)",
+      buffers: [
+        { name: "q", dtype: "f32", access: "read" },
+        { name: "k", dtype: "f32", access: "read" },
+        { name: "v", dtype: "f32", access: "read" },
+        { name: "out", dtype: "f32", access: "readwrite" },
+        { name: "lse", dtype: "f32", access: "readwrite" },
+      ],
+      scalars: [
+        { name: "N", type: "i32" },
+        { name: "branch", type: "i32" },
+        { name: "segment", type: "i32" },
+        { name: "dilation", type: "i32" },
+        { name: "first", type: "i32" },
+      ],
+      sharedBytes: 13824,
       workgroup: 64,
     },
   ],
   variants: [
     {
-      upTo: 4096,
+      upTo: 512,
       schedule: "class 16x32",
       steps: [
         $step_6,
@@ -2139,7 +2254,7 @@ const $jargon_plan_wgsl: $Plan = {
     },
     {
       upTo: null,
-      schedule: "branch 32x32",
+      schedule: "annulus 64x32",
       steps: [
         $step_6,
         $step_19,
@@ -2274,7 +2389,7 @@ const $jargon_plan_wgsl_2: $Plan = {
     $kernel_6,
     $kernel_7,
     {
-      entry: "attention_small_xpos512_branch_32x32",
+      entry: "attention_small_xpos512_annulus_64x32_folds",
       title: "small: branch 0 (segment 256, dilation 1)",
       buffers: [
         { name: "q", dtype: "f32", access: "read" },
@@ -2289,14 +2404,37 @@ const $jargon_plan_wgsl_2: $Plan = {
         { name: "segment", type: "i32" },
         { name: "dilation", type: "i32" },
         { name: "first", type: "i32" },
+        { name: "cell", type: "i32" },
+        { name: "room_slots", type: "i32" },
+        { name: "room_tiles", type: "i32" },
       ],
-      sharedBytes: 11264,
+      sharedBytes: 15872,
+      workgroup: 64,
+    },
+    {
+      entry: "attention_small_xpos512_annulus_64x32",
+      title: "small: branch 3 (segment 2048, dilation 8)",
+      buffers: [
+        { name: "q", dtype: "f32", access: "read" },
+        { name: "k", dtype: "f32", access: "read" },
+        { name: "v", dtype: "f32", access: "read" },
+        { name: "out", dtype: "f32", access: "readwrite" },
+        { name: "lse", dtype: "f32", access: "readwrite" },
+      ],
+      scalars: [
+        { name: "N", type: "i32" },
+        { name: "branch", type: "i32" },
+        { name: "segment", type: "i32" },
+        { name: "dilation", type: "i32" },
+        { name: "first", type: "i32" },
+      ],
+      sharedBytes: 15872,
       workgroup: 64,
     },
   ],
   variants: [
     {
-      upTo: 4096,
+      upTo: 512,
       schedule: "class 16x32",
       steps: [
         $step_6,
@@ -2368,7 +2506,7 @@ const $jargon_plan_wgsl_2: $Plan = {
     },
     {
       upTo: null,
-      schedule: "branch 32x32",
+      schedule: "annulus 64x32",
       steps: [
         $step_6,
         $step_19,
@@ -2452,7 +2590,7 @@ const $jargon_plan_wgsl_2: $Plan = {
   ],
 };
 
-// The kernels as 19 shaders in WGSL. The runtime declares their buffers: NAME_at and NAME_put reach one element, NAME_at4
+// The kernels as 23 shaders in WGSL. The runtime declares their buffers: NAME_at and NAME_put reach one element, NAME_at4
 // and NAME_put4 four. `spec:12` is line 12 of the spec.
 type $Shader = NonNullable<$Program["webgpu"]>[number]["shaders"][number];
 
@@ -2708,21 +2846,21 @@ fn main(
           let fold_to = fold_last - j0;
           let residue_0 = (j0 % fold_period + (fold_period - fold_phase)) % fold_period;
           let period = f32(fold_period);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) / vec4f(period)) * vec4f(period)));
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) + vec4f(0.5f)) / vec4f(period)) * vec4f(period)));
         }
         if (fold_active_1_) {
           let fold_from_1_ = fold_first_1_ - j0;
           let fold_to_1_ = fold_last_1_ - j0;
           let residue_0_1_ = (j0 % fold_period_1_ + (fold_period_1_ - fold_phase_1_)) % fold_period_1_;
           let period_1_ = f32(fold_period_1_);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) / vec4f(period_1_)) * vec4f(period_1_)));
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) + vec4f(0.5f)) / vec4f(period_1_)) * vec4f(period_1_)));
         }
         if (fold_active_2_) {
           let fold_from_2_ = fold_first_2_ - j0;
           let fold_to_2_ = fold_last_2_ - j0;
           let residue_0_2_ = (j0 % fold_period_2_ + (fold_period_2_ - fold_phase_2_)) % fold_period_2_;
           let period_2_ = f32(fold_period_2_);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) / vec4f(period_2_)) * vec4f(period_2_)));
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) + vec4f(0.5f)) / vec4f(period_2_)) * vec4f(period_2_)));
         }
         top = m;
         top_1 = m_1;
@@ -2830,7 +2968,7 @@ fn main(
 `,
 };
 
-const $wgsl_attention_small_branch_32x32: $Shader = {
+const $wgsl_attention_small_annulus_64x32_folds: $Shader = {
   buffers: [
     { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
     { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
@@ -2850,12 +2988,17 @@ struct Params {
   segment: i32,
   dilation: i32,
   first: i32,
+  cell: i32,
+  room_slots: i32,
+  room_tiles: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
-var<workgroup> block: array<vec4f, 576>;
-var<workgroup> partials: array<f32, 64>;
-var<workgroup> partials_1: array<f32, 64>;
+const segments = array<i32, 4>(256, 512, 1024, 2048);
+const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
+const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
+const dilations = array<i32, 4>(1, 2, 4, 8);
+var<workgroup> block: array<vec4f, 864>;
 var<workgroup> lanes_taken: atomic<u32>;
 fn sum4(v: vec4f) -> f32 {
   return (v.x + v.y) + (v.z + v.w);
@@ -2882,16 +3025,725 @@ fn main(
     first_lane = atomicAdd(&lanes_taken, members);
   }
   let lane = i32(subgroupBroadcastFirst(first_lane) + member);
-  let lane_y = lane / 8;
-  let lane_x = lane % 8;
+  let lane_y = lane / 4;
+  let lane_x = lane % 4;
   var S = vec4f(0.0f);
   var S_1 = vec4f(0.0f);
   var S_2 = vec4f(0.0f);
   var S_3 = vec4f(0.0f);
+  var S_4 = vec4f(0.0f);
+  var S_5 = vec4f(0.0f);
+  var S_6 = vec4f(0.0f);
+  var S_7 = vec4f(0.0f);
   var O = vec4f(0.0f);
   var O_1 = vec4f(0.0f);
   var O_2 = vec4f(0.0f);
   var O_3 = vec4f(0.0f);
+  var O_4 = vec4f(0.0f);
+  var O_5 = vec4f(0.0f);
+  var O_6 = vec4f(0.0f);
+  var O_7 = vec4f(0.0f);
+  var m = 0.0f;
+  var m_1 = 0.0f;
+  var m_2 = 0.0f;
+  var m_3 = 0.0f;
+  var l = 0.0f;
+  var l_1 = 0.0f;
+  var l_2 = 0.0f;
+  var l_3 = 0.0f;
+  var top = 0.0f;
+  var top_1 = 0.0f;
+  var top_2 = 0.0f;
+  var top_3 = 0.0f;
+  var fade = 0.0f;
+  var fade_1 = 0.0f;
+  var fade_2 = 0.0f;
+  var fade_3 = 0.0f;
+  var row_times_0 = 0.0f;
+  var row_times_0_1 = 0.0f;
+  var row_times_0_2 = 0.0f;
+  var row_times_0_3 = 0.0f;
+  var key_times_0 = vec4f(0.0f);
+  var key_times_0_1 = vec4f(0.0f);
+  var row_times_1 = 0.0f;
+  var row_times_1_1 = 0.0f;
+  var row_times_1_2 = 0.0f;
+  var row_times_1_3 = 0.0f;
+  var key_times_1 = vec4f(0.0f);
+  var key_times_1_1 = vec4f(0.0f);
+  let col = lane_x * 4;
+  let col_1 = lane_x * 4 + 16;
+  let row_1 = lane_y + 16;
+  let row_2 = lane_y + 32;
+  let row_3 = lane_y + 48;
+  let cell_length = min(params.cell, params.N);
+  let cells = (params.N + cell_length + -1) / cell_length;
+  let tiles = ((cell_length + params.dilation + -1) / params.dilation + params.room_slots + 63) / 64 + params.room_tiles;
+  let rest = group / tiles;
+  let batch_head = rest / cells;
+  let head = batch_head % 8;
+  let batch = batch_head / 8;
+  let offset = offsets[params.branch * 8 + head];
+  let cell_start = rest % cells * cell_length;
+  let cell_end = min(cell_start + cell_length, params.N);
+  let g = min(params.segment, params.N);
+  let tile = group % tiles;
+  let segment_index = cell_start / g;
+  let segment_start = segment_index * g;
+  let query_start = segment_start + offset;
+  let first_slot = (max(cell_start - query_start, 0) + params.dilation + -1) / params.dilation;
+  let piece_rows = max(0, (max(cell_end - query_start, 0) + params.dilation + -1) / params.dilation - first_slot);
+  let slot = first_slot + tile * 64;
+  let rows = max(0, min(64, piece_rows - tile * 64));
+  let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
+  let keys = min(real, slot + rows);
+  let link = kinds[params.branch * 8 + head];
+  let parent = links[link];
+  if (0 < rows) {
+    let first_query = query_start + slot * params.dilation;
+    let last_query = first_query + max(0, rows + -1) * params.dilation;
+    let parent_segment = segments[parent];
+    let low_2 = first_query / parent_segment * parent_segment;
+    let high = last_query / parent_segment * parent_segment;
+    let root = parent == params.branch;
+    let crossing = (max(high - query_start, 0) + params.dilation + -1) / params.dilation;
+    let before = select(min(keys, (max(low_2 - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let after = select(min(keys, (max(high + parent_segment - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let middle = select(select(min(keys, crossing), before, low_2 == high), before, root);
+    if ((params.first == 1) || (0 < middle + (keys - after))) {
+      let query = query_start + slot * params.dilation;
+      if (params.first == 1) {
+        m = -1e30f;
+        m_1 = -1e30f;
+        m_2 = -1e30f;
+        m_3 = -1e30f;
+        l = 0.0f;
+        l_1 = 0.0f;
+        l_2 = 0.0f;
+        l_3 = 0.0f;
+        O = vec4f(0.0f);
+        O_1 = vec4f(0.0f);
+        O_2 = vec4f(0.0f);
+        O_3 = vec4f(0.0f);
+        O_4 = vec4f(0.0f);
+        O_5 = vec4f(0.0f);
+        O_6 = vec4f(0.0f);
+        O_7 = vec4f(0.0f);
+      } else {
+        let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+        let stride = params.dilation * 256;
+        if (lane_y < rows) {
+          let src = base + lane_y * stride;
+          O = out_at4(src + col);
+          O_1 = out_at4(src + col_1);
+        } else {
+          O = vec4f(0.0f);
+          O_1 = vec4f(0.0f);
+        }
+        if (row_1 < rows) {
+          let src_1 = base + row_1 * stride;
+          O_2 = out_at4(src_1 + col);
+          O_3 = out_at4(src_1 + col_1);
+        } else {
+          O_2 = vec4f(0.0f);
+          O_3 = vec4f(0.0f);
+        }
+        if (row_2 < rows) {
+          let src_2 = base + row_2 * stride;
+          O_4 = out_at4(src_2 + col);
+          O_5 = out_at4(src_2 + col_1);
+        } else {
+          O_4 = vec4f(0.0f);
+          O_5 = vec4f(0.0f);
+        }
+        if (row_3 < rows) {
+          let src_3 = base + row_3 * stride;
+          O_6 = out_at4(src_3 + col);
+          O_7 = out_at4(src_3 + col_1);
+        } else {
+          O_6 = vec4f(0.0f);
+          O_7 = vec4f(0.0f);
+        }
+        let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+        if (lane_y < rows) {
+          let src_4 = base_1 + lane_y * params.dilation;
+          m = lse_at(src_4);
+        } else {
+          m = 0.0f;
+        }
+        if (row_1 < rows) {
+          let src_5 = base_1 + row_1 * params.dilation;
+          m_1 = lse_at(src_5);
+        } else {
+          m_1 = 0.0f;
+        }
+        if (row_2 < rows) {
+          let src_6 = base_1 + row_2 * params.dilation;
+          m_2 = lse_at(src_6);
+        } else {
+          m_2 = 0.0f;
+        }
+        if (row_3 < rows) {
+          let src_7 = base_1 + row_3 * params.dilation;
+          m_3 = lse_at(src_7);
+        } else {
+          m_3 = 0.0f;
+        }
+        m = max(m * 1.442695f, -1e30f);
+        m_1 = max(m_1 * 1.442695f, -1e30f);
+        m_2 = max(m_2 * 1.442695f, -1e30f);
+        m_3 = max(m_3 * 1.442695f, -1e30f);
+        l = select(0.0f, 1.0f, m > -1e30f);
+        l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
+        l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
+        l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
+      }
+      let first_query_1_ = query_start + slot * params.dilation;
+      let member_2 = links[link + 1];
+      let other = member_2 / 2;
+      let other_segment = segments[other];
+      let other_dilation = dilations[other];
+      let other_start = first_query_1_ / other_segment * other_segment;
+      let from_slot = max(0, (max(other_start - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot = min(real, (max(other_start + other_segment - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period = other_dilation / params.dilation;
+      let row_residue = (first_query_1_ - other_start - offsets[other * 8 + head] + other_dilation) % other_dilation / params.dilation;
+      let slot_residue = (row_residue + (period - slot % period)) % period;
+      let member_1_ = links[link + 2];
+      let other_1_ = member_1_ / 2;
+      let other_segment_1_ = segments[other_1_];
+      let other_dilation_1_ = dilations[other_1_];
+      let other_start_1_ = first_query_1_ / other_segment_1_ * other_segment_1_;
+      let from_slot_1_ = max(from_slot, (max(other_start_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_1_ = min(to_slot, (max(other_start_1_ + other_segment_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_1_ = other_dilation_1_ / params.dilation;
+      let row_residue_1_ = (first_query_1_ - other_start_1_ - offsets[other_1_ * 8 + head] + other_dilation_1_) % other_dilation_1_ / params.dilation;
+      let slot_residue_1_ = (row_residue_1_ + (period_1_ - slot % period_1_)) % period_1_;
+      let member_2_ = links[link + 3];
+      let other_2_ = member_2_ / 2;
+      let other_segment_2_ = segments[other_2_];
+      let other_dilation_2_ = dilations[other_2_];
+      let other_start_2_ = first_query_1_ / other_segment_2_ * other_segment_2_;
+      let from_slot_2_ = max(from_slot_1_, (max(other_start_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_2_ = min(to_slot_1_, (max(other_start_2_ + other_segment_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_2_ = other_dilation_2_ / params.dilation;
+      let row_residue_2_ = (first_query_1_ - other_start_2_ - offsets[other_2_ * 8 + head] + other_dilation_2_) % other_dilation_2_ / params.dilation;
+      let slot_residue_2_ = (row_residue_2_ + (period_2_ - slot % period_2_)) % period_2_;
+      let member_3_ = links[link + 4];
+      let other_3_ = member_3_ / 2;
+      let other_segment_3_ = segments[other_3_];
+      let other_dilation_3_ = dilations[other_3_];
+      let other_start_3_ = first_query_1_ / other_segment_3_ * other_segment_3_;
+      let from_slot_3_ = max(0, (max(other_start_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_3_ = min(real, (max(other_start_3_ + other_segment_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_3_ = other_dilation_3_ / params.dilation;
+      let row_residue_3_ = (first_query_1_ - other_start_3_ - offsets[other_3_ * 8 + head] + other_dilation_3_) % other_dilation_3_ / params.dilation;
+      let slot_residue_3_ = (row_residue_3_ + (period_3_ - slot % period_3_)) % period_3_;
+      let member_4_ = links[link + 5];
+      let other_4_ = member_4_ / 2;
+      let other_segment_4_ = segments[other_4_];
+      let other_dilation_4_ = dilations[other_4_];
+      let other_start_4_ = first_query_1_ / other_segment_4_ * other_segment_4_;
+      let from_slot_4_ = max(from_slot_3_, (max(other_start_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_4_ = min(to_slot_3_, (max(other_start_4_ + other_segment_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_4_ = other_dilation_4_ / params.dilation;
+      let row_residue_4_ = (first_query_1_ - other_start_4_ - offsets[other_4_ * 8 + head] + other_dilation_4_) % other_dilation_4_ / params.dilation;
+      let slot_residue_4_ = (row_residue_4_ + (period_4_ - slot % period_4_)) % period_4_;
+      let member_5_ = links[link + 6];
+      let other_5_ = member_5_ / 2;
+      let other_segment_5_ = segments[other_5_];
+      let other_dilation_5_ = dilations[other_5_];
+      let other_start_5_ = first_query_1_ / other_segment_5_ * other_segment_5_;
+      let from_slot_5_ = max(from_slot_4_, (max(other_start_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_5_ = min(to_slot_4_, (max(other_start_5_ + other_segment_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_5_ = other_dilation_5_ / params.dilation;
+      let row_residue_5_ = (first_query_1_ - other_start_5_ - offsets[other_5_ * 8 + head] + other_dilation_5_) % other_dilation_5_ / params.dilation;
+      let slot_residue_5_ = (row_residue_5_ + (period_5_ - slot % period_5_)) % period_5_;
+      let weight = f32(member_2 % 2);
+      let period_length = f32(period);
+      let weight_1_ = f32(member_1_ % 2);
+      let period_length_1_ = f32(period_1_);
+      let weight_2_ = f32(member_2_ % 2);
+      let period_length_2_ = f32(period_2_);
+      let weight_3_ = f32(member_3_ % 2);
+      let period_length_3_ = f32(period_3_);
+      let weight_4_ = f32(member_4_ % 2);
+      let period_length_4_ = f32(period_4_);
+      let weight_5_ = f32(member_5_ % 2);
+      let period_length_5_ = f32(period_5_);
+      row_times_0 = select(0.0f, weight, f32(lane_y + row_residue) == floor((f32(lane_y + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(lane_y + row_residue_1_) == floor((f32(lane_y + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(lane_y + row_residue_2_) == floor((f32(lane_y + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_0_1 = select(0.0f, weight, f32(row_1 + row_residue) == floor((f32(row_1 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_1 + row_residue_1_) == floor((f32(row_1 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_1 + row_residue_2_) == floor((f32(row_1 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_0_2 = select(0.0f, weight, f32(row_2 + row_residue) == floor((f32(row_2 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_2 + row_residue_1_) == floor((f32(row_2 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_2 + row_residue_2_) == floor((f32(row_2 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_0_3 = select(0.0f, weight, f32(row_3 + row_residue) == floor((f32(row_3 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_3 + row_residue_1_) == floor((f32(row_3 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_3 + row_residue_2_) == floor((f32(row_3 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_1 = select(0.0f, weight_3_, f32(lane_y + row_residue_3_) == floor((f32(lane_y + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(lane_y + row_residue_4_) == floor((f32(lane_y + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(lane_y + row_residue_5_) == floor((f32(lane_y + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      row_times_1_1 = select(0.0f, weight_3_, f32(row_1 + row_residue_3_) == floor((f32(row_1 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_1 + row_residue_4_) == floor((f32(row_1 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_1 + row_residue_5_) == floor((f32(row_1 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      row_times_1_2 = select(0.0f, weight_3_, f32(row_2 + row_residue_3_) == floor((f32(row_2 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_2 + row_residue_4_) == floor((f32(row_2 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_2 + row_residue_5_) == floor((f32(row_2 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      row_times_1_3 = select(0.0f, weight_3_, f32(row_3 + row_residue_3_) == floor((f32(row_3 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_3 + row_residue_4_) == floor((f32(row_3 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_3 + row_residue_5_) == floor((f32(row_3 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      for (var turn = 0; turn < 2; turn++) {
+        let range_from = select(select(after, before, turn == 1), 0, turn == 0);
+        let range_to = select(select(keys, middle, turn == 1), before, turn == 0);
+        var known = 0;
+        for (var j0 = range_from; j0 < range_to; j0 += 32) {
+          let key = query_start + j0 * params.dilation;
+          let width = min(32, range_to - j0);
+          let lead = slot - j0;
+          let crossing_row = crossing - slot;
+          let crossing_key = crossing - j0;
+          S = vec4f(0.0f);
+          S_1 = vec4f(0.0f);
+          S_2 = vec4f(0.0f);
+          S_3 = vec4f(0.0f);
+          S_4 = vec4f(0.0f);
+          S_5 = vec4f(0.0f);
+          S_6 = vec4f(0.0f);
+          S_7 = vec4f(0.0f);
+          workgroupBarrier();
+          storageBarrier();
+          let base_2 = ((batch * params.N + query) * 8 + head) * 32;
+          let stride_1 = params.dilation * 256;
+          for (var r = lane_y; r < 64; r += 16) {
+            let line = r * 36;
+            if (r < rows) {
+              let src_8 = base_2 + r * stride_1;
+              for (var c = lane_x * 4; c < 32; c += 16) {
+                block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
+              }
+            } else {
+              for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 16) {
+                block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          let base_3 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_2 = params.dilation * 256;
+          for (var r_1 = lane_y; r_1 < 32; r_1 += 16) {
+            let line_1 = ((r_1 & 3) * 8 + (r_1 >> 2u)) * 36 + 2304;
+            if (r_1 < width) {
+              let src_9 = base_3 + r_1 * stride_2;
+              for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 16) {
+                block[(line_1 >> 2u) + (c_2 >> 2u)] = k_at4(src_9 + c_2);
+              }
+            } else {
+              for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 16) {
+                block[(line_1 >> 2u) + (c_3 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          workgroupBarrier();
+          storageBarrier();
+          let a_row = lane_y * 36;
+          let a_row_1 = row_1 * 36;
+          let a_row_2 = row_2 * 36;
+          let a_row_3 = row_3 * 36;
+          let b_row = (col >> 2u) * 36 + 2304;
+          let b_row_1 = (col >> 2u) * 36 + 2592;
+          let b_row_2 = (col >> 2u) * 36 + 2880;
+          let b_row_3 = (col >> 2u) * 36 + 3168;
+          let b_row_4 = (col_1 >> 2u) * 36 + 2304;
+          let b_row_5 = (col_1 >> 2u) * 36 + 2592;
+          let b_row_6 = (col_1 >> 2u) * 36 + 2880;
+          let b_row_7 = (col_1 >> 2u) * 36 + 3168;
+          var sum = 0.0f;
+          var sum_1 = 0.0f;
+          var sum_2 = 0.0f;
+          var sum_3 = 0.0f;
+          var sum_4 = 0.0f;
+          var sum_5 = 0.0f;
+          var sum_6 = 0.0f;
+          var sum_7 = 0.0f;
+          var sum_8 = 0.0f;
+          var sum_9 = 0.0f;
+          var sum_10 = 0.0f;
+          var sum_11 = 0.0f;
+          var sum_12 = 0.0f;
+          var sum_13 = 0.0f;
+          var sum_14 = 0.0f;
+          var sum_15 = 0.0f;
+          var sum_16 = 0.0f;
+          var sum_17 = 0.0f;
+          var sum_18 = 0.0f;
+          var sum_19 = 0.0f;
+          var sum_20 = 0.0f;
+          var sum_21 = 0.0f;
+          var sum_22 = 0.0f;
+          var sum_23 = 0.0f;
+          var sum_24 = 0.0f;
+          var sum_25 = 0.0f;
+          var sum_26 = 0.0f;
+          var sum_27 = 0.0f;
+          var sum_28 = 0.0f;
+          var sum_29 = 0.0f;
+          var sum_30 = 0.0f;
+          var sum_31 = 0.0f;
+          for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+            let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+            let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+            let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+            let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+            let b = block[(b_row >> 2u) + (k_1 >> 2u)];
+            let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
+            let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
+            let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
+            sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+            sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
+            sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
+            sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
+            sum_8 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_8))));
+            sum_9 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_9))));
+            sum_10 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_10))));
+            sum_11 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_11))));
+            sum_16 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_16))));
+            sum_17 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_17))));
+            sum_18 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_18))));
+            sum_19 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_19))));
+            sum_24 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_24))));
+            sum_25 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_25))));
+            sum_26 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_26))));
+            sum_27 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_27))));
+            let b_4 = block[(b_row_4 >> 2u) + (k_1 >> 2u)];
+            let b_5 = block[(b_row_5 >> 2u) + (k_1 >> 2u)];
+            let b_6 = block[(b_row_6 >> 2u) + (k_1 >> 2u)];
+            let b_7 = block[(b_row_7 >> 2u) + (k_1 >> 2u)];
+            sum_4 = fma(a.w, b_4.w, fma(a.z, b_4.z, fma(a.y, b_4.y, fma(a.x, b_4.x, sum_4))));
+            sum_5 = fma(a.w, b_5.w, fma(a.z, b_5.z, fma(a.y, b_5.y, fma(a.x, b_5.x, sum_5))));
+            sum_6 = fma(a.w, b_6.w, fma(a.z, b_6.z, fma(a.y, b_6.y, fma(a.x, b_6.x, sum_6))));
+            sum_7 = fma(a.w, b_7.w, fma(a.z, b_7.z, fma(a.y, b_7.y, fma(a.x, b_7.x, sum_7))));
+            sum_12 = fma(a_1.w, b_4.w, fma(a_1.z, b_4.z, fma(a_1.y, b_4.y, fma(a_1.x, b_4.x, sum_12))));
+            sum_13 = fma(a_1.w, b_5.w, fma(a_1.z, b_5.z, fma(a_1.y, b_5.y, fma(a_1.x, b_5.x, sum_13))));
+            sum_14 = fma(a_1.w, b_6.w, fma(a_1.z, b_6.z, fma(a_1.y, b_6.y, fma(a_1.x, b_6.x, sum_14))));
+            sum_15 = fma(a_1.w, b_7.w, fma(a_1.z, b_7.z, fma(a_1.y, b_7.y, fma(a_1.x, b_7.x, sum_15))));
+            sum_20 = fma(a_2.w, b_4.w, fma(a_2.z, b_4.z, fma(a_2.y, b_4.y, fma(a_2.x, b_4.x, sum_20))));
+            sum_21 = fma(a_2.w, b_5.w, fma(a_2.z, b_5.z, fma(a_2.y, b_5.y, fma(a_2.x, b_5.x, sum_21))));
+            sum_22 = fma(a_2.w, b_6.w, fma(a_2.z, b_6.z, fma(a_2.y, b_6.y, fma(a_2.x, b_6.x, sum_22))));
+            sum_23 = fma(a_2.w, b_7.w, fma(a_2.z, b_7.z, fma(a_2.y, b_7.y, fma(a_2.x, b_7.x, sum_23))));
+            sum_28 = fma(a_3.w, b_4.w, fma(a_3.z, b_4.z, fma(a_3.y, b_4.y, fma(a_3.x, b_4.x, sum_28))));
+            sum_29 = fma(a_3.w, b_5.w, fma(a_3.z, b_5.z, fma(a_3.y, b_5.y, fma(a_3.x, b_5.x, sum_29))));
+            sum_30 = fma(a_3.w, b_6.w, fma(a_3.z, b_6.z, fma(a_3.y, b_6.y, fma(a_3.x, b_6.x, sum_30))));
+            sum_31 = fma(a_3.w, b_7.w, fma(a_3.z, b_7.z, fma(a_3.y, b_7.y, fma(a_3.x, b_7.x, sum_31))));
+          }
+          S = S + vec4f(sum, sum_1, sum_2, sum_3);
+          S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
+          S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
+          S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
+          S_4 = S_4 + vec4f(sum_16, sum_17, sum_18, sum_19);
+          S_5 = S_5 + vec4f(sum_20, sum_21, sum_22, sum_23);
+          S_6 = S_6 + vec4f(sum_24, sum_25, sum_26, sum_27);
+          S_7 = S_7 + vec4f(sum_28, sum_29, sum_30, sum_31);
+          if ((width < 32) || (31 > lead)) {
+            S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+          }
+          if (turn == 1) {
+            S = select(vec4f(-3e30f), S, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+          }
+          let tile_to = j0 + 32;
+          if (known < tile_to) {
+            let residue = (j0 + slot_residue) % period;
+            let held_from = from_slot - j0;
+            let held_to = to_slot - j0;
+            let residue_1_ = (j0 + slot_residue_1_) % period_1_;
+            let held_from_1_ = from_slot_1_ - j0;
+            let held_to_1_ = to_slot_1_ - j0;
+            let residue_2_ = (j0 + slot_residue_2_) % period_2_;
+            let held_from_2_ = from_slot_2_ - j0;
+            let held_to_2_ = to_slot_2_ - j0;
+            key_times_0 = select(vec4f(0.0f), vec4f(weight), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue)) + vec4f(0.5f)) / vec4f(period_length)) * vec4f(period_length))) + select(vec4f(0.0f), vec4f(weight_1_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) + vec4f(0.5f)) / vec4f(period_length_1_)) * vec4f(period_length_1_))) + select(vec4f(0.0f), vec4f(weight_2_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) + vec4f(0.5f)) / vec4f(period_length_2_)) * vec4f(period_length_2_)));
+            key_times_0_1 = select(vec4f(0.0f), vec4f(weight), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue)) + vec4f(0.5f)) / vec4f(period_length)) * vec4f(period_length))) + select(vec4f(0.0f), vec4f(weight_1_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_1_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_1_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) + vec4f(0.5f)) / vec4f(period_length_1_)) * vec4f(period_length_1_))) + select(vec4f(0.0f), vec4f(weight_2_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_2_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_2_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) + vec4f(0.5f)) / vec4f(period_length_2_)) * vec4f(period_length_2_)));
+            let residue_3_ = (j0 + slot_residue_3_) % period_3_;
+            let held_from_3_ = from_slot_3_ - j0;
+            let held_to_3_ = to_slot_3_ - j0;
+            let residue_4_ = (j0 + slot_residue_4_) % period_4_;
+            let held_from_4_ = from_slot_4_ - j0;
+            let held_to_4_ = to_slot_4_ - j0;
+            let residue_5_ = (j0 + slot_residue_5_) % period_5_;
+            let held_from_5_ = from_slot_5_ - j0;
+            let held_to_5_ = to_slot_5_ - j0;
+            key_times_1 = select(vec4f(0.0f), vec4f(weight_3_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_3_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_3_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) + vec4f(0.5f)) / vec4f(period_length_3_)) * vec4f(period_length_3_))) + select(vec4f(0.0f), vec4f(weight_4_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_4_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_4_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) + vec4f(0.5f)) / vec4f(period_length_4_)) * vec4f(period_length_4_))) + select(vec4f(0.0f), vec4f(weight_5_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_5_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_5_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) + vec4f(0.5f)) / vec4f(period_length_5_)) * vec4f(period_length_5_)));
+            key_times_1_1 = select(vec4f(0.0f), vec4f(weight_3_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_3_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_3_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) + vec4f(0.5f)) / vec4f(period_length_3_)) * vec4f(period_length_3_))) + select(vec4f(0.0f), vec4f(weight_4_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_4_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_4_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) + vec4f(0.5f)) / vec4f(period_length_4_)) * vec4f(period_length_4_))) + select(vec4f(0.0f), vec4f(weight_5_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_5_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_5_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) + vec4f(0.5f)) / vec4f(period_length_5_)) * vec4f(period_length_5_)));
+            let next = select(1073741823, min(1073741823, from_slot), j0 < from_slot);
+            let next_1_ = select(next, min(next, to_slot), j0 < to_slot);
+            let next_2_ = select(next_1_, min(next_1_, from_slot_1_), j0 < from_slot_1_);
+            let next_3_ = select(next_2_, min(next_2_, to_slot_1_), j0 < to_slot_1_);
+            let next_4_ = select(next_3_, min(next_3_, from_slot_2_), j0 < from_slot_2_);
+            let next_5_ = select(next_4_, min(next_4_, to_slot_2_), j0 < to_slot_2_);
+            let next_6_ = select(next_5_, min(next_5_, from_slot_3_), j0 < from_slot_3_);
+            let next_7_ = select(next_6_, min(next_6_, to_slot_3_), j0 < to_slot_3_);
+            let next_8_ = select(next_7_, min(next_7_, from_slot_4_), j0 < from_slot_4_);
+            let next_9_ = select(next_8_, min(next_8_, to_slot_4_), j0 < to_slot_4_);
+            let next_10_ = select(next_9_, min(next_9_, from_slot_5_), j0 < from_slot_5_);
+            let next_11_ = select(next_10_, min(next_10_, to_slot_5_), j0 < to_slot_5_);
+            known = select(next_11_, j0, next_11_ < tile_to);
+          }
+          top = m;
+          top_1 = m_1;
+          top_2 = m_2;
+          top_3 = m_3;
+          let mine = most4(max(S, S_1));
+          let theirs = subgroupShuffleXor(mine, 1u);
+          let mine_1 = max(mine, theirs);
+          let theirs_1 = subgroupShuffleXor(mine_1, 2u);
+          top = max(top, max(mine_1, theirs_1));
+          let mine_2 = most4(max(S_2, S_3));
+          let theirs_2 = subgroupShuffleXor(mine_2, 1u);
+          let mine_3 = max(mine_2, theirs_2);
+          let theirs_3 = subgroupShuffleXor(mine_3, 2u);
+          top_1 = max(top_1, max(mine_3, theirs_3));
+          let mine_4 = most4(max(S_4, S_5));
+          let theirs_4 = subgroupShuffleXor(mine_4, 1u);
+          let mine_5 = max(mine_4, theirs_4);
+          let theirs_5 = subgroupShuffleXor(mine_5, 2u);
+          top_2 = max(top_2, max(mine_5, theirs_5));
+          let mine_6 = most4(max(S_6, S_7));
+          let theirs_6 = subgroupShuffleXor(mine_6, 1u);
+          let mine_7 = max(mine_6, theirs_6);
+          let theirs_7 = subgroupShuffleXor(mine_7, 2u);
+          top_3 = max(top_3, max(mine_7, theirs_7));
+          workgroupBarrier();
+          storageBarrier();
+          let base_4 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_3 = params.dilation * 256;
+          for (var r_2 = lane_y; r_2 < 32; r_2 += 16) {
+            let line_2 = r_2 * 32 + 2304;
+            if (r_2 < width) {
+              let src_10 = base_4 + r_2 * stride_3;
+              for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 16) {
+                block[(line_2 >> 2u) + (c_4 >> 2u)] = v_at4(src_10 + c_4);
+              }
+            } else {
+              for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 16) {
+                block[(line_2 >> 2u) + (c_5 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          fade = exp2(m - top);
+          fade_1 = exp2(m_1 - top_1);
+          fade_2 = exp2(m_2 - top_2);
+          fade_3 = exp2(m_3 - top_3);
+          m = top;
+          m_1 = top_1;
+          m_2 = top_2;
+          m_3 = top_3;
+          S = exp2(S - vec4f(m)) * (vec4f(1.0f) + (min(vec4f(row_times_0), key_times_0) + min(vec4f(row_times_1), key_times_1)));
+          S_1 = exp2(S_1 - vec4f(m)) * (vec4f(1.0f) + (min(vec4f(row_times_0), key_times_0_1) + min(vec4f(row_times_1), key_times_1_1)));
+          S_2 = exp2(S_2 - vec4f(m_1)) * (vec4f(1.0f) + (min(vec4f(row_times_0_1), key_times_0) + min(vec4f(row_times_1_1), key_times_1)));
+          S_3 = exp2(S_3 - vec4f(m_1)) * (vec4f(1.0f) + (min(vec4f(row_times_0_1), key_times_0_1) + min(vec4f(row_times_1_1), key_times_1_1)));
+          S_4 = exp2(S_4 - vec4f(m_2)) * (vec4f(1.0f) + (min(vec4f(row_times_0_2), key_times_0) + min(vec4f(row_times_1_2), key_times_1)));
+          S_5 = exp2(S_5 - vec4f(m_2)) * (vec4f(1.0f) + (min(vec4f(row_times_0_2), key_times_0_1) + min(vec4f(row_times_1_2), key_times_1_1)));
+          S_6 = exp2(S_6 - vec4f(m_3)) * (vec4f(1.0f) + (min(vec4f(row_times_0_3), key_times_0) + min(vec4f(row_times_1_3), key_times_1)));
+          S_7 = exp2(S_7 - vec4f(m_3)) * (vec4f(1.0f) + (min(vec4f(row_times_0_3), key_times_0_1) + min(vec4f(row_times_1_3), key_times_1_1)));
+          block[lane_y * 9 + (col >> 2u)] = S;
+          block[lane_y * 9 + (col_1 >> 2u)] = S_1;
+          block[row_1 * 9 + (col >> 2u)] = S_2;
+          block[row_1 * 9 + (col_1 >> 2u)] = S_3;
+          block[row_2 * 9 + (col >> 2u)] = S_4;
+          block[row_2 * 9 + (col_1 >> 2u)] = S_5;
+          block[row_3 * 9 + (col >> 2u)] = S_6;
+          block[row_3 * 9 + (col_1 >> 2u)] = S_7;
+          l = l * fade;
+          l_1 = l_1 * fade_1;
+          l_2 = l_2 * fade_2;
+          l_3 = l_3 * fade_3;
+          let mine_8 = sum4(S + S_1);
+          let theirs_8 = subgroupShuffleXor(mine_8, 1u);
+          let mine_9 = mine_8 + theirs_8;
+          let theirs_9 = subgroupShuffleXor(mine_9, 2u);
+          l = l + (mine_9 + theirs_9);
+          let mine_10 = sum4(S_2 + S_3);
+          let theirs_10 = subgroupShuffleXor(mine_10, 1u);
+          let mine_11 = mine_10 + theirs_10;
+          let theirs_11 = subgroupShuffleXor(mine_11, 2u);
+          l_1 = l_1 + (mine_11 + theirs_11);
+          let mine_12 = sum4(S_4 + S_5);
+          let theirs_12 = subgroupShuffleXor(mine_12, 1u);
+          let mine_13 = mine_12 + theirs_12;
+          let theirs_13 = subgroupShuffleXor(mine_13, 2u);
+          l_2 = l_2 + (mine_13 + theirs_13);
+          let mine_14 = sum4(S_6 + S_7);
+          let theirs_14 = subgroupShuffleXor(mine_14, 1u);
+          let mine_15 = mine_14 + theirs_14;
+          let theirs_15 = subgroupShuffleXor(mine_15, 2u);
+          l_3 = l_3 + (mine_15 + theirs_15);
+          O = O * vec4f(fade);
+          O_1 = O_1 * vec4f(fade);
+          O_2 = O_2 * vec4f(fade_1);
+          O_3 = O_3 * vec4f(fade_1);
+          O_4 = O_4 * vec4f(fade_2);
+          O_5 = O_5 * vec4f(fade_2);
+          O_6 = O_6 * vec4f(fade_3);
+          O_7 = O_7 * vec4f(fade_3);
+          workgroupBarrier();
+          storageBarrier();
+          let a_row_4 = lane_y * 36;
+          let a_row_5 = row_1 * 36;
+          let a_row_6 = row_2 * 36;
+          let a_row_7 = row_3 * 36;
+          for (var k_2 = 0; k_2 < 32; k_2 += 4) {
+            let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
+            let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
+            let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
+            let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
+            let b_8 = block[k_2 * 8 + (col >> 2u) + 576];
+            let b_9 = block[k_2 * 8 + (col >> 2u) + 584];
+            let b_10 = block[k_2 * 8 + (col >> 2u) + 592];
+            let b_11 = block[k_2 * 8 + (col >> 2u) + 600];
+            O = fma(vec4f(a_4.w), b_11, fma(vec4f(a_4.z), b_10, fma(vec4f(a_4.y), b_9, fma(vec4f(a_4.x), b_8, O))));
+            O_2 = fma(vec4f(a_5.w), b_11, fma(vec4f(a_5.z), b_10, fma(vec4f(a_5.y), b_9, fma(vec4f(a_5.x), b_8, O_2))));
+            O_4 = fma(vec4f(a_6.w), b_11, fma(vec4f(a_6.z), b_10, fma(vec4f(a_6.y), b_9, fma(vec4f(a_6.x), b_8, O_4))));
+            O_6 = fma(vec4f(a_7.w), b_11, fma(vec4f(a_7.z), b_10, fma(vec4f(a_7.y), b_9, fma(vec4f(a_7.x), b_8, O_6))));
+            let b_12 = block[k_2 * 8 + (col_1 >> 2u) + 576];
+            let b_13 = block[k_2 * 8 + (col_1 >> 2u) + 584];
+            let b_14 = block[k_2 * 8 + (col_1 >> 2u) + 592];
+            let b_15 = block[k_2 * 8 + (col_1 >> 2u) + 600];
+            O_1 = fma(vec4f(a_4.w), b_15, fma(vec4f(a_4.z), b_14, fma(vec4f(a_4.y), b_13, fma(vec4f(a_4.x), b_12, O_1))));
+            O_3 = fma(vec4f(a_5.w), b_15, fma(vec4f(a_5.z), b_14, fma(vec4f(a_5.y), b_13, fma(vec4f(a_5.x), b_12, O_3))));
+            O_5 = fma(vec4f(a_6.w), b_15, fma(vec4f(a_6.z), b_14, fma(vec4f(a_6.y), b_13, fma(vec4f(a_6.x), b_12, O_5))));
+            O_7 = fma(vec4f(a_7.w), b_15, fma(vec4f(a_7.z), b_14, fma(vec4f(a_7.y), b_13, fma(vec4f(a_7.x), b_12, O_7))));
+          }
+        }
+      }
+      fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
+      fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
+      fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
+      fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
+      let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+      let stride_4 = params.dilation * 256;
+      if (lane_y < rows) {
+        let dst = base_5 + lane_y * stride_4;
+        out_put4(dst + col, O * vec4f(fade));
+        out_put4(dst + col_1, O_1 * vec4f(fade));
+      }
+      if (row_1 < rows) {
+        let dst_1 = base_5 + row_1 * stride_4;
+        out_put4(dst_1 + col, O_2 * vec4f(fade_1));
+        out_put4(dst_1 + col_1, O_3 * vec4f(fade_1));
+      }
+      if (row_2 < rows) {
+        let dst_2 = base_5 + row_2 * stride_4;
+        out_put4(dst_2 + col, O_4 * vec4f(fade_2));
+        out_put4(dst_2 + col_1, O_5 * vec4f(fade_2));
+      }
+      if (row_3 < rows) {
+        let dst_3 = base_5 + row_3 * stride_4;
+        out_put4(dst_3 + col, O_6 * vec4f(fade_3));
+        out_put4(dst_3 + col_1, O_7 * vec4f(fade_3));
+      }
+      workgroupBarrier();
+      storageBarrier();
+      let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+      if (lane_y < rows) {
+        let dst_4 = base_6 + lane_y * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
+        }
+      }
+      if (row_1 < rows) {
+        let dst_5 = base_6 + row_1 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
+        }
+      }
+      if (row_2 < rows) {
+        let dst_6 = base_6 + row_2 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
+        }
+      }
+      if (row_3 < rows) {
+        let dst_7 = base_6 + row_3 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
+        }
+      }
+    }
+  }
+}
+`,
+};
+
+const $wgsl_attention_small_annulus_64x32: $Shader = {
+  buffers: [
+    { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
+    { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
+  ],
+  code: `enable subgroups;
+// spec:4 attention small: small: branch 3 (segment 2048, dilation 8)
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  N: i32,
+  branch: i32,
+  segment: i32,
+  dilation: i32,
+  first: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
+const segments = array<i32, 4>(256, 512, 1024, 2048);
+const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
+const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
+var<workgroup> block: array<vec4f, 864>;
+var<workgroup> lanes_taken: atomic<u32>;
+fn sum4(v: vec4f) -> f32 {
+  return (v.x + v.y) + (v.z + v.w);
+}
+fn most4(v: vec4f) -> f32 {
+  return max(max(v.x, v.y), max(v.z, v.w));
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(subgroup_invocation_id) member: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  workgroupBarrier();
+  let members = subgroupAdd(1u);
+  var first_lane = 0u;
+  if (subgroupElect()) {
+    first_lane = atomicAdd(&lanes_taken, members);
+  }
+  let lane = i32(subgroupBroadcastFirst(first_lane) + member);
+  let lane_y = lane / 4;
+  let lane_x = lane % 4;
+  var S = vec4f(0.0f);
+  var S_1 = vec4f(0.0f);
+  var S_2 = vec4f(0.0f);
+  var S_3 = vec4f(0.0f);
+  var S_4 = vec4f(0.0f);
+  var S_5 = vec4f(0.0f);
+  var S_6 = vec4f(0.0f);
+  var S_7 = vec4f(0.0f);
+  var O = vec4f(0.0f);
+  var O_1 = vec4f(0.0f);
+  var O_2 = vec4f(0.0f);
+  var O_3 = vec4f(0.0f);
+  var O_4 = vec4f(0.0f);
+  var O_5 = vec4f(0.0f);
+  var O_6 = vec4f(0.0f);
+  var O_7 = vec4f(0.0f);
   var m = 0.0f;
   var m_1 = 0.0f;
   var m_2 = 0.0f;
@@ -2909,379 +3761,480 @@ fn main(
   var fade_2 = 0.0f;
   var fade_3 = 0.0f;
   let col = lane_x * 4;
-  let row_1 = lane_y + 8;
-  let row_2 = lane_y + 16;
-  let row_3 = lane_y + 24;
-  let g = min(params.segment, params.N);
-  let slots = (g + params.dilation + -1) / params.dilation;
-  let tiles = (slots + 31) / 32;
-  let segments = (params.N + g + -1) / g;
+  let col_1 = lane_x * 4 + 16;
+  let row_1 = lane_y + 16;
+  let row_2 = lane_y + 32;
+  let row_3 = lane_y + 48;
+  let cell_length = min(params.segment, params.N);
+  let cells = (params.N + cell_length + -1) / cell_length;
+  let tiles = ((cell_length + params.dilation + -1) / params.dilation + 63) / 64;
   let rest = group / tiles;
-  let slot = group % tiles * 32;
-  let segment_index = rest % segments;
-  let batch_head = rest / segments;
+  let batch_head = rest / cells;
   let head = batch_head % 8;
   let batch = batch_head / 8;
   let offset = offsets[params.branch * 8 + head];
-  let query_start = segment_index * g + offset;
-  let real = (max(min(g, params.N - segment_index * g) - offset, 0) + params.dilation + -1) / params.dilation;
-  let rows = max(0, min(32, real - slot));
+  let cell_start = rest % cells * cell_length;
+  let cell_end = min(cell_start + cell_length, params.N);
+  let g = min(params.segment, params.N);
+  let tile = group % tiles;
+  let segment_index = cell_start / g;
+  let segment_start = segment_index * g;
+  let query_start = segment_start + offset;
+  let first_slot = (max(cell_start - query_start, 0) + params.dilation + -1) / params.dilation;
+  let piece_rows = max(0, (max(cell_end - query_start, 0) + params.dilation + -1) / params.dilation - first_slot);
+  let slot = first_slot + tile * 64;
+  let rows = max(0, min(64, piece_rows - tile * 64));
+  let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
   let keys = min(real, slot + rows);
+  let link = kinds[params.branch * 8 + head];
+  let parent = links[link];
   if (0 < rows) {
-    let query = query_start + slot * params.dilation;
-    if (params.first == 1) {
-      m = -1e30f;
-      m_1 = -1e30f;
-      m_2 = -1e30f;
-      m_3 = -1e30f;
-      l = 0.0f;
-      l_1 = 0.0f;
-      l_2 = 0.0f;
-      l_3 = 0.0f;
-      O = vec4f(0.0f);
-      O_1 = vec4f(0.0f);
-      O_2 = vec4f(0.0f);
-      O_3 = vec4f(0.0f);
-    } else {
-      let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
-      let stride = params.dilation * 256;
-      if (lane_y < rows) {
-        let src = base + lane_y * stride;
-        O = out_at4(src + col);
-      } else {
+    let first_query = query_start + slot * params.dilation;
+    let last_query = first_query + max(0, rows + -1) * params.dilation;
+    let parent_segment = segments[parent];
+    let low_2 = first_query / parent_segment * parent_segment;
+    let high = last_query / parent_segment * parent_segment;
+    let root = parent == params.branch;
+    let crossing = (max(high - query_start, 0) + params.dilation + -1) / params.dilation;
+    let before = select(min(keys, (max(low_2 - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let after = select(min(keys, (max(high + parent_segment - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let middle = select(select(min(keys, crossing), before, low_2 == high), before, root);
+    if ((params.first == 1) || (0 < middle + (keys - after))) {
+      let query = query_start + slot * params.dilation;
+      if (params.first == 1) {
+        m = -1e30f;
+        m_1 = -1e30f;
+        m_2 = -1e30f;
+        m_3 = -1e30f;
+        l = 0.0f;
+        l_1 = 0.0f;
+        l_2 = 0.0f;
+        l_3 = 0.0f;
         O = vec4f(0.0f);
-      }
-      if (row_1 < rows) {
-        let src_1 = base + row_1 * stride;
-        O_1 = out_at4(src_1 + col);
-      } else {
         O_1 = vec4f(0.0f);
-      }
-      if (row_2 < rows) {
-        let src_2 = base + row_2 * stride;
-        O_2 = out_at4(src_2 + col);
-      } else {
         O_2 = vec4f(0.0f);
-      }
-      if (row_3 < rows) {
-        let src_3 = base + row_3 * stride;
-        O_3 = out_at4(src_3 + col);
-      } else {
         O_3 = vec4f(0.0f);
-      }
-      let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
-      if (lane_y < rows) {
-        let src_4 = base_1 + lane_y * params.dilation;
-        m = lse_at(src_4);
+        O_4 = vec4f(0.0f);
+        O_5 = vec4f(0.0f);
+        O_6 = vec4f(0.0f);
+        O_7 = vec4f(0.0f);
       } else {
-        m = 0.0f;
+        let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+        let stride = params.dilation * 256;
+        if (lane_y < rows) {
+          let src = base + lane_y * stride;
+          O = out_at4(src + col);
+          O_1 = out_at4(src + col_1);
+        } else {
+          O = vec4f(0.0f);
+          O_1 = vec4f(0.0f);
+        }
+        if (row_1 < rows) {
+          let src_1 = base + row_1 * stride;
+          O_2 = out_at4(src_1 + col);
+          O_3 = out_at4(src_1 + col_1);
+        } else {
+          O_2 = vec4f(0.0f);
+          O_3 = vec4f(0.0f);
+        }
+        if (row_2 < rows) {
+          let src_2 = base + row_2 * stride;
+          O_4 = out_at4(src_2 + col);
+          O_5 = out_at4(src_2 + col_1);
+        } else {
+          O_4 = vec4f(0.0f);
+          O_5 = vec4f(0.0f);
+        }
+        if (row_3 < rows) {
+          let src_3 = base + row_3 * stride;
+          O_6 = out_at4(src_3 + col);
+          O_7 = out_at4(src_3 + col_1);
+        } else {
+          O_6 = vec4f(0.0f);
+          O_7 = vec4f(0.0f);
+        }
+        let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+        if (lane_y < rows) {
+          let src_4 = base_1 + lane_y * params.dilation;
+          m = lse_at(src_4);
+        } else {
+          m = 0.0f;
+        }
+        if (row_1 < rows) {
+          let src_5 = base_1 + row_1 * params.dilation;
+          m_1 = lse_at(src_5);
+        } else {
+          m_1 = 0.0f;
+        }
+        if (row_2 < rows) {
+          let src_6 = base_1 + row_2 * params.dilation;
+          m_2 = lse_at(src_6);
+        } else {
+          m_2 = 0.0f;
+        }
+        if (row_3 < rows) {
+          let src_7 = base_1 + row_3 * params.dilation;
+          m_3 = lse_at(src_7);
+        } else {
+          m_3 = 0.0f;
+        }
+        m = max(m * 1.442695f, -1e30f);
+        m_1 = max(m_1 * 1.442695f, -1e30f);
+        m_2 = max(m_2 * 1.442695f, -1e30f);
+        m_3 = max(m_3 * 1.442695f, -1e30f);
+        l = select(0.0f, 1.0f, m > -1e30f);
+        l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
+        l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
+        l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
+      }
+      for (var turn = 0; turn < 2; turn++) {
+        let range_from = select(select(after, before, turn == 1), 0, turn == 0);
+        let range_to = select(select(keys, middle, turn == 1), before, turn == 0);
+        for (var j0 = range_from; j0 < range_to; j0 += 32) {
+          let key = query_start + j0 * params.dilation;
+          let width = min(32, range_to - j0);
+          let lead = slot - j0;
+          let crossing_row = crossing - slot;
+          let crossing_key = crossing - j0;
+          S = vec4f(0.0f);
+          S_1 = vec4f(0.0f);
+          S_2 = vec4f(0.0f);
+          S_3 = vec4f(0.0f);
+          S_4 = vec4f(0.0f);
+          S_5 = vec4f(0.0f);
+          S_6 = vec4f(0.0f);
+          S_7 = vec4f(0.0f);
+          workgroupBarrier();
+          storageBarrier();
+          let base_2 = ((batch * params.N + query) * 8 + head) * 32;
+          let stride_1 = params.dilation * 256;
+          for (var r = lane_y; r < 64; r += 16) {
+            let line = r * 36;
+            if (r < rows) {
+              let src_8 = base_2 + r * stride_1;
+              for (var c = lane_x * 4; c < 32; c += 16) {
+                block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
+              }
+            } else {
+              for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 16) {
+                block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          let base_3 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_2 = params.dilation * 256;
+          for (var r_1 = lane_y; r_1 < 32; r_1 += 16) {
+            let line_1 = ((r_1 & 3) * 8 + (r_1 >> 2u)) * 36 + 2304;
+            if (r_1 < width) {
+              let src_9 = base_3 + r_1 * stride_2;
+              for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 16) {
+                block[(line_1 >> 2u) + (c_2 >> 2u)] = k_at4(src_9 + c_2);
+              }
+            } else {
+              for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 16) {
+                block[(line_1 >> 2u) + (c_3 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          workgroupBarrier();
+          storageBarrier();
+          let a_row = lane_y * 36;
+          let a_row_1 = row_1 * 36;
+          let a_row_2 = row_2 * 36;
+          let a_row_3 = row_3 * 36;
+          let b_row = (col >> 2u) * 36 + 2304;
+          let b_row_1 = (col >> 2u) * 36 + 2592;
+          let b_row_2 = (col >> 2u) * 36 + 2880;
+          let b_row_3 = (col >> 2u) * 36 + 3168;
+          let b_row_4 = (col_1 >> 2u) * 36 + 2304;
+          let b_row_5 = (col_1 >> 2u) * 36 + 2592;
+          let b_row_6 = (col_1 >> 2u) * 36 + 2880;
+          let b_row_7 = (col_1 >> 2u) * 36 + 3168;
+          var sum = 0.0f;
+          var sum_1 = 0.0f;
+          var sum_2 = 0.0f;
+          var sum_3 = 0.0f;
+          var sum_4 = 0.0f;
+          var sum_5 = 0.0f;
+          var sum_6 = 0.0f;
+          var sum_7 = 0.0f;
+          var sum_8 = 0.0f;
+          var sum_9 = 0.0f;
+          var sum_10 = 0.0f;
+          var sum_11 = 0.0f;
+          var sum_12 = 0.0f;
+          var sum_13 = 0.0f;
+          var sum_14 = 0.0f;
+          var sum_15 = 0.0f;
+          var sum_16 = 0.0f;
+          var sum_17 = 0.0f;
+          var sum_18 = 0.0f;
+          var sum_19 = 0.0f;
+          var sum_20 = 0.0f;
+          var sum_21 = 0.0f;
+          var sum_22 = 0.0f;
+          var sum_23 = 0.0f;
+          var sum_24 = 0.0f;
+          var sum_25 = 0.0f;
+          var sum_26 = 0.0f;
+          var sum_27 = 0.0f;
+          var sum_28 = 0.0f;
+          var sum_29 = 0.0f;
+          var sum_30 = 0.0f;
+          var sum_31 = 0.0f;
+          for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+            let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+            let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+            let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+            let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+            let b = block[(b_row >> 2u) + (k_1 >> 2u)];
+            let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
+            let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
+            let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
+            sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+            sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
+            sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
+            sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
+            sum_8 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_8))));
+            sum_9 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_9))));
+            sum_10 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_10))));
+            sum_11 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_11))));
+            sum_16 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_16))));
+            sum_17 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_17))));
+            sum_18 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_18))));
+            sum_19 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_19))));
+            sum_24 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_24))));
+            sum_25 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_25))));
+            sum_26 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_26))));
+            sum_27 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_27))));
+            let b_4 = block[(b_row_4 >> 2u) + (k_1 >> 2u)];
+            let b_5 = block[(b_row_5 >> 2u) + (k_1 >> 2u)];
+            let b_6 = block[(b_row_6 >> 2u) + (k_1 >> 2u)];
+            let b_7 = block[(b_row_7 >> 2u) + (k_1 >> 2u)];
+            sum_4 = fma(a.w, b_4.w, fma(a.z, b_4.z, fma(a.y, b_4.y, fma(a.x, b_4.x, sum_4))));
+            sum_5 = fma(a.w, b_5.w, fma(a.z, b_5.z, fma(a.y, b_5.y, fma(a.x, b_5.x, sum_5))));
+            sum_6 = fma(a.w, b_6.w, fma(a.z, b_6.z, fma(a.y, b_6.y, fma(a.x, b_6.x, sum_6))));
+            sum_7 = fma(a.w, b_7.w, fma(a.z, b_7.z, fma(a.y, b_7.y, fma(a.x, b_7.x, sum_7))));
+            sum_12 = fma(a_1.w, b_4.w, fma(a_1.z, b_4.z, fma(a_1.y, b_4.y, fma(a_1.x, b_4.x, sum_12))));
+            sum_13 = fma(a_1.w, b_5.w, fma(a_1.z, b_5.z, fma(a_1.y, b_5.y, fma(a_1.x, b_5.x, sum_13))));
+            sum_14 = fma(a_1.w, b_6.w, fma(a_1.z, b_6.z, fma(a_1.y, b_6.y, fma(a_1.x, b_6.x, sum_14))));
+            sum_15 = fma(a_1.w, b_7.w, fma(a_1.z, b_7.z, fma(a_1.y, b_7.y, fma(a_1.x, b_7.x, sum_15))));
+            sum_20 = fma(a_2.w, b_4.w, fma(a_2.z, b_4.z, fma(a_2.y, b_4.y, fma(a_2.x, b_4.x, sum_20))));
+            sum_21 = fma(a_2.w, b_5.w, fma(a_2.z, b_5.z, fma(a_2.y, b_5.y, fma(a_2.x, b_5.x, sum_21))));
+            sum_22 = fma(a_2.w, b_6.w, fma(a_2.z, b_6.z, fma(a_2.y, b_6.y, fma(a_2.x, b_6.x, sum_22))));
+            sum_23 = fma(a_2.w, b_7.w, fma(a_2.z, b_7.z, fma(a_2.y, b_7.y, fma(a_2.x, b_7.x, sum_23))));
+            sum_28 = fma(a_3.w, b_4.w, fma(a_3.z, b_4.z, fma(a_3.y, b_4.y, fma(a_3.x, b_4.x, sum_28))));
+            sum_29 = fma(a_3.w, b_5.w, fma(a_3.z, b_5.z, fma(a_3.y, b_5.y, fma(a_3.x, b_5.x, sum_29))));
+            sum_30 = fma(a_3.w, b_6.w, fma(a_3.z, b_6.z, fma(a_3.y, b_6.y, fma(a_3.x, b_6.x, sum_30))));
+            sum_31 = fma(a_3.w, b_7.w, fma(a_3.z, b_7.z, fma(a_3.y, b_7.y, fma(a_3.x, b_7.x, sum_31))));
+          }
+          S = S + vec4f(sum, sum_1, sum_2, sum_3);
+          S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
+          S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
+          S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
+          S_4 = S_4 + vec4f(sum_16, sum_17, sum_18, sum_19);
+          S_5 = S_5 + vec4f(sum_20, sum_21, sum_22, sum_23);
+          S_6 = S_6 + vec4f(sum_24, sum_25, sum_26, sum_27);
+          S_7 = S_7 + vec4f(sum_28, sum_29, sum_30, sum_31);
+          if ((width < 32) || (31 > lead)) {
+            S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+          }
+          if (turn == 1) {
+            S = select(vec4f(-3e30f), S, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+          }
+          top = m;
+          top_1 = m_1;
+          top_2 = m_2;
+          top_3 = m_3;
+          let mine = most4(max(S, S_1));
+          let theirs = subgroupShuffleXor(mine, 1u);
+          let mine_1 = max(mine, theirs);
+          let theirs_1 = subgroupShuffleXor(mine_1, 2u);
+          top = max(top, max(mine_1, theirs_1));
+          let mine_2 = most4(max(S_2, S_3));
+          let theirs_2 = subgroupShuffleXor(mine_2, 1u);
+          let mine_3 = max(mine_2, theirs_2);
+          let theirs_3 = subgroupShuffleXor(mine_3, 2u);
+          top_1 = max(top_1, max(mine_3, theirs_3));
+          let mine_4 = most4(max(S_4, S_5));
+          let theirs_4 = subgroupShuffleXor(mine_4, 1u);
+          let mine_5 = max(mine_4, theirs_4);
+          let theirs_5 = subgroupShuffleXor(mine_5, 2u);
+          top_2 = max(top_2, max(mine_5, theirs_5));
+          let mine_6 = most4(max(S_6, S_7));
+          let theirs_6 = subgroupShuffleXor(mine_6, 1u);
+          let mine_7 = max(mine_6, theirs_6);
+          let theirs_7 = subgroupShuffleXor(mine_7, 2u);
+          top_3 = max(top_3, max(mine_7, theirs_7));
+          workgroupBarrier();
+          storageBarrier();
+          let base_4 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_3 = params.dilation * 256;
+          for (var r_2 = lane_y; r_2 < 32; r_2 += 16) {
+            let line_2 = r_2 * 32 + 2304;
+            if (r_2 < width) {
+              let src_10 = base_4 + r_2 * stride_3;
+              for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 16) {
+                block[(line_2 >> 2u) + (c_4 >> 2u)] = v_at4(src_10 + c_4);
+              }
+            } else {
+              for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 16) {
+                block[(line_2 >> 2u) + (c_5 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          fade = exp2(m - top);
+          fade_1 = exp2(m_1 - top_1);
+          fade_2 = exp2(m_2 - top_2);
+          fade_3 = exp2(m_3 - top_3);
+          m = top;
+          m_1 = top_1;
+          m_2 = top_2;
+          m_3 = top_3;
+          S = exp2(S - vec4f(m));
+          S_1 = exp2(S_1 - vec4f(m));
+          S_2 = exp2(S_2 - vec4f(m_1));
+          S_3 = exp2(S_3 - vec4f(m_1));
+          S_4 = exp2(S_4 - vec4f(m_2));
+          S_5 = exp2(S_5 - vec4f(m_2));
+          S_6 = exp2(S_6 - vec4f(m_3));
+          S_7 = exp2(S_7 - vec4f(m_3));
+          block[lane_y * 9 + (col >> 2u)] = S;
+          block[lane_y * 9 + (col_1 >> 2u)] = S_1;
+          block[row_1 * 9 + (col >> 2u)] = S_2;
+          block[row_1 * 9 + (col_1 >> 2u)] = S_3;
+          block[row_2 * 9 + (col >> 2u)] = S_4;
+          block[row_2 * 9 + (col_1 >> 2u)] = S_5;
+          block[row_3 * 9 + (col >> 2u)] = S_6;
+          block[row_3 * 9 + (col_1 >> 2u)] = S_7;
+          l = l * fade;
+          l_1 = l_1 * fade_1;
+          l_2 = l_2 * fade_2;
+          l_3 = l_3 * fade_3;
+          let mine_8 = sum4(S + S_1);
+          let theirs_8 = subgroupShuffleXor(mine_8, 1u);
+          let mine_9 = mine_8 + theirs_8;
+          let theirs_9 = subgroupShuffleXor(mine_9, 2u);
+          l = l + (mine_9 + theirs_9);
+          let mine_10 = sum4(S_2 + S_3);
+          let theirs_10 = subgroupShuffleXor(mine_10, 1u);
+          let mine_11 = mine_10 + theirs_10;
+          let theirs_11 = subgroupShuffleXor(mine_11, 2u);
+          l_1 = l_1 + (mine_11 + theirs_11);
+          let mine_12 = sum4(S_4 + S_5);
+          let theirs_12 = subgroupShuffleXor(mine_12, 1u);
+          let mine_13 = mine_12 + theirs_12;
+          let theirs_13 = subgroupShuffleXor(mine_13, 2u);
+          l_2 = l_2 + (mine_13 + theirs_13);
+          let mine_14 = sum4(S_6 + S_7);
+          let theirs_14 = subgroupShuffleXor(mine_14, 1u);
+          let mine_15 = mine_14 + theirs_14;
+          let theirs_15 = subgroupShuffleXor(mine_15, 2u);
+          l_3 = l_3 + (mine_15 + theirs_15);
+          O = O * vec4f(fade);
+          O_1 = O_1 * vec4f(fade);
+          O_2 = O_2 * vec4f(fade_1);
+          O_3 = O_3 * vec4f(fade_1);
+          O_4 = O_4 * vec4f(fade_2);
+          O_5 = O_5 * vec4f(fade_2);
+          O_6 = O_6 * vec4f(fade_3);
+          O_7 = O_7 * vec4f(fade_3);
+          workgroupBarrier();
+          storageBarrier();
+          let a_row_4 = lane_y * 36;
+          let a_row_5 = row_1 * 36;
+          let a_row_6 = row_2 * 36;
+          let a_row_7 = row_3 * 36;
+          for (var k_2 = 0; k_2 < 32; k_2 += 4) {
+            let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
+            let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
+            let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
+            let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
+            let b_8 = block[k_2 * 8 + (col >> 2u) + 576];
+            let b_9 = block[k_2 * 8 + (col >> 2u) + 584];
+            let b_10 = block[k_2 * 8 + (col >> 2u) + 592];
+            let b_11 = block[k_2 * 8 + (col >> 2u) + 600];
+            O = fma(vec4f(a_4.w), b_11, fma(vec4f(a_4.z), b_10, fma(vec4f(a_4.y), b_9, fma(vec4f(a_4.x), b_8, O))));
+            O_2 = fma(vec4f(a_5.w), b_11, fma(vec4f(a_5.z), b_10, fma(vec4f(a_5.y), b_9, fma(vec4f(a_5.x), b_8, O_2))));
+            O_4 = fma(vec4f(a_6.w), b_11, fma(vec4f(a_6.z), b_10, fma(vec4f(a_6.y), b_9, fma(vec4f(a_6.x), b_8, O_4))));
+            O_6 = fma(vec4f(a_7.w), b_11, fma(vec4f(a_7.z), b_10, fma(vec4f(a_7.y), b_9, fma(vec4f(a_7.x), b_8, O_6))));
+            let b_12 = block[k_2 * 8 + (col_1 >> 2u) + 576];
+            let b_13 = block[k_2 * 8 + (col_1 >> 2u) + 584];
+            let b_14 = block[k_2 * 8 + (col_1 >> 2u) + 592];
+            let b_15 = block[k_2 * 8 + (col_1 >> 2u) + 600];
+            O_1 = fma(vec4f(a_4.w), b_15, fma(vec4f(a_4.z), b_14, fma(vec4f(a_4.y), b_13, fma(vec4f(a_4.x), b_12, O_1))));
+            O_3 = fma(vec4f(a_5.w), b_15, fma(vec4f(a_5.z), b_14, fma(vec4f(a_5.y), b_13, fma(vec4f(a_5.x), b_12, O_3))));
+            O_5 = fma(vec4f(a_6.w), b_15, fma(vec4f(a_6.z), b_14, fma(vec4f(a_6.y), b_13, fma(vec4f(a_6.x), b_12, O_5))));
+            O_7 = fma(vec4f(a_7.w), b_15, fma(vec4f(a_7.z), b_14, fma(vec4f(a_7.y), b_13, fma(vec4f(a_7.x), b_12, O_7))));
+          }
+        }
+      }
+      fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
+      fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
+      fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
+      fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
+      let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+      let stride_4 = params.dilation * 256;
+      if (lane_y < rows) {
+        let dst = base_5 + lane_y * stride_4;
+        out_put4(dst + col, O * vec4f(fade));
+        out_put4(dst + col_1, O_1 * vec4f(fade));
       }
       if (row_1 < rows) {
-        let src_5 = base_1 + row_1 * params.dilation;
-        m_1 = lse_at(src_5);
-      } else {
-        m_1 = 0.0f;
+        let dst_1 = base_5 + row_1 * stride_4;
+        out_put4(dst_1 + col, O_2 * vec4f(fade_1));
+        out_put4(dst_1 + col_1, O_3 * vec4f(fade_1));
       }
       if (row_2 < rows) {
-        let src_6 = base_1 + row_2 * params.dilation;
-        m_2 = lse_at(src_6);
-      } else {
-        m_2 = 0.0f;
+        let dst_2 = base_5 + row_2 * stride_4;
+        out_put4(dst_2 + col, O_4 * vec4f(fade_2));
+        out_put4(dst_2 + col_1, O_5 * vec4f(fade_2));
       }
       if (row_3 < rows) {
-        let src_7 = base_1 + row_3 * params.dilation;
-        m_3 = lse_at(src_7);
-      } else {
-        m_3 = 0.0f;
+        let dst_3 = base_5 + row_3 * stride_4;
+        out_put4(dst_3 + col, O_6 * vec4f(fade_3));
+        out_put4(dst_3 + col_1, O_7 * vec4f(fade_3));
       }
-      m = max(m * 1.442695f, -1e30f);
-      m_1 = max(m_1 * 1.442695f, -1e30f);
-      m_2 = max(m_2 * 1.442695f, -1e30f);
-      m_3 = max(m_3 * 1.442695f, -1e30f);
-      l = select(0.0f, 1.0f, m > -1e30f);
-      l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
-      l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
-      l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
-    }
-    for (var j0 = 0; j0 < keys; j0 += 32) {
-      let key = query_start + j0 * params.dilation;
-      let width = min(32, keys - j0);
-      let lead = slot - j0;
-      S = vec4f(0.0f);
-      S_1 = vec4f(0.0f);
-      S_2 = vec4f(0.0f);
-      S_3 = vec4f(0.0f);
       workgroupBarrier();
       storageBarrier();
-      let base_2 = ((batch * params.N + query) * 8 + head) * 32;
-      let stride_1 = params.dilation * 256;
-      for (var r = lane_y; r < 32; r += 8) {
-        let line = r * 36;
-        if (r < rows) {
-          let src_8 = base_2 + r * stride_1;
-          for (var c = lane_x * 4; c < 32; c += 32) {
-            block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
-          }
-        } else {
-          for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
-            block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
-          }
+      let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+      if (lane_y < rows) {
+        let dst_4 = base_6 + lane_y * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
         }
       }
-      let base_3 = ((batch * params.N + key) * 8 + head) * 32;
-      let stride_2 = params.dilation * 256;
-      for (var r_1 = lane_y; r_1 < 32; r_1 += 8) {
-        let line_1 = ((r_1 & 3) * 8 + (r_1 >> 2u)) * 36 + 1152;
-        if (r_1 < width) {
-          let src_9 = base_3 + r_1 * stride_2;
-          for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 32) {
-            block[(line_1 >> 2u) + (c_2 >> 2u)] = k_at4(src_9 + c_2);
-          }
-        } else {
-          for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 32) {
-            block[(line_1 >> 2u) + (c_3 >> 2u)] = vec4f(0.0f);
-          }
+      if (row_1 < rows) {
+        let dst_5 = base_6 + row_1 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
         }
       }
-      workgroupBarrier();
-      storageBarrier();
-      let a_row = lane_y * 36;
-      let a_row_1 = row_1 * 36;
-      let a_row_2 = row_2 * 36;
-      let a_row_3 = row_3 * 36;
-      let b_row = (col >> 2u) * 36 + 1152;
-      let b_row_1 = (col >> 2u) * 36 + 1440;
-      let b_row_2 = (col >> 2u) * 36 + 1728;
-      let b_row_3 = (col >> 2u) * 36 + 2016;
-      var sum = 0.0f;
-      var sum_1 = 0.0f;
-      var sum_2 = 0.0f;
-      var sum_3 = 0.0f;
-      var sum_4 = 0.0f;
-      var sum_5 = 0.0f;
-      var sum_6 = 0.0f;
-      var sum_7 = 0.0f;
-      var sum_8 = 0.0f;
-      var sum_9 = 0.0f;
-      var sum_10 = 0.0f;
-      var sum_11 = 0.0f;
-      var sum_12 = 0.0f;
-      var sum_13 = 0.0f;
-      var sum_14 = 0.0f;
-      var sum_15 = 0.0f;
-      for (var k_1 = 0; k_1 < 32; k_1 += 4) {
-        let a = block[(a_row >> 2u) + (k_1 >> 2u)];
-        let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
-        let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
-        let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
-        let b = block[(b_row >> 2u) + (k_1 >> 2u)];
-        let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
-        let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
-        let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
-        sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
-        sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
-        sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
-        sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
-        sum_4 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_4))));
-        sum_5 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_5))));
-        sum_6 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_6))));
-        sum_7 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_7))));
-        sum_8 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_8))));
-        sum_9 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_9))));
-        sum_10 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_10))));
-        sum_11 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_11))));
-        sum_12 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_12))));
-        sum_13 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_13))));
-        sum_14 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_14))));
-        sum_15 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_15))));
-      }
-      S = S + vec4f(sum, sum_1, sum_2, sum_3);
-      S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
-      S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
-      S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
-      if ((width < 32) || (31 > lead)) {
-        S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-        S_1 = select(vec4f(-3e30f), S_1, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-        S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-        S_3 = select(vec4f(-3e30f), S_3, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-      }
-      top = m;
-      top_1 = m_1;
-      top_2 = m_2;
-      top_3 = m_3;
-      let mine = most4(S);
-      let theirs = subgroupShuffleXor(mine, 1u);
-      let mine_1 = max(mine, theirs);
-      let theirs_1 = subgroupShuffleXor(mine_1, 2u);
-      if ((lane_x & 3) == 0) {
-        partials[lane_y * 2 + (lane_x >> 2u)] = max(mine_1, theirs_1);
-      }
-      let mine_2 = most4(S_1);
-      let theirs_2 = subgroupShuffleXor(mine_2, 1u);
-      let mine_3 = max(mine_2, theirs_2);
-      let theirs_3 = subgroupShuffleXor(mine_3, 2u);
-      if ((lane_x & 3) == 0) {
-        partials[row_1 * 2 + (lane_x >> 2u)] = max(mine_3, theirs_3);
-      }
-      let mine_4 = most4(S_2);
-      let theirs_4 = subgroupShuffleXor(mine_4, 1u);
-      let mine_5 = max(mine_4, theirs_4);
-      let theirs_5 = subgroupShuffleXor(mine_5, 2u);
-      if ((lane_x & 3) == 0) {
-        partials[row_2 * 2 + (lane_x >> 2u)] = max(mine_5, theirs_5);
-      }
-      let mine_6 = most4(S_3);
-      let theirs_6 = subgroupShuffleXor(mine_6, 1u);
-      let mine_7 = max(mine_6, theirs_6);
-      let theirs_7 = subgroupShuffleXor(mine_7, 2u);
-      if ((lane_x & 3) == 0) {
-        partials[row_3 * 2 + (lane_x >> 2u)] = max(mine_7, theirs_7);
-      }
-      workgroupBarrier();
-      storageBarrier();
-      top = max(top, max(partials[lane_y * 2], partials[lane_y * 2 + 1]));
-      top_1 = max(top_1, max(partials[row_1 * 2], partials[row_1 * 2 + 1]));
-      top_2 = max(top_2, max(partials[row_2 * 2], partials[row_2 * 2 + 1]));
-      top_3 = max(top_3, max(partials[row_3 * 2], partials[row_3 * 2 + 1]));
-      let base_4 = ((batch * params.N + key) * 8 + head) * 32;
-      let stride_3 = params.dilation * 256;
-      for (var r_2 = lane_y; r_2 < 32; r_2 += 8) {
-        let line_2 = r_2 * 32 + 1152;
-        if (r_2 < width) {
-          let src_10 = base_4 + r_2 * stride_3;
-          for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 32) {
-            block[(line_2 >> 2u) + (c_4 >> 2u)] = v_at4(src_10 + c_4);
-          }
-        } else {
-          for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 32) {
-            block[(line_2 >> 2u) + (c_5 >> 2u)] = vec4f(0.0f);
-          }
+      if (row_2 < rows) {
+        let dst_6 = base_6 + row_2 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
         }
       }
-      fade = exp2(m - top);
-      fade_1 = exp2(m_1 - top_1);
-      fade_2 = exp2(m_2 - top_2);
-      fade_3 = exp2(m_3 - top_3);
-      m = top;
-      m_1 = top_1;
-      m_2 = top_2;
-      m_3 = top_3;
-      S = exp2(S - vec4f(m));
-      S_1 = exp2(S_1 - vec4f(m_1));
-      S_2 = exp2(S_2 - vec4f(m_2));
-      S_3 = exp2(S_3 - vec4f(m_3));
-      block[lane_y * 9 + (col >> 2u)] = S;
-      block[row_1 * 9 + (col >> 2u)] = S_1;
-      block[row_2 * 9 + (col >> 2u)] = S_2;
-      block[row_3 * 9 + (col >> 2u)] = S_3;
-      l = l * fade;
-      l_1 = l_1 * fade_1;
-      l_2 = l_2 * fade_2;
-      l_3 = l_3 * fade_3;
-      let mine_8 = sum4(S);
-      let theirs_8 = subgroupShuffleXor(mine_8, 1u);
-      let mine_9 = mine_8 + theirs_8;
-      let theirs_9 = subgroupShuffleXor(mine_9, 2u);
-      if ((lane_x & 3) == 0) {
-        partials_1[lane_y * 2 + (lane_x >> 2u)] = mine_9 + theirs_9;
-      }
-      let mine_10 = sum4(S_1);
-      let theirs_10 = subgroupShuffleXor(mine_10, 1u);
-      let mine_11 = mine_10 + theirs_10;
-      let theirs_11 = subgroupShuffleXor(mine_11, 2u);
-      if ((lane_x & 3) == 0) {
-        partials_1[row_1 * 2 + (lane_x >> 2u)] = mine_11 + theirs_11;
-      }
-      let mine_12 = sum4(S_2);
-      let theirs_12 = subgroupShuffleXor(mine_12, 1u);
-      let mine_13 = mine_12 + theirs_12;
-      let theirs_13 = subgroupShuffleXor(mine_13, 2u);
-      if ((lane_x & 3) == 0) {
-        partials_1[row_2 * 2 + (lane_x >> 2u)] = mine_13 + theirs_13;
-      }
-      let mine_14 = sum4(S_3);
-      let theirs_14 = subgroupShuffleXor(mine_14, 1u);
-      let mine_15 = mine_14 + theirs_14;
-      let theirs_15 = subgroupShuffleXor(mine_15, 2u);
-      if ((lane_x & 3) == 0) {
-        partials_1[row_3 * 2 + (lane_x >> 2u)] = mine_15 + theirs_15;
-      }
-      workgroupBarrier();
-      storageBarrier();
-      l = l + (partials_1[lane_y * 2] + partials_1[lane_y * 2 + 1]);
-      l_1 = l_1 + (partials_1[row_1 * 2] + partials_1[row_1 * 2 + 1]);
-      l_2 = l_2 + (partials_1[row_2 * 2] + partials_1[row_2 * 2 + 1]);
-      l_3 = l_3 + (partials_1[row_3 * 2] + partials_1[row_3 * 2 + 1]);
-      O = O * vec4f(fade);
-      O_1 = O_1 * vec4f(fade_1);
-      O_2 = O_2 * vec4f(fade_2);
-      O_3 = O_3 * vec4f(fade_3);
-      let a_row_4 = lane_y * 36;
-      let a_row_5 = row_1 * 36;
-      let a_row_6 = row_2 * 36;
-      let a_row_7 = row_3 * 36;
-      for (var k_2 = 0; k_2 < 32; k_2 += 4) {
-        let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
-        let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
-        let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
-        let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
-        let b_4 = block[k_2 * 8 + (col >> 2u) + 288];
-        let b_5 = block[k_2 * 8 + (col >> 2u) + 296];
-        let b_6 = block[k_2 * 8 + (col >> 2u) + 304];
-        let b_7 = block[k_2 * 8 + (col >> 2u) + 312];
-        O = fma(vec4f(a_4.w), b_7, fma(vec4f(a_4.z), b_6, fma(vec4f(a_4.y), b_5, fma(vec4f(a_4.x), b_4, O))));
-        O_1 = fma(vec4f(a_5.w), b_7, fma(vec4f(a_5.z), b_6, fma(vec4f(a_5.y), b_5, fma(vec4f(a_5.x), b_4, O_1))));
-        O_2 = fma(vec4f(a_6.w), b_7, fma(vec4f(a_6.z), b_6, fma(vec4f(a_6.y), b_5, fma(vec4f(a_6.x), b_4, O_2))));
-        O_3 = fma(vec4f(a_7.w), b_7, fma(vec4f(a_7.z), b_6, fma(vec4f(a_7.y), b_5, fma(vec4f(a_7.x), b_4, O_3))));
-      }
-    }
-    fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
-    fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
-    fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
-    fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
-    let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
-    let stride_4 = params.dilation * 256;
-    if (lane_y < rows) {
-      let dst = base_5 + lane_y * stride_4;
-      out_put4(dst + col, O * vec4f(fade));
-    }
-    if (row_1 < rows) {
-      let dst_1 = base_5 + row_1 * stride_4;
-      out_put4(dst_1 + col, O_1 * vec4f(fade_1));
-    }
-    if (row_2 < rows) {
-      let dst_2 = base_5 + row_2 * stride_4;
-      out_put4(dst_2 + col, O_2 * vec4f(fade_2));
-    }
-    if (row_3 < rows) {
-      let dst_3 = base_5 + row_3 * stride_4;
-      out_put4(dst_3 + col, O_3 * vec4f(fade_3));
-    }
-    workgroupBarrier();
-    storageBarrier();
-    let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
-    if (lane_y < rows) {
-      let dst_4 = base_6 + lane_y * params.dilation;
-      if (lane_x == 0) {
-        lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
-      }
-    }
-    if (row_1 < rows) {
-      let dst_5 = base_6 + row_1 * params.dilation;
-      if (lane_x == 0) {
-        lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
-      }
-    }
-    if (row_2 < rows) {
-      let dst_6 = base_6 + row_2 * params.dilation;
-      if (lane_x == 0) {
-        lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
-      }
-    }
-    if (row_3 < rows) {
-      let dst_7 = base_6 + row_3 * params.dilation;
-      if (lane_x == 0) {
-        lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
+      if (row_3 < rows) {
+        let dst_7 = base_6 + row_3 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
+        }
       }
     }
   }
@@ -3533,21 +4486,21 @@ fn main(
           let fold_to = fold_last - j0;
           let residue_0 = (j0 % fold_period + (fold_period - fold_phase)) % fold_period;
           let period = f32(fold_period);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) / vec4f(period)) * vec4f(period)));
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) + vec4f(0.5f)) / vec4f(period)) * vec4f(period)));
         }
         if (fold_active_1_) {
           let fold_from_1_ = fold_first_1_ - j0;
           let fold_to_1_ = fold_last_1_ - j0;
           let residue_0_1_ = (j0 % fold_period_1_ + (fold_period_1_ - fold_phase_1_)) % fold_period_1_;
           let period_1_ = f32(fold_period_1_);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) / vec4f(period_1_)) * vec4f(period_1_)));
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) + vec4f(0.5f)) / vec4f(period_1_)) * vec4f(period_1_)));
         }
         if (fold_active_2_) {
           let fold_from_2_ = fold_first_2_ - j0;
           let fold_to_2_ = fold_last_2_ - j0;
           let residue_0_2_ = (j0 % fold_period_2_ + (fold_period_2_ - fold_phase_2_)) % fold_period_2_;
           let period_2_ = f32(fold_period_2_);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) / vec4f(period_2_)) * vec4f(period_2_)));
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) + vec4f(0.5f)) / vec4f(period_2_)) * vec4f(period_2_)));
         }
         top = m;
         top_1 = m_1;
@@ -3631,7 +4584,7 @@ fn main(
 `,
 };
 
-const $wgsl_attention_small_branch_32x32_2: $Shader = {
+const $wgsl_attention_small_annulus_64x32_folds_2: $Shader = {
   buffers: [
     { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
     { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
@@ -3650,10 +4603,17 @@ struct Params {
   segment: i32,
   dilation: i32,
   first: i32,
+  cell: i32,
+  room_slots: i32,
+  room_tiles: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
-var<workgroup> block: array<vec4f, 576>;
+const segments = array<i32, 4>(256, 512, 1024, 2048);
+const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
+const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
+const dilations = array<i32, 4>(1, 2, 4, 8);
+var<workgroup> block: array<vec4f, 864>;
 var<workgroup> partials: array<f32, 256>;
 var<workgroup> partials_1: array<f32, 256>;
 fn sum4(v: vec4f) -> f32 {
@@ -3675,16 +4635,695 @@ fn main(
   }
   let group = i32(index);
   let lane = i32(invocation);
-  let lane_y = lane / 8;
-  let lane_x = lane % 8;
+  let lane_y = lane / 4;
+  let lane_x = lane % 4;
   var S = vec4f(0.0f);
   var S_1 = vec4f(0.0f);
   var S_2 = vec4f(0.0f);
   var S_3 = vec4f(0.0f);
+  var S_4 = vec4f(0.0f);
+  var S_5 = vec4f(0.0f);
+  var S_6 = vec4f(0.0f);
+  var S_7 = vec4f(0.0f);
   var O = vec4f(0.0f);
   var O_1 = vec4f(0.0f);
   var O_2 = vec4f(0.0f);
   var O_3 = vec4f(0.0f);
+  var O_4 = vec4f(0.0f);
+  var O_5 = vec4f(0.0f);
+  var O_6 = vec4f(0.0f);
+  var O_7 = vec4f(0.0f);
+  var m = 0.0f;
+  var m_1 = 0.0f;
+  var m_2 = 0.0f;
+  var m_3 = 0.0f;
+  var l = 0.0f;
+  var l_1 = 0.0f;
+  var l_2 = 0.0f;
+  var l_3 = 0.0f;
+  var top = 0.0f;
+  var top_1 = 0.0f;
+  var top_2 = 0.0f;
+  var top_3 = 0.0f;
+  var fade = 0.0f;
+  var fade_1 = 0.0f;
+  var fade_2 = 0.0f;
+  var fade_3 = 0.0f;
+  var row_times_0 = 0.0f;
+  var row_times_0_1 = 0.0f;
+  var row_times_0_2 = 0.0f;
+  var row_times_0_3 = 0.0f;
+  var key_times_0 = vec4f(0.0f);
+  var key_times_0_1 = vec4f(0.0f);
+  var row_times_1 = 0.0f;
+  var row_times_1_1 = 0.0f;
+  var row_times_1_2 = 0.0f;
+  var row_times_1_3 = 0.0f;
+  var key_times_1 = vec4f(0.0f);
+  var key_times_1_1 = vec4f(0.0f);
+  let col = lane_x * 4;
+  let col_1 = lane_x * 4 + 16;
+  let row_1 = lane_y + 16;
+  let row_2 = lane_y + 32;
+  let row_3 = lane_y + 48;
+  let cell_length = min(params.cell, params.N);
+  let cells = (params.N + cell_length + -1) / cell_length;
+  let tiles = ((cell_length + params.dilation + -1) / params.dilation + params.room_slots + 63) / 64 + params.room_tiles;
+  let rest = group / tiles;
+  let batch_head = rest / cells;
+  let head = batch_head % 8;
+  let batch = batch_head / 8;
+  let offset = offsets[params.branch * 8 + head];
+  let cell_start = rest % cells * cell_length;
+  let cell_end = min(cell_start + cell_length, params.N);
+  let g = min(params.segment, params.N);
+  let tile = group % tiles;
+  let segment_index = cell_start / g;
+  let segment_start = segment_index * g;
+  let query_start = segment_start + offset;
+  let first_slot = (max(cell_start - query_start, 0) + params.dilation + -1) / params.dilation;
+  let piece_rows = max(0, (max(cell_end - query_start, 0) + params.dilation + -1) / params.dilation - first_slot);
+  let slot = first_slot + tile * 64;
+  let rows = max(0, min(64, piece_rows - tile * 64));
+  let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
+  let keys = min(real, slot + rows);
+  let link = kinds[params.branch * 8 + head];
+  let parent = links[link];
+  if (0 < rows) {
+    let first_query = query_start + slot * params.dilation;
+    let last_query = first_query + max(0, rows + -1) * params.dilation;
+    let parent_segment = segments[parent];
+    let low_2 = first_query / parent_segment * parent_segment;
+    let high = last_query / parent_segment * parent_segment;
+    let root = parent == params.branch;
+    let crossing = (max(high - query_start, 0) + params.dilation + -1) / params.dilation;
+    let before = select(min(keys, (max(low_2 - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let after = select(min(keys, (max(high + parent_segment - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let middle = select(select(min(keys, crossing), before, low_2 == high), before, root);
+    if ((params.first == 1) || (0 < middle + (keys - after))) {
+      let query = query_start + slot * params.dilation;
+      if (params.first == 1) {
+        m = -1e30f;
+        m_1 = -1e30f;
+        m_2 = -1e30f;
+        m_3 = -1e30f;
+        l = 0.0f;
+        l_1 = 0.0f;
+        l_2 = 0.0f;
+        l_3 = 0.0f;
+        O = vec4f(0.0f);
+        O_1 = vec4f(0.0f);
+        O_2 = vec4f(0.0f);
+        O_3 = vec4f(0.0f);
+        O_4 = vec4f(0.0f);
+        O_5 = vec4f(0.0f);
+        O_6 = vec4f(0.0f);
+        O_7 = vec4f(0.0f);
+      } else {
+        let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+        let stride = params.dilation * 256;
+        if (lane_y < rows) {
+          let src = base + lane_y * stride;
+          O = out_at4(src + col);
+          O_1 = out_at4(src + col_1);
+        } else {
+          O = vec4f(0.0f);
+          O_1 = vec4f(0.0f);
+        }
+        if (row_1 < rows) {
+          let src_1 = base + row_1 * stride;
+          O_2 = out_at4(src_1 + col);
+          O_3 = out_at4(src_1 + col_1);
+        } else {
+          O_2 = vec4f(0.0f);
+          O_3 = vec4f(0.0f);
+        }
+        if (row_2 < rows) {
+          let src_2 = base + row_2 * stride;
+          O_4 = out_at4(src_2 + col);
+          O_5 = out_at4(src_2 + col_1);
+        } else {
+          O_4 = vec4f(0.0f);
+          O_5 = vec4f(0.0f);
+        }
+        if (row_3 < rows) {
+          let src_3 = base + row_3 * stride;
+          O_6 = out_at4(src_3 + col);
+          O_7 = out_at4(src_3 + col_1);
+        } else {
+          O_6 = vec4f(0.0f);
+          O_7 = vec4f(0.0f);
+        }
+        let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+        if (lane_y < rows) {
+          let src_4 = base_1 + lane_y * params.dilation;
+          m = lse_at(src_4);
+        } else {
+          m = 0.0f;
+        }
+        if (row_1 < rows) {
+          let src_5 = base_1 + row_1 * params.dilation;
+          m_1 = lse_at(src_5);
+        } else {
+          m_1 = 0.0f;
+        }
+        if (row_2 < rows) {
+          let src_6 = base_1 + row_2 * params.dilation;
+          m_2 = lse_at(src_6);
+        } else {
+          m_2 = 0.0f;
+        }
+        if (row_3 < rows) {
+          let src_7 = base_1 + row_3 * params.dilation;
+          m_3 = lse_at(src_7);
+        } else {
+          m_3 = 0.0f;
+        }
+        m = max(m * 1.442695f, -1e30f);
+        m_1 = max(m_1 * 1.442695f, -1e30f);
+        m_2 = max(m_2 * 1.442695f, -1e30f);
+        m_3 = max(m_3 * 1.442695f, -1e30f);
+        l = select(0.0f, 1.0f, m > -1e30f);
+        l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
+        l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
+        l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
+      }
+      let first_query_1_ = query_start + slot * params.dilation;
+      let member = links[link + 1];
+      let other = member / 2;
+      let other_segment = segments[other];
+      let other_dilation = dilations[other];
+      let other_start = first_query_1_ / other_segment * other_segment;
+      let from_slot = max(0, (max(other_start - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot = min(real, (max(other_start + other_segment - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period = other_dilation / params.dilation;
+      let row_residue = (first_query_1_ - other_start - offsets[other * 8 + head] + other_dilation) % other_dilation / params.dilation;
+      let slot_residue = (row_residue + (period - slot % period)) % period;
+      let member_1_ = links[link + 2];
+      let other_1_ = member_1_ / 2;
+      let other_segment_1_ = segments[other_1_];
+      let other_dilation_1_ = dilations[other_1_];
+      let other_start_1_ = first_query_1_ / other_segment_1_ * other_segment_1_;
+      let from_slot_1_ = max(from_slot, (max(other_start_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_1_ = min(to_slot, (max(other_start_1_ + other_segment_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_1_ = other_dilation_1_ / params.dilation;
+      let row_residue_1_ = (first_query_1_ - other_start_1_ - offsets[other_1_ * 8 + head] + other_dilation_1_) % other_dilation_1_ / params.dilation;
+      let slot_residue_1_ = (row_residue_1_ + (period_1_ - slot % period_1_)) % period_1_;
+      let member_2_ = links[link + 3];
+      let other_2_ = member_2_ / 2;
+      let other_segment_2_ = segments[other_2_];
+      let other_dilation_2_ = dilations[other_2_];
+      let other_start_2_ = first_query_1_ / other_segment_2_ * other_segment_2_;
+      let from_slot_2_ = max(from_slot_1_, (max(other_start_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_2_ = min(to_slot_1_, (max(other_start_2_ + other_segment_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_2_ = other_dilation_2_ / params.dilation;
+      let row_residue_2_ = (first_query_1_ - other_start_2_ - offsets[other_2_ * 8 + head] + other_dilation_2_) % other_dilation_2_ / params.dilation;
+      let slot_residue_2_ = (row_residue_2_ + (period_2_ - slot % period_2_)) % period_2_;
+      let member_3_ = links[link + 4];
+      let other_3_ = member_3_ / 2;
+      let other_segment_3_ = segments[other_3_];
+      let other_dilation_3_ = dilations[other_3_];
+      let other_start_3_ = first_query_1_ / other_segment_3_ * other_segment_3_;
+      let from_slot_3_ = max(0, (max(other_start_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_3_ = min(real, (max(other_start_3_ + other_segment_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_3_ = other_dilation_3_ / params.dilation;
+      let row_residue_3_ = (first_query_1_ - other_start_3_ - offsets[other_3_ * 8 + head] + other_dilation_3_) % other_dilation_3_ / params.dilation;
+      let slot_residue_3_ = (row_residue_3_ + (period_3_ - slot % period_3_)) % period_3_;
+      let member_4_ = links[link + 5];
+      let other_4_ = member_4_ / 2;
+      let other_segment_4_ = segments[other_4_];
+      let other_dilation_4_ = dilations[other_4_];
+      let other_start_4_ = first_query_1_ / other_segment_4_ * other_segment_4_;
+      let from_slot_4_ = max(from_slot_3_, (max(other_start_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_4_ = min(to_slot_3_, (max(other_start_4_ + other_segment_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_4_ = other_dilation_4_ / params.dilation;
+      let row_residue_4_ = (first_query_1_ - other_start_4_ - offsets[other_4_ * 8 + head] + other_dilation_4_) % other_dilation_4_ / params.dilation;
+      let slot_residue_4_ = (row_residue_4_ + (period_4_ - slot % period_4_)) % period_4_;
+      let member_5_ = links[link + 6];
+      let other_5_ = member_5_ / 2;
+      let other_segment_5_ = segments[other_5_];
+      let other_dilation_5_ = dilations[other_5_];
+      let other_start_5_ = first_query_1_ / other_segment_5_ * other_segment_5_;
+      let from_slot_5_ = max(from_slot_4_, (max(other_start_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_5_ = min(to_slot_4_, (max(other_start_5_ + other_segment_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_5_ = other_dilation_5_ / params.dilation;
+      let row_residue_5_ = (first_query_1_ - other_start_5_ - offsets[other_5_ * 8 + head] + other_dilation_5_) % other_dilation_5_ / params.dilation;
+      let slot_residue_5_ = (row_residue_5_ + (period_5_ - slot % period_5_)) % period_5_;
+      let weight = f32(member % 2);
+      let period_length = f32(period);
+      let weight_1_ = f32(member_1_ % 2);
+      let period_length_1_ = f32(period_1_);
+      let weight_2_ = f32(member_2_ % 2);
+      let period_length_2_ = f32(period_2_);
+      let weight_3_ = f32(member_3_ % 2);
+      let period_length_3_ = f32(period_3_);
+      let weight_4_ = f32(member_4_ % 2);
+      let period_length_4_ = f32(period_4_);
+      let weight_5_ = f32(member_5_ % 2);
+      let period_length_5_ = f32(period_5_);
+      row_times_0 = select(0.0f, weight, f32(lane_y + row_residue) == floor((f32(lane_y + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(lane_y + row_residue_1_) == floor((f32(lane_y + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(lane_y + row_residue_2_) == floor((f32(lane_y + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_0_1 = select(0.0f, weight, f32(row_1 + row_residue) == floor((f32(row_1 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_1 + row_residue_1_) == floor((f32(row_1 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_1 + row_residue_2_) == floor((f32(row_1 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_0_2 = select(0.0f, weight, f32(row_2 + row_residue) == floor((f32(row_2 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_2 + row_residue_1_) == floor((f32(row_2 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_2 + row_residue_2_) == floor((f32(row_2 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_0_3 = select(0.0f, weight, f32(row_3 + row_residue) == floor((f32(row_3 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_3 + row_residue_1_) == floor((f32(row_3 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_3 + row_residue_2_) == floor((f32(row_3 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_1 = select(0.0f, weight_3_, f32(lane_y + row_residue_3_) == floor((f32(lane_y + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(lane_y + row_residue_4_) == floor((f32(lane_y + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(lane_y + row_residue_5_) == floor((f32(lane_y + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      row_times_1_1 = select(0.0f, weight_3_, f32(row_1 + row_residue_3_) == floor((f32(row_1 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_1 + row_residue_4_) == floor((f32(row_1 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_1 + row_residue_5_) == floor((f32(row_1 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      row_times_1_2 = select(0.0f, weight_3_, f32(row_2 + row_residue_3_) == floor((f32(row_2 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_2 + row_residue_4_) == floor((f32(row_2 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_2 + row_residue_5_) == floor((f32(row_2 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      row_times_1_3 = select(0.0f, weight_3_, f32(row_3 + row_residue_3_) == floor((f32(row_3 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_3 + row_residue_4_) == floor((f32(row_3 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_3 + row_residue_5_) == floor((f32(row_3 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      for (var turn = 0; turn < 2; turn++) {
+        let range_from = select(select(after, before, turn == 1), 0, turn == 0);
+        let range_to = select(select(keys, middle, turn == 1), before, turn == 0);
+        var known = 0;
+        for (var j0 = range_from; j0 < range_to; j0 += 32) {
+          let key = query_start + j0 * params.dilation;
+          let width = min(32, range_to - j0);
+          let lead = slot - j0;
+          let crossing_row = crossing - slot;
+          let crossing_key = crossing - j0;
+          S = vec4f(0.0f);
+          S_1 = vec4f(0.0f);
+          S_2 = vec4f(0.0f);
+          S_3 = vec4f(0.0f);
+          S_4 = vec4f(0.0f);
+          S_5 = vec4f(0.0f);
+          S_6 = vec4f(0.0f);
+          S_7 = vec4f(0.0f);
+          workgroupBarrier();
+          storageBarrier();
+          let base_2 = ((batch * params.N + query) * 8 + head) * 32;
+          let stride_1 = params.dilation * 256;
+          for (var r = lane_y; r < 64; r += 16) {
+            let line = r * 36;
+            if (r < rows) {
+              let src_8 = base_2 + r * stride_1;
+              for (var c = lane_x * 4; c < 32; c += 16) {
+                block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
+              }
+            } else {
+              for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 16) {
+                block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          let base_3 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_2 = params.dilation * 256;
+          for (var r_1 = lane_y; r_1 < 32; r_1 += 16) {
+            let line_1 = ((r_1 & 3) * 8 + (r_1 >> 2u)) * 36 + 2304;
+            if (r_1 < width) {
+              let src_9 = base_3 + r_1 * stride_2;
+              for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 16) {
+                block[(line_1 >> 2u) + (c_2 >> 2u)] = k_at4(src_9 + c_2);
+              }
+            } else {
+              for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 16) {
+                block[(line_1 >> 2u) + (c_3 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          workgroupBarrier();
+          storageBarrier();
+          let a_row = lane_y * 36;
+          let a_row_1 = row_1 * 36;
+          let a_row_2 = row_2 * 36;
+          let a_row_3 = row_3 * 36;
+          let b_row = (col >> 2u) * 36 + 2304;
+          let b_row_1 = (col >> 2u) * 36 + 2592;
+          let b_row_2 = (col >> 2u) * 36 + 2880;
+          let b_row_3 = (col >> 2u) * 36 + 3168;
+          let b_row_4 = (col_1 >> 2u) * 36 + 2304;
+          let b_row_5 = (col_1 >> 2u) * 36 + 2592;
+          let b_row_6 = (col_1 >> 2u) * 36 + 2880;
+          let b_row_7 = (col_1 >> 2u) * 36 + 3168;
+          var sum = 0.0f;
+          var sum_1 = 0.0f;
+          var sum_2 = 0.0f;
+          var sum_3 = 0.0f;
+          var sum_4 = 0.0f;
+          var sum_5 = 0.0f;
+          var sum_6 = 0.0f;
+          var sum_7 = 0.0f;
+          var sum_8 = 0.0f;
+          var sum_9 = 0.0f;
+          var sum_10 = 0.0f;
+          var sum_11 = 0.0f;
+          var sum_12 = 0.0f;
+          var sum_13 = 0.0f;
+          var sum_14 = 0.0f;
+          var sum_15 = 0.0f;
+          var sum_16 = 0.0f;
+          var sum_17 = 0.0f;
+          var sum_18 = 0.0f;
+          var sum_19 = 0.0f;
+          var sum_20 = 0.0f;
+          var sum_21 = 0.0f;
+          var sum_22 = 0.0f;
+          var sum_23 = 0.0f;
+          var sum_24 = 0.0f;
+          var sum_25 = 0.0f;
+          var sum_26 = 0.0f;
+          var sum_27 = 0.0f;
+          var sum_28 = 0.0f;
+          var sum_29 = 0.0f;
+          var sum_30 = 0.0f;
+          var sum_31 = 0.0f;
+          for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+            let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+            let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+            let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+            let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+            let b = block[(b_row >> 2u) + (k_1 >> 2u)];
+            let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
+            let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
+            let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
+            sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+            sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
+            sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
+            sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
+            sum_8 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_8))));
+            sum_9 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_9))));
+            sum_10 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_10))));
+            sum_11 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_11))));
+            sum_16 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_16))));
+            sum_17 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_17))));
+            sum_18 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_18))));
+            sum_19 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_19))));
+            sum_24 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_24))));
+            sum_25 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_25))));
+            sum_26 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_26))));
+            sum_27 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_27))));
+            let b_4 = block[(b_row_4 >> 2u) + (k_1 >> 2u)];
+            let b_5 = block[(b_row_5 >> 2u) + (k_1 >> 2u)];
+            let b_6 = block[(b_row_6 >> 2u) + (k_1 >> 2u)];
+            let b_7 = block[(b_row_7 >> 2u) + (k_1 >> 2u)];
+            sum_4 = fma(a.w, b_4.w, fma(a.z, b_4.z, fma(a.y, b_4.y, fma(a.x, b_4.x, sum_4))));
+            sum_5 = fma(a.w, b_5.w, fma(a.z, b_5.z, fma(a.y, b_5.y, fma(a.x, b_5.x, sum_5))));
+            sum_6 = fma(a.w, b_6.w, fma(a.z, b_6.z, fma(a.y, b_6.y, fma(a.x, b_6.x, sum_6))));
+            sum_7 = fma(a.w, b_7.w, fma(a.z, b_7.z, fma(a.y, b_7.y, fma(a.x, b_7.x, sum_7))));
+            sum_12 = fma(a_1.w, b_4.w, fma(a_1.z, b_4.z, fma(a_1.y, b_4.y, fma(a_1.x, b_4.x, sum_12))));
+            sum_13 = fma(a_1.w, b_5.w, fma(a_1.z, b_5.z, fma(a_1.y, b_5.y, fma(a_1.x, b_5.x, sum_13))));
+            sum_14 = fma(a_1.w, b_6.w, fma(a_1.z, b_6.z, fma(a_1.y, b_6.y, fma(a_1.x, b_6.x, sum_14))));
+            sum_15 = fma(a_1.w, b_7.w, fma(a_1.z, b_7.z, fma(a_1.y, b_7.y, fma(a_1.x, b_7.x, sum_15))));
+            sum_20 = fma(a_2.w, b_4.w, fma(a_2.z, b_4.z, fma(a_2.y, b_4.y, fma(a_2.x, b_4.x, sum_20))));
+            sum_21 = fma(a_2.w, b_5.w, fma(a_2.z, b_5.z, fma(a_2.y, b_5.y, fma(a_2.x, b_5.x, sum_21))));
+            sum_22 = fma(a_2.w, b_6.w, fma(a_2.z, b_6.z, fma(a_2.y, b_6.y, fma(a_2.x, b_6.x, sum_22))));
+            sum_23 = fma(a_2.w, b_7.w, fma(a_2.z, b_7.z, fma(a_2.y, b_7.y, fma(a_2.x, b_7.x, sum_23))));
+            sum_28 = fma(a_3.w, b_4.w, fma(a_3.z, b_4.z, fma(a_3.y, b_4.y, fma(a_3.x, b_4.x, sum_28))));
+            sum_29 = fma(a_3.w, b_5.w, fma(a_3.z, b_5.z, fma(a_3.y, b_5.y, fma(a_3.x, b_5.x, sum_29))));
+            sum_30 = fma(a_3.w, b_6.w, fma(a_3.z, b_6.z, fma(a_3.y, b_6.y, fma(a_3.x, b_6.x, sum_30))));
+            sum_31 = fma(a_3.w, b_7.w, fma(a_3.z, b_7.z, fma(a_3.y, b_7.y, fma(a_3.x, b_7.x, sum_31))));
+          }
+          S = S + vec4f(sum, sum_1, sum_2, sum_3);
+          S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
+          S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
+          S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
+          S_4 = S_4 + vec4f(sum_16, sum_17, sum_18, sum_19);
+          S_5 = S_5 + vec4f(sum_20, sum_21, sum_22, sum_23);
+          S_6 = S_6 + vec4f(sum_24, sum_25, sum_26, sum_27);
+          S_7 = S_7 + vec4f(sum_28, sum_29, sum_30, sum_31);
+          if ((width < 32) || (31 > lead)) {
+            S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+          }
+          if (turn == 1) {
+            S = select(vec4f(-3e30f), S, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+          }
+          let tile_to = j0 + 32;
+          if (known < tile_to) {
+            let residue = (j0 + slot_residue) % period;
+            let held_from = from_slot - j0;
+            let held_to = to_slot - j0;
+            let residue_1_ = (j0 + slot_residue_1_) % period_1_;
+            let held_from_1_ = from_slot_1_ - j0;
+            let held_to_1_ = to_slot_1_ - j0;
+            let residue_2_ = (j0 + slot_residue_2_) % period_2_;
+            let held_from_2_ = from_slot_2_ - j0;
+            let held_to_2_ = to_slot_2_ - j0;
+            key_times_0 = select(vec4f(0.0f), vec4f(weight), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue)) + vec4f(0.5f)) / vec4f(period_length)) * vec4f(period_length))) + select(vec4f(0.0f), vec4f(weight_1_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) + vec4f(0.5f)) / vec4f(period_length_1_)) * vec4f(period_length_1_))) + select(vec4f(0.0f), vec4f(weight_2_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) + vec4f(0.5f)) / vec4f(period_length_2_)) * vec4f(period_length_2_)));
+            key_times_0_1 = select(vec4f(0.0f), vec4f(weight), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue)) + vec4f(0.5f)) / vec4f(period_length)) * vec4f(period_length))) + select(vec4f(0.0f), vec4f(weight_1_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_1_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_1_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) + vec4f(0.5f)) / vec4f(period_length_1_)) * vec4f(period_length_1_))) + select(vec4f(0.0f), vec4f(weight_2_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_2_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_2_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) + vec4f(0.5f)) / vec4f(period_length_2_)) * vec4f(period_length_2_)));
+            let residue_3_ = (j0 + slot_residue_3_) % period_3_;
+            let held_from_3_ = from_slot_3_ - j0;
+            let held_to_3_ = to_slot_3_ - j0;
+            let residue_4_ = (j0 + slot_residue_4_) % period_4_;
+            let held_from_4_ = from_slot_4_ - j0;
+            let held_to_4_ = to_slot_4_ - j0;
+            let residue_5_ = (j0 + slot_residue_5_) % period_5_;
+            let held_from_5_ = from_slot_5_ - j0;
+            let held_to_5_ = to_slot_5_ - j0;
+            key_times_1 = select(vec4f(0.0f), vec4f(weight_3_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_3_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_3_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) + vec4f(0.5f)) / vec4f(period_length_3_)) * vec4f(period_length_3_))) + select(vec4f(0.0f), vec4f(weight_4_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_4_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_4_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) + vec4f(0.5f)) / vec4f(period_length_4_)) * vec4f(period_length_4_))) + select(vec4f(0.0f), vec4f(weight_5_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_5_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_5_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) + vec4f(0.5f)) / vec4f(period_length_5_)) * vec4f(period_length_5_)));
+            key_times_1_1 = select(vec4f(0.0f), vec4f(weight_3_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_3_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_3_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) + vec4f(0.5f)) / vec4f(period_length_3_)) * vec4f(period_length_3_))) + select(vec4f(0.0f), vec4f(weight_4_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_4_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_4_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) + vec4f(0.5f)) / vec4f(period_length_4_)) * vec4f(period_length_4_))) + select(vec4f(0.0f), vec4f(weight_5_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_5_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_5_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) + vec4f(0.5f)) / vec4f(period_length_5_)) * vec4f(period_length_5_)));
+            let next = select(1073741823, min(1073741823, from_slot), j0 < from_slot);
+            let next_1_ = select(next, min(next, to_slot), j0 < to_slot);
+            let next_2_ = select(next_1_, min(next_1_, from_slot_1_), j0 < from_slot_1_);
+            let next_3_ = select(next_2_, min(next_2_, to_slot_1_), j0 < to_slot_1_);
+            let next_4_ = select(next_3_, min(next_3_, from_slot_2_), j0 < from_slot_2_);
+            let next_5_ = select(next_4_, min(next_4_, to_slot_2_), j0 < to_slot_2_);
+            let next_6_ = select(next_5_, min(next_5_, from_slot_3_), j0 < from_slot_3_);
+            let next_7_ = select(next_6_, min(next_6_, to_slot_3_), j0 < to_slot_3_);
+            let next_8_ = select(next_7_, min(next_7_, from_slot_4_), j0 < from_slot_4_);
+            let next_9_ = select(next_8_, min(next_8_, to_slot_4_), j0 < to_slot_4_);
+            let next_10_ = select(next_9_, min(next_9_, from_slot_5_), j0 < from_slot_5_);
+            let next_11_ = select(next_10_, min(next_10_, to_slot_5_), j0 < to_slot_5_);
+            known = select(next_11_, j0, next_11_ < tile_to);
+          }
+          top = m;
+          top_1 = m_1;
+          top_2 = m_2;
+          top_3 = m_3;
+          partials[lane_y * 4 + lane_x] = most4(max(S, S_1));
+          partials[row_1 * 4 + lane_x] = most4(max(S_2, S_3));
+          partials[row_2 * 4 + lane_x] = most4(max(S_4, S_5));
+          partials[row_3 * 4 + lane_x] = most4(max(S_6, S_7));
+          workgroupBarrier();
+          storageBarrier();
+          top = max(top, most4(vec4f(partials[lane_y * 4], partials[lane_y * 4 + 1], partials[lane_y * 4 + 2], partials[lane_y * 4 + 3])));
+          top_1 = max(top_1, most4(vec4f(partials[row_1 * 4], partials[row_1 * 4 + 1], partials[row_1 * 4 + 2], partials[row_1 * 4 + 3])));
+          top_2 = max(top_2, most4(vec4f(partials[row_2 * 4], partials[row_2 * 4 + 1], partials[row_2 * 4 + 2], partials[row_2 * 4 + 3])));
+          top_3 = max(top_3, most4(vec4f(partials[row_3 * 4], partials[row_3 * 4 + 1], partials[row_3 * 4 + 2], partials[row_3 * 4 + 3])));
+          let base_4 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_3 = params.dilation * 256;
+          for (var r_2 = lane_y; r_2 < 32; r_2 += 16) {
+            let line_2 = r_2 * 32 + 2304;
+            if (r_2 < width) {
+              let src_10 = base_4 + r_2 * stride_3;
+              for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 16) {
+                block[(line_2 >> 2u) + (c_4 >> 2u)] = v_at4(src_10 + c_4);
+              }
+            } else {
+              for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 16) {
+                block[(line_2 >> 2u) + (c_5 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          fade = exp2(m - top);
+          fade_1 = exp2(m_1 - top_1);
+          fade_2 = exp2(m_2 - top_2);
+          fade_3 = exp2(m_3 - top_3);
+          m = top;
+          m_1 = top_1;
+          m_2 = top_2;
+          m_3 = top_3;
+          S = exp2(S - vec4f(m)) * (vec4f(1.0f) + (min(vec4f(row_times_0), key_times_0) + min(vec4f(row_times_1), key_times_1)));
+          S_1 = exp2(S_1 - vec4f(m)) * (vec4f(1.0f) + (min(vec4f(row_times_0), key_times_0_1) + min(vec4f(row_times_1), key_times_1_1)));
+          S_2 = exp2(S_2 - vec4f(m_1)) * (vec4f(1.0f) + (min(vec4f(row_times_0_1), key_times_0) + min(vec4f(row_times_1_1), key_times_1)));
+          S_3 = exp2(S_3 - vec4f(m_1)) * (vec4f(1.0f) + (min(vec4f(row_times_0_1), key_times_0_1) + min(vec4f(row_times_1_1), key_times_1_1)));
+          S_4 = exp2(S_4 - vec4f(m_2)) * (vec4f(1.0f) + (min(vec4f(row_times_0_2), key_times_0) + min(vec4f(row_times_1_2), key_times_1)));
+          S_5 = exp2(S_5 - vec4f(m_2)) * (vec4f(1.0f) + (min(vec4f(row_times_0_2), key_times_0_1) + min(vec4f(row_times_1_2), key_times_1_1)));
+          S_6 = exp2(S_6 - vec4f(m_3)) * (vec4f(1.0f) + (min(vec4f(row_times_0_3), key_times_0) + min(vec4f(row_times_1_3), key_times_1)));
+          S_7 = exp2(S_7 - vec4f(m_3)) * (vec4f(1.0f) + (min(vec4f(row_times_0_3), key_times_0_1) + min(vec4f(row_times_1_3), key_times_1_1)));
+          block[lane_y * 9 + (col >> 2u)] = S;
+          block[lane_y * 9 + (col_1 >> 2u)] = S_1;
+          block[row_1 * 9 + (col >> 2u)] = S_2;
+          block[row_1 * 9 + (col_1 >> 2u)] = S_3;
+          block[row_2 * 9 + (col >> 2u)] = S_4;
+          block[row_2 * 9 + (col_1 >> 2u)] = S_5;
+          block[row_3 * 9 + (col >> 2u)] = S_6;
+          block[row_3 * 9 + (col_1 >> 2u)] = S_7;
+          l = l * fade;
+          l_1 = l_1 * fade_1;
+          l_2 = l_2 * fade_2;
+          l_3 = l_3 * fade_3;
+          partials_1[lane_y * 4 + lane_x] = sum4(S + S_1);
+          partials_1[row_1 * 4 + lane_x] = sum4(S_2 + S_3);
+          partials_1[row_2 * 4 + lane_x] = sum4(S_4 + S_5);
+          partials_1[row_3 * 4 + lane_x] = sum4(S_6 + S_7);
+          workgroupBarrier();
+          storageBarrier();
+          l = l + sum4(vec4f(partials_1[lane_y * 4], partials_1[lane_y * 4 + 1], partials_1[lane_y * 4 + 2], partials_1[lane_y * 4 + 3]));
+          l_1 = l_1 + sum4(vec4f(partials_1[row_1 * 4], partials_1[row_1 * 4 + 1], partials_1[row_1 * 4 + 2], partials_1[row_1 * 4 + 3]));
+          l_2 = l_2 + sum4(vec4f(partials_1[row_2 * 4], partials_1[row_2 * 4 + 1], partials_1[row_2 * 4 + 2], partials_1[row_2 * 4 + 3]));
+          l_3 = l_3 + sum4(vec4f(partials_1[row_3 * 4], partials_1[row_3 * 4 + 1], partials_1[row_3 * 4 + 2], partials_1[row_3 * 4 + 3]));
+          O = O * vec4f(fade);
+          O_1 = O_1 * vec4f(fade);
+          O_2 = O_2 * vec4f(fade_1);
+          O_3 = O_3 * vec4f(fade_1);
+          O_4 = O_4 * vec4f(fade_2);
+          O_5 = O_5 * vec4f(fade_2);
+          O_6 = O_6 * vec4f(fade_3);
+          O_7 = O_7 * vec4f(fade_3);
+          let a_row_4 = lane_y * 36;
+          let a_row_5 = row_1 * 36;
+          let a_row_6 = row_2 * 36;
+          let a_row_7 = row_3 * 36;
+          for (var k_2 = 0; k_2 < 32; k_2 += 4) {
+            let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
+            let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
+            let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
+            let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
+            let b_8 = block[k_2 * 8 + (col >> 2u) + 576];
+            let b_9 = block[k_2 * 8 + (col >> 2u) + 584];
+            let b_10 = block[k_2 * 8 + (col >> 2u) + 592];
+            let b_11 = block[k_2 * 8 + (col >> 2u) + 600];
+            O = fma(vec4f(a_4.w), b_11, fma(vec4f(a_4.z), b_10, fma(vec4f(a_4.y), b_9, fma(vec4f(a_4.x), b_8, O))));
+            O_2 = fma(vec4f(a_5.w), b_11, fma(vec4f(a_5.z), b_10, fma(vec4f(a_5.y), b_9, fma(vec4f(a_5.x), b_8, O_2))));
+            O_4 = fma(vec4f(a_6.w), b_11, fma(vec4f(a_6.z), b_10, fma(vec4f(a_6.y), b_9, fma(vec4f(a_6.x), b_8, O_4))));
+            O_6 = fma(vec4f(a_7.w), b_11, fma(vec4f(a_7.z), b_10, fma(vec4f(a_7.y), b_9, fma(vec4f(a_7.x), b_8, O_6))));
+            let b_12 = block[k_2 * 8 + (col_1 >> 2u) + 576];
+            let b_13 = block[k_2 * 8 + (col_1 >> 2u) + 584];
+            let b_14 = block[k_2 * 8 + (col_1 >> 2u) + 592];
+            let b_15 = block[k_2 * 8 + (col_1 >> 2u) + 600];
+            O_1 = fma(vec4f(a_4.w), b_15, fma(vec4f(a_4.z), b_14, fma(vec4f(a_4.y), b_13, fma(vec4f(a_4.x), b_12, O_1))));
+            O_3 = fma(vec4f(a_5.w), b_15, fma(vec4f(a_5.z), b_14, fma(vec4f(a_5.y), b_13, fma(vec4f(a_5.x), b_12, O_3))));
+            O_5 = fma(vec4f(a_6.w), b_15, fma(vec4f(a_6.z), b_14, fma(vec4f(a_6.y), b_13, fma(vec4f(a_6.x), b_12, O_5))));
+            O_7 = fma(vec4f(a_7.w), b_15, fma(vec4f(a_7.z), b_14, fma(vec4f(a_7.y), b_13, fma(vec4f(a_7.x), b_12, O_7))));
+          }
+        }
+      }
+      fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
+      fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
+      fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
+      fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
+      let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+      let stride_4 = params.dilation * 256;
+      if (lane_y < rows) {
+        let dst = base_5 + lane_y * stride_4;
+        out_put4(dst + col, O * vec4f(fade));
+        out_put4(dst + col_1, O_1 * vec4f(fade));
+      }
+      if (row_1 < rows) {
+        let dst_1 = base_5 + row_1 * stride_4;
+        out_put4(dst_1 + col, O_2 * vec4f(fade_1));
+        out_put4(dst_1 + col_1, O_3 * vec4f(fade_1));
+      }
+      if (row_2 < rows) {
+        let dst_2 = base_5 + row_2 * stride_4;
+        out_put4(dst_2 + col, O_4 * vec4f(fade_2));
+        out_put4(dst_2 + col_1, O_5 * vec4f(fade_2));
+      }
+      if (row_3 < rows) {
+        let dst_3 = base_5 + row_3 * stride_4;
+        out_put4(dst_3 + col, O_6 * vec4f(fade_3));
+        out_put4(dst_3 + col_1, O_7 * vec4f(fade_3));
+      }
+      workgroupBarrier();
+      storageBarrier();
+      let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+      if (lane_y < rows) {
+        let dst_4 = base_6 + lane_y * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
+        }
+      }
+      if (row_1 < rows) {
+        let dst_5 = base_6 + row_1 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
+        }
+      }
+      if (row_2 < rows) {
+        let dst_6 = base_6 + row_2 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
+        }
+      }
+      if (row_3 < rows) {
+        let dst_7 = base_6 + row_3 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
+        }
+      }
+    }
+  }
+}
+`,
+};
+
+const $wgsl_attention_small_annulus_64x32_2: $Shader = {
+  buffers: [
+    { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
+    { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
+  ],
+  code: `// spec:4 attention small: small: branch 3 (segment 2048, dilation 8)
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  N: i32,
+  branch: i32,
+  segment: i32,
+  dilation: i32,
+  first: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
+const segments = array<i32, 4>(256, 512, 1024, 2048);
+const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
+const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
+var<workgroup> block: array<vec4f, 864>;
+var<workgroup> partials: array<f32, 256>;
+var<workgroup> partials_1: array<f32, 256>;
+fn sum4(v: vec4f) -> f32 {
+  return (v.x + v.y) + (v.z + v.w);
+}
+fn most4(v: vec4f) -> f32 {
+  return max(max(v.x, v.y), max(v.z, v.w));
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let lane = i32(invocation);
+  let lane_y = lane / 4;
+  let lane_x = lane % 4;
+  var S = vec4f(0.0f);
+  var S_1 = vec4f(0.0f);
+  var S_2 = vec4f(0.0f);
+  var S_3 = vec4f(0.0f);
+  var S_4 = vec4f(0.0f);
+  var S_5 = vec4f(0.0f);
+  var S_6 = vec4f(0.0f);
+  var S_7 = vec4f(0.0f);
+  var O = vec4f(0.0f);
+  var O_1 = vec4f(0.0f);
+  var O_2 = vec4f(0.0f);
+  var O_3 = vec4f(0.0f);
+  var O_4 = vec4f(0.0f);
+  var O_5 = vec4f(0.0f);
+  var O_6 = vec4f(0.0f);
+  var O_7 = vec4f(0.0f);
   var m = 0.0f;
   var m_1 = 0.0f;
   var m_2 = 0.0f;
@@ -3702,331 +5341,456 @@ fn main(
   var fade_2 = 0.0f;
   var fade_3 = 0.0f;
   let col = lane_x * 4;
-  let row_1 = lane_y + 8;
-  let row_2 = lane_y + 16;
-  let row_3 = lane_y + 24;
-  let g = min(params.segment, params.N);
-  let slots = (g + params.dilation + -1) / params.dilation;
-  let tiles = (slots + 31) / 32;
-  let segments = (params.N + g + -1) / g;
+  let col_1 = lane_x * 4 + 16;
+  let row_1 = lane_y + 16;
+  let row_2 = lane_y + 32;
+  let row_3 = lane_y + 48;
+  let cell_length = min(params.segment, params.N);
+  let cells = (params.N + cell_length + -1) / cell_length;
+  let tiles = ((cell_length + params.dilation + -1) / params.dilation + 63) / 64;
   let rest = group / tiles;
-  let slot = group % tiles * 32;
-  let segment_index = rest % segments;
-  let batch_head = rest / segments;
+  let batch_head = rest / cells;
   let head = batch_head % 8;
   let batch = batch_head / 8;
   let offset = offsets[params.branch * 8 + head];
-  let query_start = segment_index * g + offset;
-  let real = (max(min(g, params.N - segment_index * g) - offset, 0) + params.dilation + -1) / params.dilation;
-  let rows = max(0, min(32, real - slot));
+  let cell_start = rest % cells * cell_length;
+  let cell_end = min(cell_start + cell_length, params.N);
+  let g = min(params.segment, params.N);
+  let tile = group % tiles;
+  let segment_index = cell_start / g;
+  let segment_start = segment_index * g;
+  let query_start = segment_start + offset;
+  let first_slot = (max(cell_start - query_start, 0) + params.dilation + -1) / params.dilation;
+  let piece_rows = max(0, (max(cell_end - query_start, 0) + params.dilation + -1) / params.dilation - first_slot);
+  let slot = first_slot + tile * 64;
+  let rows = max(0, min(64, piece_rows - tile * 64));
+  let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
   let keys = min(real, slot + rows);
+  let link = kinds[params.branch * 8 + head];
+  let parent = links[link];
   if (0 < rows) {
-    let query = query_start + slot * params.dilation;
-    if (params.first == 1) {
-      m = -1e30f;
-      m_1 = -1e30f;
-      m_2 = -1e30f;
-      m_3 = -1e30f;
-      l = 0.0f;
-      l_1 = 0.0f;
-      l_2 = 0.0f;
-      l_3 = 0.0f;
-      O = vec4f(0.0f);
-      O_1 = vec4f(0.0f);
-      O_2 = vec4f(0.0f);
-      O_3 = vec4f(0.0f);
-    } else {
-      let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
-      let stride = params.dilation * 256;
-      if (lane_y < rows) {
-        let src = base + lane_y * stride;
-        O = out_at4(src + col);
-      } else {
+    let first_query = query_start + slot * params.dilation;
+    let last_query = first_query + max(0, rows + -1) * params.dilation;
+    let parent_segment = segments[parent];
+    let low_2 = first_query / parent_segment * parent_segment;
+    let high = last_query / parent_segment * parent_segment;
+    let root = parent == params.branch;
+    let crossing = (max(high - query_start, 0) + params.dilation + -1) / params.dilation;
+    let before = select(min(keys, (max(low_2 - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let after = select(min(keys, (max(high + parent_segment - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let middle = select(select(min(keys, crossing), before, low_2 == high), before, root);
+    if ((params.first == 1) || (0 < middle + (keys - after))) {
+      let query = query_start + slot * params.dilation;
+      if (params.first == 1) {
+        m = -1e30f;
+        m_1 = -1e30f;
+        m_2 = -1e30f;
+        m_3 = -1e30f;
+        l = 0.0f;
+        l_1 = 0.0f;
+        l_2 = 0.0f;
+        l_3 = 0.0f;
         O = vec4f(0.0f);
-      }
-      if (row_1 < rows) {
-        let src_1 = base + row_1 * stride;
-        O_1 = out_at4(src_1 + col);
-      } else {
         O_1 = vec4f(0.0f);
-      }
-      if (row_2 < rows) {
-        let src_2 = base + row_2 * stride;
-        O_2 = out_at4(src_2 + col);
-      } else {
         O_2 = vec4f(0.0f);
-      }
-      if (row_3 < rows) {
-        let src_3 = base + row_3 * stride;
-        O_3 = out_at4(src_3 + col);
-      } else {
         O_3 = vec4f(0.0f);
-      }
-      let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
-      if (lane_y < rows) {
-        let src_4 = base_1 + lane_y * params.dilation;
-        m = lse_at(src_4);
+        O_4 = vec4f(0.0f);
+        O_5 = vec4f(0.0f);
+        O_6 = vec4f(0.0f);
+        O_7 = vec4f(0.0f);
       } else {
-        m = 0.0f;
+        let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+        let stride = params.dilation * 256;
+        if (lane_y < rows) {
+          let src = base + lane_y * stride;
+          O = out_at4(src + col);
+          O_1 = out_at4(src + col_1);
+        } else {
+          O = vec4f(0.0f);
+          O_1 = vec4f(0.0f);
+        }
+        if (row_1 < rows) {
+          let src_1 = base + row_1 * stride;
+          O_2 = out_at4(src_1 + col);
+          O_3 = out_at4(src_1 + col_1);
+        } else {
+          O_2 = vec4f(0.0f);
+          O_3 = vec4f(0.0f);
+        }
+        if (row_2 < rows) {
+          let src_2 = base + row_2 * stride;
+          O_4 = out_at4(src_2 + col);
+          O_5 = out_at4(src_2 + col_1);
+        } else {
+          O_4 = vec4f(0.0f);
+          O_5 = vec4f(0.0f);
+        }
+        if (row_3 < rows) {
+          let src_3 = base + row_3 * stride;
+          O_6 = out_at4(src_3 + col);
+          O_7 = out_at4(src_3 + col_1);
+        } else {
+          O_6 = vec4f(0.0f);
+          O_7 = vec4f(0.0f);
+        }
+        let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+        if (lane_y < rows) {
+          let src_4 = base_1 + lane_y * params.dilation;
+          m = lse_at(src_4);
+        } else {
+          m = 0.0f;
+        }
+        if (row_1 < rows) {
+          let src_5 = base_1 + row_1 * params.dilation;
+          m_1 = lse_at(src_5);
+        } else {
+          m_1 = 0.0f;
+        }
+        if (row_2 < rows) {
+          let src_6 = base_1 + row_2 * params.dilation;
+          m_2 = lse_at(src_6);
+        } else {
+          m_2 = 0.0f;
+        }
+        if (row_3 < rows) {
+          let src_7 = base_1 + row_3 * params.dilation;
+          m_3 = lse_at(src_7);
+        } else {
+          m_3 = 0.0f;
+        }
+        m = max(m * 1.442695f, -1e30f);
+        m_1 = max(m_1 * 1.442695f, -1e30f);
+        m_2 = max(m_2 * 1.442695f, -1e30f);
+        m_3 = max(m_3 * 1.442695f, -1e30f);
+        l = select(0.0f, 1.0f, m > -1e30f);
+        l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
+        l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
+        l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
+      }
+      for (var turn = 0; turn < 2; turn++) {
+        let range_from = select(select(after, before, turn == 1), 0, turn == 0);
+        let range_to = select(select(keys, middle, turn == 1), before, turn == 0);
+        for (var j0 = range_from; j0 < range_to; j0 += 32) {
+          let key = query_start + j0 * params.dilation;
+          let width = min(32, range_to - j0);
+          let lead = slot - j0;
+          let crossing_row = crossing - slot;
+          let crossing_key = crossing - j0;
+          S = vec4f(0.0f);
+          S_1 = vec4f(0.0f);
+          S_2 = vec4f(0.0f);
+          S_3 = vec4f(0.0f);
+          S_4 = vec4f(0.0f);
+          S_5 = vec4f(0.0f);
+          S_6 = vec4f(0.0f);
+          S_7 = vec4f(0.0f);
+          workgroupBarrier();
+          storageBarrier();
+          let base_2 = ((batch * params.N + query) * 8 + head) * 32;
+          let stride_1 = params.dilation * 256;
+          for (var r = lane_y; r < 64; r += 16) {
+            let line = r * 36;
+            if (r < rows) {
+              let src_8 = base_2 + r * stride_1;
+              for (var c = lane_x * 4; c < 32; c += 16) {
+                block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
+              }
+            } else {
+              for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 16) {
+                block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          let base_3 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_2 = params.dilation * 256;
+          for (var r_1 = lane_y; r_1 < 32; r_1 += 16) {
+            let line_1 = ((r_1 & 3) * 8 + (r_1 >> 2u)) * 36 + 2304;
+            if (r_1 < width) {
+              let src_9 = base_3 + r_1 * stride_2;
+              for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 16) {
+                block[(line_1 >> 2u) + (c_2 >> 2u)] = k_at4(src_9 + c_2);
+              }
+            } else {
+              for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 16) {
+                block[(line_1 >> 2u) + (c_3 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          workgroupBarrier();
+          storageBarrier();
+          let a_row = lane_y * 36;
+          let a_row_1 = row_1 * 36;
+          let a_row_2 = row_2 * 36;
+          let a_row_3 = row_3 * 36;
+          let b_row = (col >> 2u) * 36 + 2304;
+          let b_row_1 = (col >> 2u) * 36 + 2592;
+          let b_row_2 = (col >> 2u) * 36 + 2880;
+          let b_row_3 = (col >> 2u) * 36 + 3168;
+          let b_row_4 = (col_1 >> 2u) * 36 + 2304;
+          let b_row_5 = (col_1 >> 2u) * 36 + 2592;
+          let b_row_6 = (col_1 >> 2u) * 36 + 2880;
+          let b_row_7 = (col_1 >> 2u) * 36 + 3168;
+          var sum = 0.0f;
+          var sum_1 = 0.0f;
+          var sum_2 = 0.0f;
+          var sum_3 = 0.0f;
+          var sum_4 = 0.0f;
+          var sum_5 = 0.0f;
+          var sum_6 = 0.0f;
+          var sum_7 = 0.0f;
+          var sum_8 = 0.0f;
+          var sum_9 = 0.0f;
+          var sum_10 = 0.0f;
+          var sum_11 = 0.0f;
+          var sum_12 = 0.0f;
+          var sum_13 = 0.0f;
+          var sum_14 = 0.0f;
+          var sum_15 = 0.0f;
+          var sum_16 = 0.0f;
+          var sum_17 = 0.0f;
+          var sum_18 = 0.0f;
+          var sum_19 = 0.0f;
+          var sum_20 = 0.0f;
+          var sum_21 = 0.0f;
+          var sum_22 = 0.0f;
+          var sum_23 = 0.0f;
+          var sum_24 = 0.0f;
+          var sum_25 = 0.0f;
+          var sum_26 = 0.0f;
+          var sum_27 = 0.0f;
+          var sum_28 = 0.0f;
+          var sum_29 = 0.0f;
+          var sum_30 = 0.0f;
+          var sum_31 = 0.0f;
+          for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+            let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+            let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+            let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+            let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+            let b = block[(b_row >> 2u) + (k_1 >> 2u)];
+            let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
+            let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
+            let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
+            sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+            sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
+            sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
+            sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
+            sum_8 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_8))));
+            sum_9 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_9))));
+            sum_10 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_10))));
+            sum_11 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_11))));
+            sum_16 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_16))));
+            sum_17 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_17))));
+            sum_18 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_18))));
+            sum_19 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_19))));
+            sum_24 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_24))));
+            sum_25 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_25))));
+            sum_26 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_26))));
+            sum_27 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_27))));
+            let b_4 = block[(b_row_4 >> 2u) + (k_1 >> 2u)];
+            let b_5 = block[(b_row_5 >> 2u) + (k_1 >> 2u)];
+            let b_6 = block[(b_row_6 >> 2u) + (k_1 >> 2u)];
+            let b_7 = block[(b_row_7 >> 2u) + (k_1 >> 2u)];
+            sum_4 = fma(a.w, b_4.w, fma(a.z, b_4.z, fma(a.y, b_4.y, fma(a.x, b_4.x, sum_4))));
+            sum_5 = fma(a.w, b_5.w, fma(a.z, b_5.z, fma(a.y, b_5.y, fma(a.x, b_5.x, sum_5))));
+            sum_6 = fma(a.w, b_6.w, fma(a.z, b_6.z, fma(a.y, b_6.y, fma(a.x, b_6.x, sum_6))));
+            sum_7 = fma(a.w, b_7.w, fma(a.z, b_7.z, fma(a.y, b_7.y, fma(a.x, b_7.x, sum_7))));
+            sum_12 = fma(a_1.w, b_4.w, fma(a_1.z, b_4.z, fma(a_1.y, b_4.y, fma(a_1.x, b_4.x, sum_12))));
+            sum_13 = fma(a_1.w, b_5.w, fma(a_1.z, b_5.z, fma(a_1.y, b_5.y, fma(a_1.x, b_5.x, sum_13))));
+            sum_14 = fma(a_1.w, b_6.w, fma(a_1.z, b_6.z, fma(a_1.y, b_6.y, fma(a_1.x, b_6.x, sum_14))));
+            sum_15 = fma(a_1.w, b_7.w, fma(a_1.z, b_7.z, fma(a_1.y, b_7.y, fma(a_1.x, b_7.x, sum_15))));
+            sum_20 = fma(a_2.w, b_4.w, fma(a_2.z, b_4.z, fma(a_2.y, b_4.y, fma(a_2.x, b_4.x, sum_20))));
+            sum_21 = fma(a_2.w, b_5.w, fma(a_2.z, b_5.z, fma(a_2.y, b_5.y, fma(a_2.x, b_5.x, sum_21))));
+            sum_22 = fma(a_2.w, b_6.w, fma(a_2.z, b_6.z, fma(a_2.y, b_6.y, fma(a_2.x, b_6.x, sum_22))));
+            sum_23 = fma(a_2.w, b_7.w, fma(a_2.z, b_7.z, fma(a_2.y, b_7.y, fma(a_2.x, b_7.x, sum_23))));
+            sum_28 = fma(a_3.w, b_4.w, fma(a_3.z, b_4.z, fma(a_3.y, b_4.y, fma(a_3.x, b_4.x, sum_28))));
+            sum_29 = fma(a_3.w, b_5.w, fma(a_3.z, b_5.z, fma(a_3.y, b_5.y, fma(a_3.x, b_5.x, sum_29))));
+            sum_30 = fma(a_3.w, b_6.w, fma(a_3.z, b_6.z, fma(a_3.y, b_6.y, fma(a_3.x, b_6.x, sum_30))));
+            sum_31 = fma(a_3.w, b_7.w, fma(a_3.z, b_7.z, fma(a_3.y, b_7.y, fma(a_3.x, b_7.x, sum_31))));
+          }
+          S = S + vec4f(sum, sum_1, sum_2, sum_3);
+          S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
+          S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
+          S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
+          S_4 = S_4 + vec4f(sum_16, sum_17, sum_18, sum_19);
+          S_5 = S_5 + vec4f(sum_20, sum_21, sum_22, sum_23);
+          S_6 = S_6 + vec4f(sum_24, sum_25, sum_26, sum_27);
+          S_7 = S_7 + vec4f(sum_28, sum_29, sum_30, sum_31);
+          if ((width < 32) || (31 > lead)) {
+            S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+          }
+          if (turn == 1) {
+            S = select(vec4f(-3e30f), S, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+          }
+          top = m;
+          top_1 = m_1;
+          top_2 = m_2;
+          top_3 = m_3;
+          partials[lane_y * 4 + lane_x] = most4(max(S, S_1));
+          partials[row_1 * 4 + lane_x] = most4(max(S_2, S_3));
+          partials[row_2 * 4 + lane_x] = most4(max(S_4, S_5));
+          partials[row_3 * 4 + lane_x] = most4(max(S_6, S_7));
+          workgroupBarrier();
+          storageBarrier();
+          top = max(top, most4(vec4f(partials[lane_y * 4], partials[lane_y * 4 + 1], partials[lane_y * 4 + 2], partials[lane_y * 4 + 3])));
+          top_1 = max(top_1, most4(vec4f(partials[row_1 * 4], partials[row_1 * 4 + 1], partials[row_1 * 4 + 2], partials[row_1 * 4 + 3])));
+          top_2 = max(top_2, most4(vec4f(partials[row_2 * 4], partials[row_2 * 4 + 1], partials[row_2 * 4 + 2], partials[row_2 * 4 + 3])));
+          top_3 = max(top_3, most4(vec4f(partials[row_3 * 4], partials[row_3 * 4 + 1], partials[row_3 * 4 + 2], partials[row_3 * 4 + 3])));
+          let base_4 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_3 = params.dilation * 256;
+          for (var r_2 = lane_y; r_2 < 32; r_2 += 16) {
+            let line_2 = r_2 * 32 + 2304;
+            if (r_2 < width) {
+              let src_10 = base_4 + r_2 * stride_3;
+              for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 16) {
+                block[(line_2 >> 2u) + (c_4 >> 2u)] = v_at4(src_10 + c_4);
+              }
+            } else {
+              for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 16) {
+                block[(line_2 >> 2u) + (c_5 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          fade = exp2(m - top);
+          fade_1 = exp2(m_1 - top_1);
+          fade_2 = exp2(m_2 - top_2);
+          fade_3 = exp2(m_3 - top_3);
+          m = top;
+          m_1 = top_1;
+          m_2 = top_2;
+          m_3 = top_3;
+          S = exp2(S - vec4f(m));
+          S_1 = exp2(S_1 - vec4f(m));
+          S_2 = exp2(S_2 - vec4f(m_1));
+          S_3 = exp2(S_3 - vec4f(m_1));
+          S_4 = exp2(S_4 - vec4f(m_2));
+          S_5 = exp2(S_5 - vec4f(m_2));
+          S_6 = exp2(S_6 - vec4f(m_3));
+          S_7 = exp2(S_7 - vec4f(m_3));
+          block[lane_y * 9 + (col >> 2u)] = S;
+          block[lane_y * 9 + (col_1 >> 2u)] = S_1;
+          block[row_1 * 9 + (col >> 2u)] = S_2;
+          block[row_1 * 9 + (col_1 >> 2u)] = S_3;
+          block[row_2 * 9 + (col >> 2u)] = S_4;
+          block[row_2 * 9 + (col_1 >> 2u)] = S_5;
+          block[row_3 * 9 + (col >> 2u)] = S_6;
+          block[row_3 * 9 + (col_1 >> 2u)] = S_7;
+          l = l * fade;
+          l_1 = l_1 * fade_1;
+          l_2 = l_2 * fade_2;
+          l_3 = l_3 * fade_3;
+          partials_1[lane_y * 4 + lane_x] = sum4(S + S_1);
+          partials_1[row_1 * 4 + lane_x] = sum4(S_2 + S_3);
+          partials_1[row_2 * 4 + lane_x] = sum4(S_4 + S_5);
+          partials_1[row_3 * 4 + lane_x] = sum4(S_6 + S_7);
+          workgroupBarrier();
+          storageBarrier();
+          l = l + sum4(vec4f(partials_1[lane_y * 4], partials_1[lane_y * 4 + 1], partials_1[lane_y * 4 + 2], partials_1[lane_y * 4 + 3]));
+          l_1 = l_1 + sum4(vec4f(partials_1[row_1 * 4], partials_1[row_1 * 4 + 1], partials_1[row_1 * 4 + 2], partials_1[row_1 * 4 + 3]));
+          l_2 = l_2 + sum4(vec4f(partials_1[row_2 * 4], partials_1[row_2 * 4 + 1], partials_1[row_2 * 4 + 2], partials_1[row_2 * 4 + 3]));
+          l_3 = l_3 + sum4(vec4f(partials_1[row_3 * 4], partials_1[row_3 * 4 + 1], partials_1[row_3 * 4 + 2], partials_1[row_3 * 4 + 3]));
+          O = O * vec4f(fade);
+          O_1 = O_1 * vec4f(fade);
+          O_2 = O_2 * vec4f(fade_1);
+          O_3 = O_3 * vec4f(fade_1);
+          O_4 = O_4 * vec4f(fade_2);
+          O_5 = O_5 * vec4f(fade_2);
+          O_6 = O_6 * vec4f(fade_3);
+          O_7 = O_7 * vec4f(fade_3);
+          let a_row_4 = lane_y * 36;
+          let a_row_5 = row_1 * 36;
+          let a_row_6 = row_2 * 36;
+          let a_row_7 = row_3 * 36;
+          for (var k_2 = 0; k_2 < 32; k_2 += 4) {
+            let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
+            let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
+            let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
+            let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
+            let b_8 = block[k_2 * 8 + (col >> 2u) + 576];
+            let b_9 = block[k_2 * 8 + (col >> 2u) + 584];
+            let b_10 = block[k_2 * 8 + (col >> 2u) + 592];
+            let b_11 = block[k_2 * 8 + (col >> 2u) + 600];
+            O = fma(vec4f(a_4.w), b_11, fma(vec4f(a_4.z), b_10, fma(vec4f(a_4.y), b_9, fma(vec4f(a_4.x), b_8, O))));
+            O_2 = fma(vec4f(a_5.w), b_11, fma(vec4f(a_5.z), b_10, fma(vec4f(a_5.y), b_9, fma(vec4f(a_5.x), b_8, O_2))));
+            O_4 = fma(vec4f(a_6.w), b_11, fma(vec4f(a_6.z), b_10, fma(vec4f(a_6.y), b_9, fma(vec4f(a_6.x), b_8, O_4))));
+            O_6 = fma(vec4f(a_7.w), b_11, fma(vec4f(a_7.z), b_10, fma(vec4f(a_7.y), b_9, fma(vec4f(a_7.x), b_8, O_6))));
+            let b_12 = block[k_2 * 8 + (col_1 >> 2u) + 576];
+            let b_13 = block[k_2 * 8 + (col_1 >> 2u) + 584];
+            let b_14 = block[k_2 * 8 + (col_1 >> 2u) + 592];
+            let b_15 = block[k_2 * 8 + (col_1 >> 2u) + 600];
+            O_1 = fma(vec4f(a_4.w), b_15, fma(vec4f(a_4.z), b_14, fma(vec4f(a_4.y), b_13, fma(vec4f(a_4.x), b_12, O_1))));
+            O_3 = fma(vec4f(a_5.w), b_15, fma(vec4f(a_5.z), b_14, fma(vec4f(a_5.y), b_13, fma(vec4f(a_5.x), b_12, O_3))));
+            O_5 = fma(vec4f(a_6.w), b_15, fma(vec4f(a_6.z), b_14, fma(vec4f(a_6.y), b_13, fma(vec4f(a_6.x), b_12, O_5))));
+            O_7 = fma(vec4f(a_7.w), b_15, fma(vec4f(a_7.z), b_14, fma(vec4f(a_7.y), b_13, fma(vec4f(a_7.x), b_12, O_7))));
+          }
+        }
+      }
+      fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
+      fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
+      fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
+      fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
+      let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+      let stride_4 = params.dilation * 256;
+      if (lane_y < rows) {
+        let dst = base_5 + lane_y * stride_4;
+        out_put4(dst + col, O * vec4f(fade));
+        out_put4(dst + col_1, O_1 * vec4f(fade));
       }
       if (row_1 < rows) {
-        let src_5 = base_1 + row_1 * params.dilation;
-        m_1 = lse_at(src_5);
-      } else {
-        m_1 = 0.0f;
+        let dst_1 = base_5 + row_1 * stride_4;
+        out_put4(dst_1 + col, O_2 * vec4f(fade_1));
+        out_put4(dst_1 + col_1, O_3 * vec4f(fade_1));
       }
       if (row_2 < rows) {
-        let src_6 = base_1 + row_2 * params.dilation;
-        m_2 = lse_at(src_6);
-      } else {
-        m_2 = 0.0f;
+        let dst_2 = base_5 + row_2 * stride_4;
+        out_put4(dst_2 + col, O_4 * vec4f(fade_2));
+        out_put4(dst_2 + col_1, O_5 * vec4f(fade_2));
       }
       if (row_3 < rows) {
-        let src_7 = base_1 + row_3 * params.dilation;
-        m_3 = lse_at(src_7);
-      } else {
-        m_3 = 0.0f;
+        let dst_3 = base_5 + row_3 * stride_4;
+        out_put4(dst_3 + col, O_6 * vec4f(fade_3));
+        out_put4(dst_3 + col_1, O_7 * vec4f(fade_3));
       }
-      m = max(m * 1.442695f, -1e30f);
-      m_1 = max(m_1 * 1.442695f, -1e30f);
-      m_2 = max(m_2 * 1.442695f, -1e30f);
-      m_3 = max(m_3 * 1.442695f, -1e30f);
-      l = select(0.0f, 1.0f, m > -1e30f);
-      l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
-      l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
-      l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
-    }
-    for (var j0 = 0; j0 < keys; j0 += 32) {
-      let key = query_start + j0 * params.dilation;
-      let width = min(32, keys - j0);
-      let lead = slot - j0;
-      S = vec4f(0.0f);
-      S_1 = vec4f(0.0f);
-      S_2 = vec4f(0.0f);
-      S_3 = vec4f(0.0f);
       workgroupBarrier();
       storageBarrier();
-      let base_2 = ((batch * params.N + query) * 8 + head) * 32;
-      let stride_1 = params.dilation * 256;
-      for (var r = lane_y; r < 32; r += 8) {
-        let line = r * 36;
-        if (r < rows) {
-          let src_8 = base_2 + r * stride_1;
-          for (var c = lane_x * 4; c < 32; c += 32) {
-            block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
-          }
-        } else {
-          for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
-            block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
-          }
+      let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+      if (lane_y < rows) {
+        let dst_4 = base_6 + lane_y * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
         }
       }
-      let base_3 = ((batch * params.N + key) * 8 + head) * 32;
-      let stride_2 = params.dilation * 256;
-      for (var r_1 = lane_y; r_1 < 32; r_1 += 8) {
-        let line_1 = ((r_1 & 3) * 8 + (r_1 >> 2u)) * 36 + 1152;
-        if (r_1 < width) {
-          let src_9 = base_3 + r_1 * stride_2;
-          for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 32) {
-            block[(line_1 >> 2u) + (c_2 >> 2u)] = k_at4(src_9 + c_2);
-          }
-        } else {
-          for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 32) {
-            block[(line_1 >> 2u) + (c_3 >> 2u)] = vec4f(0.0f);
-          }
+      if (row_1 < rows) {
+        let dst_5 = base_6 + row_1 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
         }
       }
-      workgroupBarrier();
-      storageBarrier();
-      let a_row = lane_y * 36;
-      let a_row_1 = row_1 * 36;
-      let a_row_2 = row_2 * 36;
-      let a_row_3 = row_3 * 36;
-      let b_row = (col >> 2u) * 36 + 1152;
-      let b_row_1 = (col >> 2u) * 36 + 1440;
-      let b_row_2 = (col >> 2u) * 36 + 1728;
-      let b_row_3 = (col >> 2u) * 36 + 2016;
-      var sum = 0.0f;
-      var sum_1 = 0.0f;
-      var sum_2 = 0.0f;
-      var sum_3 = 0.0f;
-      var sum_4 = 0.0f;
-      var sum_5 = 0.0f;
-      var sum_6 = 0.0f;
-      var sum_7 = 0.0f;
-      var sum_8 = 0.0f;
-      var sum_9 = 0.0f;
-      var sum_10 = 0.0f;
-      var sum_11 = 0.0f;
-      var sum_12 = 0.0f;
-      var sum_13 = 0.0f;
-      var sum_14 = 0.0f;
-      var sum_15 = 0.0f;
-      for (var k_1 = 0; k_1 < 32; k_1 += 4) {
-        let a = block[(a_row >> 2u) + (k_1 >> 2u)];
-        let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
-        let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
-        let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
-        let b = block[(b_row >> 2u) + (k_1 >> 2u)];
-        let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
-        let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
-        let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
-        sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
-        sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
-        sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
-        sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
-        sum_4 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_4))));
-        sum_5 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_5))));
-        sum_6 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_6))));
-        sum_7 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_7))));
-        sum_8 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_8))));
-        sum_9 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_9))));
-        sum_10 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_10))));
-        sum_11 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_11))));
-        sum_12 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_12))));
-        sum_13 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_13))));
-        sum_14 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_14))));
-        sum_15 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_15))));
-      }
-      S = S + vec4f(sum, sum_1, sum_2, sum_3);
-      S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
-      S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
-      S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
-      if ((width < 32) || (31 > lead)) {
-        S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-        S_1 = select(vec4f(-3e30f), S_1, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-        S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-        S_3 = select(vec4f(-3e30f), S_3, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-      }
-      top = m;
-      top_1 = m_1;
-      top_2 = m_2;
-      top_3 = m_3;
-      partials[lane_y * 8 + lane_x] = most4(S);
-      partials[row_1 * 8 + lane_x] = most4(S_1);
-      partials[row_2 * 8 + lane_x] = most4(S_2);
-      partials[row_3 * 8 + lane_x] = most4(S_3);
-      workgroupBarrier();
-      storageBarrier();
-      top = max(top, most4(max(vec4f(partials[lane_y * 8], partials[lane_y * 8 + 1], partials[lane_y * 8 + 2], partials[lane_y * 8 + 3]), vec4f(partials[lane_y * 8 + 4], partials[lane_y * 8 + 4 + 1], partials[lane_y * 8 + 4 + 2], partials[lane_y * 8 + 4 + 3]))));
-      top_1 = max(top_1, most4(max(vec4f(partials[row_1 * 8], partials[row_1 * 8 + 1], partials[row_1 * 8 + 2], partials[row_1 * 8 + 3]), vec4f(partials[row_1 * 8 + 4], partials[row_1 * 8 + 4 + 1], partials[row_1 * 8 + 4 + 2], partials[row_1 * 8 + 4 + 3]))));
-      top_2 = max(top_2, most4(max(vec4f(partials[row_2 * 8], partials[row_2 * 8 + 1], partials[row_2 * 8 + 2], partials[row_2 * 8 + 3]), vec4f(partials[row_2 * 8 + 4], partials[row_2 * 8 + 4 + 1], partials[row_2 * 8 + 4 + 2], partials[row_2 * 8 + 4 + 3]))));
-      top_3 = max(top_3, most4(max(vec4f(partials[row_3 * 8], partials[row_3 * 8 + 1], partials[row_3 * 8 + 2], partials[row_3 * 8 + 3]), vec4f(partials[row_3 * 8 + 4], partials[row_3 * 8 + 4 + 1], partials[row_3 * 8 + 4 + 2], partials[row_3 * 8 + 4 + 3]))));
-      let base_4 = ((batch * params.N + key) * 8 + head) * 32;
-      let stride_3 = params.dilation * 256;
-      for (var r_2 = lane_y; r_2 < 32; r_2 += 8) {
-        let line_2 = r_2 * 32 + 1152;
-        if (r_2 < width) {
-          let src_10 = base_4 + r_2 * stride_3;
-          for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 32) {
-            block[(line_2 >> 2u) + (c_4 >> 2u)] = v_at4(src_10 + c_4);
-          }
-        } else {
-          for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 32) {
-            block[(line_2 >> 2u) + (c_5 >> 2u)] = vec4f(0.0f);
-          }
+      if (row_2 < rows) {
+        let dst_6 = base_6 + row_2 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
         }
       }
-      fade = exp2(m - top);
-      fade_1 = exp2(m_1 - top_1);
-      fade_2 = exp2(m_2 - top_2);
-      fade_3 = exp2(m_3 - top_3);
-      m = top;
-      m_1 = top_1;
-      m_2 = top_2;
-      m_3 = top_3;
-      S = exp2(S - vec4f(m));
-      S_1 = exp2(S_1 - vec4f(m_1));
-      S_2 = exp2(S_2 - vec4f(m_2));
-      S_3 = exp2(S_3 - vec4f(m_3));
-      block[lane_y * 9 + (col >> 2u)] = S;
-      block[row_1 * 9 + (col >> 2u)] = S_1;
-      block[row_2 * 9 + (col >> 2u)] = S_2;
-      block[row_3 * 9 + (col >> 2u)] = S_3;
-      l = l * fade;
-      l_1 = l_1 * fade_1;
-      l_2 = l_2 * fade_2;
-      l_3 = l_3 * fade_3;
-      partials_1[lane_y * 8 + lane_x] = sum4(S);
-      partials_1[row_1 * 8 + lane_x] = sum4(S_1);
-      partials_1[row_2 * 8 + lane_x] = sum4(S_2);
-      partials_1[row_3 * 8 + lane_x] = sum4(S_3);
-      workgroupBarrier();
-      storageBarrier();
-      l = l + sum4(vec4f(partials_1[lane_y * 8], partials_1[lane_y * 8 + 1], partials_1[lane_y * 8 + 2], partials_1[lane_y * 8 + 3]) + vec4f(partials_1[lane_y * 8 + 4], partials_1[lane_y * 8 + 4 + 1], partials_1[lane_y * 8 + 4 + 2], partials_1[lane_y * 8 + 4 + 3]));
-      l_1 = l_1 + sum4(vec4f(partials_1[row_1 * 8], partials_1[row_1 * 8 + 1], partials_1[row_1 * 8 + 2], partials_1[row_1 * 8 + 3]) + vec4f(partials_1[row_1 * 8 + 4], partials_1[row_1 * 8 + 4 + 1], partials_1[row_1 * 8 + 4 + 2], partials_1[row_1 * 8 + 4 + 3]));
-      l_2 = l_2 + sum4(vec4f(partials_1[row_2 * 8], partials_1[row_2 * 8 + 1], partials_1[row_2 * 8 + 2], partials_1[row_2 * 8 + 3]) + vec4f(partials_1[row_2 * 8 + 4], partials_1[row_2 * 8 + 4 + 1], partials_1[row_2 * 8 + 4 + 2], partials_1[row_2 * 8 + 4 + 3]));
-      l_3 = l_3 + sum4(vec4f(partials_1[row_3 * 8], partials_1[row_3 * 8 + 1], partials_1[row_3 * 8 + 2], partials_1[row_3 * 8 + 3]) + vec4f(partials_1[row_3 * 8 + 4], partials_1[row_3 * 8 + 4 + 1], partials_1[row_3 * 8 + 4 + 2], partials_1[row_3 * 8 + 4 + 3]));
-      O = O * vec4f(fade);
-      O_1 = O_1 * vec4f(fade_1);
-      O_2 = O_2 * vec4f(fade_2);
-      O_3 = O_3 * vec4f(fade_3);
-      let a_row_4 = lane_y * 36;
-      let a_row_5 = row_1 * 36;
-      let a_row_6 = row_2 * 36;
-      let a_row_7 = row_3 * 36;
-      for (var k_2 = 0; k_2 < 32; k_2 += 4) {
-        let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
-        let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
-        let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
-        let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
-        let b_4 = block[k_2 * 8 + (col >> 2u) + 288];
-        let b_5 = block[k_2 * 8 + (col >> 2u) + 296];
-        let b_6 = block[k_2 * 8 + (col >> 2u) + 304];
-        let b_7 = block[k_2 * 8 + (col >> 2u) + 312];
-        O = fma(vec4f(a_4.w), b_7, fma(vec4f(a_4.z), b_6, fma(vec4f(a_4.y), b_5, fma(vec4f(a_4.x), b_4, O))));
-        O_1 = fma(vec4f(a_5.w), b_7, fma(vec4f(a_5.z), b_6, fma(vec4f(a_5.y), b_5, fma(vec4f(a_5.x), b_4, O_1))));
-        O_2 = fma(vec4f(a_6.w), b_7, fma(vec4f(a_6.z), b_6, fma(vec4f(a_6.y), b_5, fma(vec4f(a_6.x), b_4, O_2))));
-        O_3 = fma(vec4f(a_7.w), b_7, fma(vec4f(a_7.z), b_6, fma(vec4f(a_7.y), b_5, fma(vec4f(a_7.x), b_4, O_3))));
-      }
-    }
-    fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
-    fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
-    fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
-    fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
-    let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
-    let stride_4 = params.dilation * 256;
-    if (lane_y < rows) {
-      let dst = base_5 + lane_y * stride_4;
-      out_put4(dst + col, O * vec4f(fade));
-    }
-    if (row_1 < rows) {
-      let dst_1 = base_5 + row_1 * stride_4;
-      out_put4(dst_1 + col, O_1 * vec4f(fade_1));
-    }
-    if (row_2 < rows) {
-      let dst_2 = base_5 + row_2 * stride_4;
-      out_put4(dst_2 + col, O_2 * vec4f(fade_2));
-    }
-    if (row_3 < rows) {
-      let dst_3 = base_5 + row_3 * stride_4;
-      out_put4(dst_3 + col, O_3 * vec4f(fade_3));
-    }
-    workgroupBarrier();
-    storageBarrier();
-    let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
-    if (lane_y < rows) {
-      let dst_4 = base_6 + lane_y * params.dilation;
-      if (lane_x == 0) {
-        lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
-      }
-    }
-    if (row_1 < rows) {
-      let dst_5 = base_6 + row_1 * params.dilation;
-      if (lane_x == 0) {
-        lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
-      }
-    }
-    if (row_2 < rows) {
-      let dst_6 = base_6 + row_2 * params.dilation;
-      if (lane_x == 0) {
-        lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
-      }
-    }
-    if (row_3 < rows) {
-      let dst_7 = base_6 + row_3 * params.dilation;
-      if (lane_x == 0) {
-        lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
+      if (row_3 < rows) {
+        let dst_7 = base_6 + row_3 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
+        }
       }
     }
   }
@@ -4928,21 +6692,21 @@ fn main(
           let fold_to = fold_last - j0;
           let residue_0 = (j0 % fold_period + (fold_period - fold_phase)) % fold_period;
           let period = f32(fold_period);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) / vec4f(period)) * vec4f(period)));
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) + vec4f(0.5f)) / vec4f(period)) * vec4f(period)));
         }
         if (fold_active_1_) {
           let fold_from_1_ = fold_first_1_ - j0;
           let fold_to_1_ = fold_last_1_ - j0;
           let residue_0_1_ = (j0 % fold_period_1_ + (fold_period_1_ - fold_phase_1_)) % fold_period_1_;
           let period_1_ = f32(fold_period_1_);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) / vec4f(period_1_)) * vec4f(period_1_)));
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) + vec4f(0.5f)) / vec4f(period_1_)) * vec4f(period_1_)));
         }
         if (fold_active_2_) {
           let fold_from_2_ = fold_first_2_ - j0;
           let fold_to_2_ = fold_last_2_ - j0;
           let residue_0_2_ = (j0 % fold_period_2_ + (fold_period_2_ - fold_phase_2_)) % fold_period_2_;
           let period_2_ = f32(fold_period_2_);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) / vec4f(period_2_)) * vec4f(period_2_)));
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) + vec4f(0.5f)) / vec4f(period_2_)) * vec4f(period_2_)));
         }
         top = m;
         top_1 = m_1;
@@ -6003,7 +7767,7 @@ fn main(
 `,
 };
 
-const $wgsl_attention_small_xpos512_branch_32x32: $Shader = {
+const $wgsl_attention_small_xpos512_annulus_64x32_folds: $Shader = {
   buffers: [
     { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
     { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
@@ -6023,13 +7787,18 @@ struct Params {
   segment: i32,
   dilation: i32,
   first: i32,
+  cell: i32,
+  room_slots: i32,
+  room_tiles: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
 const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
-var<workgroup> block: array<vec4f, 576>;
-var<workgroup> partials: array<f32, 64>;
-var<workgroup> partials_1: array<f32, 64>;
+const segments = array<i32, 4>(256, 512, 1024, 2048);
+const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
+const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
+const dilations = array<i32, 4>(1, 2, 4, 8);
+var<workgroup> block: array<vec4f, 864>;
 var<workgroup> lanes_taken: atomic<u32>;
 fn sum4(v: vec4f) -> f32 {
   return (v.x + v.y) + (v.z + v.w);
@@ -6056,16 +7825,741 @@ fn main(
     first_lane = atomicAdd(&lanes_taken, members);
   }
   let lane = i32(subgroupBroadcastFirst(first_lane) + member);
-  let lane_y = lane / 8;
-  let lane_x = lane % 8;
+  let lane_y = lane / 4;
+  let lane_x = lane % 4;
   var S = vec4f(0.0f);
   var S_1 = vec4f(0.0f);
   var S_2 = vec4f(0.0f);
   var S_3 = vec4f(0.0f);
+  var S_4 = vec4f(0.0f);
+  var S_5 = vec4f(0.0f);
+  var S_6 = vec4f(0.0f);
+  var S_7 = vec4f(0.0f);
   var O = vec4f(0.0f);
   var O_1 = vec4f(0.0f);
   var O_2 = vec4f(0.0f);
   var O_3 = vec4f(0.0f);
+  var O_4 = vec4f(0.0f);
+  var O_5 = vec4f(0.0f);
+  var O_6 = vec4f(0.0f);
+  var O_7 = vec4f(0.0f);
+  var m = 0.0f;
+  var m_1 = 0.0f;
+  var m_2 = 0.0f;
+  var m_3 = 0.0f;
+  var l = 0.0f;
+  var l_1 = 0.0f;
+  var l_2 = 0.0f;
+  var l_3 = 0.0f;
+  var top = 0.0f;
+  var top_1 = 0.0f;
+  var top_2 = 0.0f;
+  var top_3 = 0.0f;
+  var fade = 0.0f;
+  var fade_1 = 0.0f;
+  var fade_2 = 0.0f;
+  var fade_3 = 0.0f;
+  var row_times_0 = 0.0f;
+  var row_times_0_1 = 0.0f;
+  var row_times_0_2 = 0.0f;
+  var row_times_0_3 = 0.0f;
+  var key_times_0 = vec4f(0.0f);
+  var key_times_0_1 = vec4f(0.0f);
+  var row_times_1 = 0.0f;
+  var row_times_1_1 = 0.0f;
+  var row_times_1_2 = 0.0f;
+  var row_times_1_3 = 0.0f;
+  var key_times_1 = vec4f(0.0f);
+  var key_times_1_1 = vec4f(0.0f);
+  let col = lane_x * 4;
+  let col_1 = lane_x * 4 + 16;
+  let row_1 = lane_y + 16;
+  let row_2 = lane_y + 32;
+  let row_3 = lane_y + 48;
+  let cell_length = min(params.cell, params.N);
+  let cells = (params.N + cell_length + -1) / cell_length;
+  let tiles = ((cell_length + params.dilation + -1) / params.dilation + params.room_slots + 63) / 64 + params.room_tiles;
+  let rest = group / tiles;
+  let batch_head = rest / cells;
+  let head = batch_head % 8;
+  let batch = batch_head / 8;
+  let offset = offsets[params.branch * 8 + head];
+  let cell_start = rest % cells * cell_length;
+  let cell_end = min(cell_start + cell_length, params.N);
+  let g = min(params.segment, params.N);
+  let tile = group % tiles;
+  let segment_index = cell_start / g;
+  let segment_start = segment_index * g;
+  let query_start = segment_start + offset;
+  let first_slot = (max(cell_start - query_start, 0) + params.dilation + -1) / params.dilation;
+  let piece_rows = max(0, (max(cell_end - query_start, 0) + params.dilation + -1) / params.dilation - first_slot);
+  let slot = first_slot + tile * 64;
+  let rows = max(0, min(64, piece_rows - tile * 64));
+  let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
+  let keys = min(real, slot + rows);
+  let link = kinds[params.branch * 8 + head];
+  let parent = links[link];
+  if (0 < rows) {
+    let first_query = query_start + slot * params.dilation;
+    let last_query = first_query + max(0, rows + -1) * params.dilation;
+    let parent_segment = segments[parent];
+    let low_2 = first_query / parent_segment * parent_segment;
+    let high = last_query / parent_segment * parent_segment;
+    let root = parent == params.branch;
+    let crossing = (max(high - query_start, 0) + params.dilation + -1) / params.dilation;
+    let before = select(min(keys, (max(low_2 - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let after = select(min(keys, (max(high + parent_segment - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let middle = select(select(min(keys, crossing), before, low_2 == high), before, root);
+    if ((params.first == 1) || (0 < middle + (keys - after))) {
+      let query = query_start + slot * params.dilation;
+      let query_block = query / 16384;
+      if (params.first == 1) {
+        m = -1e30f;
+        m_1 = -1e30f;
+        m_2 = -1e30f;
+        m_3 = -1e30f;
+        l = 0.0f;
+        l_1 = 0.0f;
+        l_2 = 0.0f;
+        l_3 = 0.0f;
+        O = vec4f(0.0f);
+        O_1 = vec4f(0.0f);
+        O_2 = vec4f(0.0f);
+        O_3 = vec4f(0.0f);
+        O_4 = vec4f(0.0f);
+        O_5 = vec4f(0.0f);
+        O_6 = vec4f(0.0f);
+        O_7 = vec4f(0.0f);
+      } else {
+        let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+        let stride = params.dilation * 256;
+        if (lane_y < rows) {
+          let src = base + lane_y * stride;
+          O = out_at4(src + col);
+          O_1 = out_at4(src + col_1);
+        } else {
+          O = vec4f(0.0f);
+          O_1 = vec4f(0.0f);
+        }
+        if (row_1 < rows) {
+          let src_1 = base + row_1 * stride;
+          O_2 = out_at4(src_1 + col);
+          O_3 = out_at4(src_1 + col_1);
+        } else {
+          O_2 = vec4f(0.0f);
+          O_3 = vec4f(0.0f);
+        }
+        if (row_2 < rows) {
+          let src_2 = base + row_2 * stride;
+          O_4 = out_at4(src_2 + col);
+          O_5 = out_at4(src_2 + col_1);
+        } else {
+          O_4 = vec4f(0.0f);
+          O_5 = vec4f(0.0f);
+        }
+        if (row_3 < rows) {
+          let src_3 = base + row_3 * stride;
+          O_6 = out_at4(src_3 + col);
+          O_7 = out_at4(src_3 + col_1);
+        } else {
+          O_6 = vec4f(0.0f);
+          O_7 = vec4f(0.0f);
+        }
+        let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+        if (lane_y < rows) {
+          let src_4 = base_1 + lane_y * params.dilation;
+          m = lse_at(src_4);
+        } else {
+          m = 0.0f;
+        }
+        if (row_1 < rows) {
+          let src_5 = base_1 + row_1 * params.dilation;
+          m_1 = lse_at(src_5);
+        } else {
+          m_1 = 0.0f;
+        }
+        if (row_2 < rows) {
+          let src_6 = base_1 + row_2 * params.dilation;
+          m_2 = lse_at(src_6);
+        } else {
+          m_2 = 0.0f;
+        }
+        if (row_3 < rows) {
+          let src_7 = base_1 + row_3 * params.dilation;
+          m_3 = lse_at(src_7);
+        } else {
+          m_3 = 0.0f;
+        }
+        m = max(m * 1.442695f, -1e30f);
+        m_1 = max(m_1 * 1.442695f, -1e30f);
+        m_2 = max(m_2 * 1.442695f, -1e30f);
+        m_3 = max(m_3 * 1.442695f, -1e30f);
+        l = select(0.0f, 1.0f, m > -1e30f);
+        l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
+        l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
+        l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
+      }
+      let first_query_1_ = query_start + slot * params.dilation;
+      let member_2 = links[link + 1];
+      let other = member_2 / 2;
+      let other_segment = segments[other];
+      let other_dilation = dilations[other];
+      let other_start = first_query_1_ / other_segment * other_segment;
+      let from_slot = max(0, (max(other_start - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot = min(real, (max(other_start + other_segment - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period = other_dilation / params.dilation;
+      let row_residue = (first_query_1_ - other_start - offsets[other * 8 + head] + other_dilation) % other_dilation / params.dilation;
+      let slot_residue = (row_residue + (period - slot % period)) % period;
+      let member_1_ = links[link + 2];
+      let other_1_ = member_1_ / 2;
+      let other_segment_1_ = segments[other_1_];
+      let other_dilation_1_ = dilations[other_1_];
+      let other_start_1_ = first_query_1_ / other_segment_1_ * other_segment_1_;
+      let from_slot_1_ = max(from_slot, (max(other_start_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_1_ = min(to_slot, (max(other_start_1_ + other_segment_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_1_ = other_dilation_1_ / params.dilation;
+      let row_residue_1_ = (first_query_1_ - other_start_1_ - offsets[other_1_ * 8 + head] + other_dilation_1_) % other_dilation_1_ / params.dilation;
+      let slot_residue_1_ = (row_residue_1_ + (period_1_ - slot % period_1_)) % period_1_;
+      let member_2_ = links[link + 3];
+      let other_2_ = member_2_ / 2;
+      let other_segment_2_ = segments[other_2_];
+      let other_dilation_2_ = dilations[other_2_];
+      let other_start_2_ = first_query_1_ / other_segment_2_ * other_segment_2_;
+      let from_slot_2_ = max(from_slot_1_, (max(other_start_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_2_ = min(to_slot_1_, (max(other_start_2_ + other_segment_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_2_ = other_dilation_2_ / params.dilation;
+      let row_residue_2_ = (first_query_1_ - other_start_2_ - offsets[other_2_ * 8 + head] + other_dilation_2_) % other_dilation_2_ / params.dilation;
+      let slot_residue_2_ = (row_residue_2_ + (period_2_ - slot % period_2_)) % period_2_;
+      let member_3_ = links[link + 4];
+      let other_3_ = member_3_ / 2;
+      let other_segment_3_ = segments[other_3_];
+      let other_dilation_3_ = dilations[other_3_];
+      let other_start_3_ = first_query_1_ / other_segment_3_ * other_segment_3_;
+      let from_slot_3_ = max(0, (max(other_start_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_3_ = min(real, (max(other_start_3_ + other_segment_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_3_ = other_dilation_3_ / params.dilation;
+      let row_residue_3_ = (first_query_1_ - other_start_3_ - offsets[other_3_ * 8 + head] + other_dilation_3_) % other_dilation_3_ / params.dilation;
+      let slot_residue_3_ = (row_residue_3_ + (period_3_ - slot % period_3_)) % period_3_;
+      let member_4_ = links[link + 5];
+      let other_4_ = member_4_ / 2;
+      let other_segment_4_ = segments[other_4_];
+      let other_dilation_4_ = dilations[other_4_];
+      let other_start_4_ = first_query_1_ / other_segment_4_ * other_segment_4_;
+      let from_slot_4_ = max(from_slot_3_, (max(other_start_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_4_ = min(to_slot_3_, (max(other_start_4_ + other_segment_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_4_ = other_dilation_4_ / params.dilation;
+      let row_residue_4_ = (first_query_1_ - other_start_4_ - offsets[other_4_ * 8 + head] + other_dilation_4_) % other_dilation_4_ / params.dilation;
+      let slot_residue_4_ = (row_residue_4_ + (period_4_ - slot % period_4_)) % period_4_;
+      let member_5_ = links[link + 6];
+      let other_5_ = member_5_ / 2;
+      let other_segment_5_ = segments[other_5_];
+      let other_dilation_5_ = dilations[other_5_];
+      let other_start_5_ = first_query_1_ / other_segment_5_ * other_segment_5_;
+      let from_slot_5_ = max(from_slot_4_, (max(other_start_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_5_ = min(to_slot_4_, (max(other_start_5_ + other_segment_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_5_ = other_dilation_5_ / params.dilation;
+      let row_residue_5_ = (first_query_1_ - other_start_5_ - offsets[other_5_ * 8 + head] + other_dilation_5_) % other_dilation_5_ / params.dilation;
+      let slot_residue_5_ = (row_residue_5_ + (period_5_ - slot % period_5_)) % period_5_;
+      let weight = f32(member_2 % 2);
+      let period_length = f32(period);
+      let weight_1_ = f32(member_1_ % 2);
+      let period_length_1_ = f32(period_1_);
+      let weight_2_ = f32(member_2_ % 2);
+      let period_length_2_ = f32(period_2_);
+      let weight_3_ = f32(member_3_ % 2);
+      let period_length_3_ = f32(period_3_);
+      let weight_4_ = f32(member_4_ % 2);
+      let period_length_4_ = f32(period_4_);
+      let weight_5_ = f32(member_5_ % 2);
+      let period_length_5_ = f32(period_5_);
+      row_times_0 = select(0.0f, weight, f32(lane_y + row_residue) == floor((f32(lane_y + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(lane_y + row_residue_1_) == floor((f32(lane_y + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(lane_y + row_residue_2_) == floor((f32(lane_y + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_0_1 = select(0.0f, weight, f32(row_1 + row_residue) == floor((f32(row_1 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_1 + row_residue_1_) == floor((f32(row_1 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_1 + row_residue_2_) == floor((f32(row_1 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_0_2 = select(0.0f, weight, f32(row_2 + row_residue) == floor((f32(row_2 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_2 + row_residue_1_) == floor((f32(row_2 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_2 + row_residue_2_) == floor((f32(row_2 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_0_3 = select(0.0f, weight, f32(row_3 + row_residue) == floor((f32(row_3 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_3 + row_residue_1_) == floor((f32(row_3 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_3 + row_residue_2_) == floor((f32(row_3 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_1 = select(0.0f, weight_3_, f32(lane_y + row_residue_3_) == floor((f32(lane_y + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(lane_y + row_residue_4_) == floor((f32(lane_y + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(lane_y + row_residue_5_) == floor((f32(lane_y + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      row_times_1_1 = select(0.0f, weight_3_, f32(row_1 + row_residue_3_) == floor((f32(row_1 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_1 + row_residue_4_) == floor((f32(row_1 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_1 + row_residue_5_) == floor((f32(row_1 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      row_times_1_2 = select(0.0f, weight_3_, f32(row_2 + row_residue_3_) == floor((f32(row_2 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_2 + row_residue_4_) == floor((f32(row_2 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_2 + row_residue_5_) == floor((f32(row_2 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      row_times_1_3 = select(0.0f, weight_3_, f32(row_3 + row_residue_3_) == floor((f32(row_3 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_3 + row_residue_4_) == floor((f32(row_3 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_3 + row_residue_5_) == floor((f32(row_3 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      for (var turn = 0; turn < 2; turn++) {
+        let range_from = select(select(after, before, turn == 1), 0, turn == 0);
+        let range_to = select(select(keys, middle, turn == 1), before, turn == 0);
+        var known = 0;
+        for (var j0 = range_from; j0 < range_to; j0 += 32) {
+          let key = query_start + j0 * params.dilation;
+          let width = min(32, range_to - j0);
+          let lead = slot - j0;
+          let crossing_row = crossing - slot;
+          let crossing_key = crossing - j0;
+          S = vec4f(0.0f);
+          S_1 = vec4f(0.0f);
+          S_2 = vec4f(0.0f);
+          S_3 = vec4f(0.0f);
+          S_4 = vec4f(0.0f);
+          S_5 = vec4f(0.0f);
+          S_6 = vec4f(0.0f);
+          S_7 = vec4f(0.0f);
+          workgroupBarrier();
+          storageBarrier();
+          let base_2 = ((batch * params.N + query) * 8 + head) * 32;
+          let stride_1 = params.dilation * 256;
+          for (var r = lane_y; r < 64; r += 16) {
+            let line = r * 36;
+            if (r < rows) {
+              let src_8 = base_2 + r * stride_1;
+              for (var c = lane_x * 4; c < 32; c += 16) {
+                block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
+              }
+            } else {
+              for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 16) {
+                block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          if ((query / 16384 != query_block) || ((query + max(rows + -1, 0) * params.dilation) / 16384 != query_block)) {
+            for (var r_1 = lane_y; r_1 < 64; r_1 += 16) {
+              for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 16) {
+                block[r_1 * 9 + (c_2 >> 2u)] = block[r_1 * 9 + (c_2 >> 2u)] * exp2(min(vec4f(decay[c_2], decay[c_2 + 1], decay[c_2 + 2], decay[c_2 + 3]) * vec4f(f32((query + min(r_1, max(rows + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
+              }
+            }
+          }
+          let base_3 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_2 = params.dilation * 256;
+          for (var r_2 = lane_y; r_2 < 32; r_2 += 16) {
+            let line_1 = ((r_2 & 3) * 8 + (r_2 >> 2u)) * 36 + 2304;
+            if (r_2 < width) {
+              let src_9 = base_3 + r_2 * stride_2;
+              for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 16) {
+                block[(line_1 >> 2u) + (c_3 >> 2u)] = k_at4(src_9 + c_3);
+              }
+            } else {
+              for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 16) {
+                block[(line_1 >> 2u) + (c_4 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          if ((key / 16384 != query_block) || ((key + max(width + -1, 0) * params.dilation) / 16384 != query_block)) {
+            for (var r_3 = lane_y; r_3 < 32; r_3 += 16) {
+              for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 16) {
+                block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 576] = block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 576] * exp2(min(vec4f(decay[c_5], decay[c_5 + 1], decay[c_5 + 2], decay[c_5 + 3]) * vec4f(0.0f - f32((key + min(r_3, max(width + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
+              }
+            }
+          }
+          workgroupBarrier();
+          storageBarrier();
+          let a_row = lane_y * 36;
+          let a_row_1 = row_1 * 36;
+          let a_row_2 = row_2 * 36;
+          let a_row_3 = row_3 * 36;
+          let b_row = (col >> 2u) * 36 + 2304;
+          let b_row_1 = (col >> 2u) * 36 + 2592;
+          let b_row_2 = (col >> 2u) * 36 + 2880;
+          let b_row_3 = (col >> 2u) * 36 + 3168;
+          let b_row_4 = (col_1 >> 2u) * 36 + 2304;
+          let b_row_5 = (col_1 >> 2u) * 36 + 2592;
+          let b_row_6 = (col_1 >> 2u) * 36 + 2880;
+          let b_row_7 = (col_1 >> 2u) * 36 + 3168;
+          var sum = 0.0f;
+          var sum_1 = 0.0f;
+          var sum_2 = 0.0f;
+          var sum_3 = 0.0f;
+          var sum_4 = 0.0f;
+          var sum_5 = 0.0f;
+          var sum_6 = 0.0f;
+          var sum_7 = 0.0f;
+          var sum_8 = 0.0f;
+          var sum_9 = 0.0f;
+          var sum_10 = 0.0f;
+          var sum_11 = 0.0f;
+          var sum_12 = 0.0f;
+          var sum_13 = 0.0f;
+          var sum_14 = 0.0f;
+          var sum_15 = 0.0f;
+          var sum_16 = 0.0f;
+          var sum_17 = 0.0f;
+          var sum_18 = 0.0f;
+          var sum_19 = 0.0f;
+          var sum_20 = 0.0f;
+          var sum_21 = 0.0f;
+          var sum_22 = 0.0f;
+          var sum_23 = 0.0f;
+          var sum_24 = 0.0f;
+          var sum_25 = 0.0f;
+          var sum_26 = 0.0f;
+          var sum_27 = 0.0f;
+          var sum_28 = 0.0f;
+          var sum_29 = 0.0f;
+          var sum_30 = 0.0f;
+          var sum_31 = 0.0f;
+          for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+            let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+            let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+            let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+            let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+            let b = block[(b_row >> 2u) + (k_1 >> 2u)];
+            let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
+            let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
+            let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
+            sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+            sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
+            sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
+            sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
+            sum_8 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_8))));
+            sum_9 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_9))));
+            sum_10 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_10))));
+            sum_11 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_11))));
+            sum_16 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_16))));
+            sum_17 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_17))));
+            sum_18 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_18))));
+            sum_19 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_19))));
+            sum_24 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_24))));
+            sum_25 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_25))));
+            sum_26 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_26))));
+            sum_27 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_27))));
+            let b_4 = block[(b_row_4 >> 2u) + (k_1 >> 2u)];
+            let b_5 = block[(b_row_5 >> 2u) + (k_1 >> 2u)];
+            let b_6 = block[(b_row_6 >> 2u) + (k_1 >> 2u)];
+            let b_7 = block[(b_row_7 >> 2u) + (k_1 >> 2u)];
+            sum_4 = fma(a.w, b_4.w, fma(a.z, b_4.z, fma(a.y, b_4.y, fma(a.x, b_4.x, sum_4))));
+            sum_5 = fma(a.w, b_5.w, fma(a.z, b_5.z, fma(a.y, b_5.y, fma(a.x, b_5.x, sum_5))));
+            sum_6 = fma(a.w, b_6.w, fma(a.z, b_6.z, fma(a.y, b_6.y, fma(a.x, b_6.x, sum_6))));
+            sum_7 = fma(a.w, b_7.w, fma(a.z, b_7.z, fma(a.y, b_7.y, fma(a.x, b_7.x, sum_7))));
+            sum_12 = fma(a_1.w, b_4.w, fma(a_1.z, b_4.z, fma(a_1.y, b_4.y, fma(a_1.x, b_4.x, sum_12))));
+            sum_13 = fma(a_1.w, b_5.w, fma(a_1.z, b_5.z, fma(a_1.y, b_5.y, fma(a_1.x, b_5.x, sum_13))));
+            sum_14 = fma(a_1.w, b_6.w, fma(a_1.z, b_6.z, fma(a_1.y, b_6.y, fma(a_1.x, b_6.x, sum_14))));
+            sum_15 = fma(a_1.w, b_7.w, fma(a_1.z, b_7.z, fma(a_1.y, b_7.y, fma(a_1.x, b_7.x, sum_15))));
+            sum_20 = fma(a_2.w, b_4.w, fma(a_2.z, b_4.z, fma(a_2.y, b_4.y, fma(a_2.x, b_4.x, sum_20))));
+            sum_21 = fma(a_2.w, b_5.w, fma(a_2.z, b_5.z, fma(a_2.y, b_5.y, fma(a_2.x, b_5.x, sum_21))));
+            sum_22 = fma(a_2.w, b_6.w, fma(a_2.z, b_6.z, fma(a_2.y, b_6.y, fma(a_2.x, b_6.x, sum_22))));
+            sum_23 = fma(a_2.w, b_7.w, fma(a_2.z, b_7.z, fma(a_2.y, b_7.y, fma(a_2.x, b_7.x, sum_23))));
+            sum_28 = fma(a_3.w, b_4.w, fma(a_3.z, b_4.z, fma(a_3.y, b_4.y, fma(a_3.x, b_4.x, sum_28))));
+            sum_29 = fma(a_3.w, b_5.w, fma(a_3.z, b_5.z, fma(a_3.y, b_5.y, fma(a_3.x, b_5.x, sum_29))));
+            sum_30 = fma(a_3.w, b_6.w, fma(a_3.z, b_6.z, fma(a_3.y, b_6.y, fma(a_3.x, b_6.x, sum_30))));
+            sum_31 = fma(a_3.w, b_7.w, fma(a_3.z, b_7.z, fma(a_3.y, b_7.y, fma(a_3.x, b_7.x, sum_31))));
+          }
+          S = S + vec4f(sum, sum_1, sum_2, sum_3);
+          S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
+          S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
+          S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
+          S_4 = S_4 + vec4f(sum_16, sum_17, sum_18, sum_19);
+          S_5 = S_5 + vec4f(sum_20, sum_21, sum_22, sum_23);
+          S_6 = S_6 + vec4f(sum_24, sum_25, sum_26, sum_27);
+          S_7 = S_7 + vec4f(sum_28, sum_29, sum_30, sum_31);
+          if ((width < 32) || (31 > lead)) {
+            S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+          }
+          if (turn == 1) {
+            S = select(vec4f(-3e30f), S, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+          }
+          let tile_to = j0 + 32;
+          if (known < tile_to) {
+            let residue = (j0 + slot_residue) % period;
+            let held_from = from_slot - j0;
+            let held_to = to_slot - j0;
+            let residue_1_ = (j0 + slot_residue_1_) % period_1_;
+            let held_from_1_ = from_slot_1_ - j0;
+            let held_to_1_ = to_slot_1_ - j0;
+            let residue_2_ = (j0 + slot_residue_2_) % period_2_;
+            let held_from_2_ = from_slot_2_ - j0;
+            let held_to_2_ = to_slot_2_ - j0;
+            key_times_0 = select(vec4f(0.0f), vec4f(weight), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue)) + vec4f(0.5f)) / vec4f(period_length)) * vec4f(period_length))) + select(vec4f(0.0f), vec4f(weight_1_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) + vec4f(0.5f)) / vec4f(period_length_1_)) * vec4f(period_length_1_))) + select(vec4f(0.0f), vec4f(weight_2_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) + vec4f(0.5f)) / vec4f(period_length_2_)) * vec4f(period_length_2_)));
+            key_times_0_1 = select(vec4f(0.0f), vec4f(weight), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue)) + vec4f(0.5f)) / vec4f(period_length)) * vec4f(period_length))) + select(vec4f(0.0f), vec4f(weight_1_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_1_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_1_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) + vec4f(0.5f)) / vec4f(period_length_1_)) * vec4f(period_length_1_))) + select(vec4f(0.0f), vec4f(weight_2_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_2_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_2_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) + vec4f(0.5f)) / vec4f(period_length_2_)) * vec4f(period_length_2_)));
+            let residue_3_ = (j0 + slot_residue_3_) % period_3_;
+            let held_from_3_ = from_slot_3_ - j0;
+            let held_to_3_ = to_slot_3_ - j0;
+            let residue_4_ = (j0 + slot_residue_4_) % period_4_;
+            let held_from_4_ = from_slot_4_ - j0;
+            let held_to_4_ = to_slot_4_ - j0;
+            let residue_5_ = (j0 + slot_residue_5_) % period_5_;
+            let held_from_5_ = from_slot_5_ - j0;
+            let held_to_5_ = to_slot_5_ - j0;
+            key_times_1 = select(vec4f(0.0f), vec4f(weight_3_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_3_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_3_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) + vec4f(0.5f)) / vec4f(period_length_3_)) * vec4f(period_length_3_))) + select(vec4f(0.0f), vec4f(weight_4_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_4_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_4_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) + vec4f(0.5f)) / vec4f(period_length_4_)) * vec4f(period_length_4_))) + select(vec4f(0.0f), vec4f(weight_5_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_5_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_5_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) + vec4f(0.5f)) / vec4f(period_length_5_)) * vec4f(period_length_5_)));
+            key_times_1_1 = select(vec4f(0.0f), vec4f(weight_3_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_3_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_3_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) + vec4f(0.5f)) / vec4f(period_length_3_)) * vec4f(period_length_3_))) + select(vec4f(0.0f), vec4f(weight_4_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_4_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_4_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) + vec4f(0.5f)) / vec4f(period_length_4_)) * vec4f(period_length_4_))) + select(vec4f(0.0f), vec4f(weight_5_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_5_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_5_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) + vec4f(0.5f)) / vec4f(period_length_5_)) * vec4f(period_length_5_)));
+            let next = select(1073741823, min(1073741823, from_slot), j0 < from_slot);
+            let next_1_ = select(next, min(next, to_slot), j0 < to_slot);
+            let next_2_ = select(next_1_, min(next_1_, from_slot_1_), j0 < from_slot_1_);
+            let next_3_ = select(next_2_, min(next_2_, to_slot_1_), j0 < to_slot_1_);
+            let next_4_ = select(next_3_, min(next_3_, from_slot_2_), j0 < from_slot_2_);
+            let next_5_ = select(next_4_, min(next_4_, to_slot_2_), j0 < to_slot_2_);
+            let next_6_ = select(next_5_, min(next_5_, from_slot_3_), j0 < from_slot_3_);
+            let next_7_ = select(next_6_, min(next_6_, to_slot_3_), j0 < to_slot_3_);
+            let next_8_ = select(next_7_, min(next_7_, from_slot_4_), j0 < from_slot_4_);
+            let next_9_ = select(next_8_, min(next_8_, to_slot_4_), j0 < to_slot_4_);
+            let next_10_ = select(next_9_, min(next_9_, from_slot_5_), j0 < from_slot_5_);
+            let next_11_ = select(next_10_, min(next_10_, to_slot_5_), j0 < to_slot_5_);
+            known = select(next_11_, j0, next_11_ < tile_to);
+          }
+          top = m;
+          top_1 = m_1;
+          top_2 = m_2;
+          top_3 = m_3;
+          let mine = most4(max(S, S_1));
+          let theirs = subgroupShuffleXor(mine, 1u);
+          let mine_1 = max(mine, theirs);
+          let theirs_1 = subgroupShuffleXor(mine_1, 2u);
+          top = max(top, max(mine_1, theirs_1));
+          let mine_2 = most4(max(S_2, S_3));
+          let theirs_2 = subgroupShuffleXor(mine_2, 1u);
+          let mine_3 = max(mine_2, theirs_2);
+          let theirs_3 = subgroupShuffleXor(mine_3, 2u);
+          top_1 = max(top_1, max(mine_3, theirs_3));
+          let mine_4 = most4(max(S_4, S_5));
+          let theirs_4 = subgroupShuffleXor(mine_4, 1u);
+          let mine_5 = max(mine_4, theirs_4);
+          let theirs_5 = subgroupShuffleXor(mine_5, 2u);
+          top_2 = max(top_2, max(mine_5, theirs_5));
+          let mine_6 = most4(max(S_6, S_7));
+          let theirs_6 = subgroupShuffleXor(mine_6, 1u);
+          let mine_7 = max(mine_6, theirs_6);
+          let theirs_7 = subgroupShuffleXor(mine_7, 2u);
+          top_3 = max(top_3, max(mine_7, theirs_7));
+          workgroupBarrier();
+          storageBarrier();
+          let base_4 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_3 = params.dilation * 256;
+          for (var r_4 = lane_y; r_4 < 32; r_4 += 16) {
+            let line_2 = r_4 * 32 + 2304;
+            if (r_4 < width) {
+              let src_10 = base_4 + r_4 * stride_3;
+              for (var c_6 = lane_x * 4; c_6 < 32; c_6 += 16) {
+                block[(line_2 >> 2u) + (c_6 >> 2u)] = v_at4(src_10 + c_6);
+              }
+            } else {
+              for (var c_7 = lane_x * 4; c_7 < 32; c_7 += 16) {
+                block[(line_2 >> 2u) + (c_7 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          fade = exp2(m - top);
+          fade_1 = exp2(m_1 - top_1);
+          fade_2 = exp2(m_2 - top_2);
+          fade_3 = exp2(m_3 - top_3);
+          m = top;
+          m_1 = top_1;
+          m_2 = top_2;
+          m_3 = top_3;
+          S = exp2(S - vec4f(m)) * (vec4f(1.0f) + (min(vec4f(row_times_0), key_times_0) + min(vec4f(row_times_1), key_times_1)));
+          S_1 = exp2(S_1 - vec4f(m)) * (vec4f(1.0f) + (min(vec4f(row_times_0), key_times_0_1) + min(vec4f(row_times_1), key_times_1_1)));
+          S_2 = exp2(S_2 - vec4f(m_1)) * (vec4f(1.0f) + (min(vec4f(row_times_0_1), key_times_0) + min(vec4f(row_times_1_1), key_times_1)));
+          S_3 = exp2(S_3 - vec4f(m_1)) * (vec4f(1.0f) + (min(vec4f(row_times_0_1), key_times_0_1) + min(vec4f(row_times_1_1), key_times_1_1)));
+          S_4 = exp2(S_4 - vec4f(m_2)) * (vec4f(1.0f) + (min(vec4f(row_times_0_2), key_times_0) + min(vec4f(row_times_1_2), key_times_1)));
+          S_5 = exp2(S_5 - vec4f(m_2)) * (vec4f(1.0f) + (min(vec4f(row_times_0_2), key_times_0_1) + min(vec4f(row_times_1_2), key_times_1_1)));
+          S_6 = exp2(S_6 - vec4f(m_3)) * (vec4f(1.0f) + (min(vec4f(row_times_0_3), key_times_0) + min(vec4f(row_times_1_3), key_times_1)));
+          S_7 = exp2(S_7 - vec4f(m_3)) * (vec4f(1.0f) + (min(vec4f(row_times_0_3), key_times_0_1) + min(vec4f(row_times_1_3), key_times_1_1)));
+          block[lane_y * 9 + (col >> 2u)] = S;
+          block[lane_y * 9 + (col_1 >> 2u)] = S_1;
+          block[row_1 * 9 + (col >> 2u)] = S_2;
+          block[row_1 * 9 + (col_1 >> 2u)] = S_3;
+          block[row_2 * 9 + (col >> 2u)] = S_4;
+          block[row_2 * 9 + (col_1 >> 2u)] = S_5;
+          block[row_3 * 9 + (col >> 2u)] = S_6;
+          block[row_3 * 9 + (col_1 >> 2u)] = S_7;
+          l = l * fade;
+          l_1 = l_1 * fade_1;
+          l_2 = l_2 * fade_2;
+          l_3 = l_3 * fade_3;
+          let mine_8 = sum4(S + S_1);
+          let theirs_8 = subgroupShuffleXor(mine_8, 1u);
+          let mine_9 = mine_8 + theirs_8;
+          let theirs_9 = subgroupShuffleXor(mine_9, 2u);
+          l = l + (mine_9 + theirs_9);
+          let mine_10 = sum4(S_2 + S_3);
+          let theirs_10 = subgroupShuffleXor(mine_10, 1u);
+          let mine_11 = mine_10 + theirs_10;
+          let theirs_11 = subgroupShuffleXor(mine_11, 2u);
+          l_1 = l_1 + (mine_11 + theirs_11);
+          let mine_12 = sum4(S_4 + S_5);
+          let theirs_12 = subgroupShuffleXor(mine_12, 1u);
+          let mine_13 = mine_12 + theirs_12;
+          let theirs_13 = subgroupShuffleXor(mine_13, 2u);
+          l_2 = l_2 + (mine_13 + theirs_13);
+          let mine_14 = sum4(S_6 + S_7);
+          let theirs_14 = subgroupShuffleXor(mine_14, 1u);
+          let mine_15 = mine_14 + theirs_14;
+          let theirs_15 = subgroupShuffleXor(mine_15, 2u);
+          l_3 = l_3 + (mine_15 + theirs_15);
+          O = O * vec4f(fade);
+          O_1 = O_1 * vec4f(fade);
+          O_2 = O_2 * vec4f(fade_1);
+          O_3 = O_3 * vec4f(fade_1);
+          O_4 = O_4 * vec4f(fade_2);
+          O_5 = O_5 * vec4f(fade_2);
+          O_6 = O_6 * vec4f(fade_3);
+          O_7 = O_7 * vec4f(fade_3);
+          workgroupBarrier();
+          storageBarrier();
+          let a_row_4 = lane_y * 36;
+          let a_row_5 = row_1 * 36;
+          let a_row_6 = row_2 * 36;
+          let a_row_7 = row_3 * 36;
+          for (var k_2 = 0; k_2 < 32; k_2 += 4) {
+            let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
+            let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
+            let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
+            let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
+            let b_8 = block[k_2 * 8 + (col >> 2u) + 576];
+            let b_9 = block[k_2 * 8 + (col >> 2u) + 584];
+            let b_10 = block[k_2 * 8 + (col >> 2u) + 592];
+            let b_11 = block[k_2 * 8 + (col >> 2u) + 600];
+            O = fma(vec4f(a_4.w), b_11, fma(vec4f(a_4.z), b_10, fma(vec4f(a_4.y), b_9, fma(vec4f(a_4.x), b_8, O))));
+            O_2 = fma(vec4f(a_5.w), b_11, fma(vec4f(a_5.z), b_10, fma(vec4f(a_5.y), b_9, fma(vec4f(a_5.x), b_8, O_2))));
+            O_4 = fma(vec4f(a_6.w), b_11, fma(vec4f(a_6.z), b_10, fma(vec4f(a_6.y), b_9, fma(vec4f(a_6.x), b_8, O_4))));
+            O_6 = fma(vec4f(a_7.w), b_11, fma(vec4f(a_7.z), b_10, fma(vec4f(a_7.y), b_9, fma(vec4f(a_7.x), b_8, O_6))));
+            let b_12 = block[k_2 * 8 + (col_1 >> 2u) + 576];
+            let b_13 = block[k_2 * 8 + (col_1 >> 2u) + 584];
+            let b_14 = block[k_2 * 8 + (col_1 >> 2u) + 592];
+            let b_15 = block[k_2 * 8 + (col_1 >> 2u) + 600];
+            O_1 = fma(vec4f(a_4.w), b_15, fma(vec4f(a_4.z), b_14, fma(vec4f(a_4.y), b_13, fma(vec4f(a_4.x), b_12, O_1))));
+            O_3 = fma(vec4f(a_5.w), b_15, fma(vec4f(a_5.z), b_14, fma(vec4f(a_5.y), b_13, fma(vec4f(a_5.x), b_12, O_3))));
+            O_5 = fma(vec4f(a_6.w), b_15, fma(vec4f(a_6.z), b_14, fma(vec4f(a_6.y), b_13, fma(vec4f(a_6.x), b_12, O_5))));
+            O_7 = fma(vec4f(a_7.w), b_15, fma(vec4f(a_7.z), b_14, fma(vec4f(a_7.y), b_13, fma(vec4f(a_7.x), b_12, O_7))));
+          }
+        }
+      }
+      fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
+      fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
+      fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
+      fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
+      let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+      let stride_4 = params.dilation * 256;
+      if (lane_y < rows) {
+        let dst = base_5 + lane_y * stride_4;
+        out_put4(dst + col, O * vec4f(fade));
+        out_put4(dst + col_1, O_1 * vec4f(fade));
+      }
+      if (row_1 < rows) {
+        let dst_1 = base_5 + row_1 * stride_4;
+        out_put4(dst_1 + col, O_2 * vec4f(fade_1));
+        out_put4(dst_1 + col_1, O_3 * vec4f(fade_1));
+      }
+      if (row_2 < rows) {
+        let dst_2 = base_5 + row_2 * stride_4;
+        out_put4(dst_2 + col, O_4 * vec4f(fade_2));
+        out_put4(dst_2 + col_1, O_5 * vec4f(fade_2));
+      }
+      if (row_3 < rows) {
+        let dst_3 = base_5 + row_3 * stride_4;
+        out_put4(dst_3 + col, O_6 * vec4f(fade_3));
+        out_put4(dst_3 + col_1, O_7 * vec4f(fade_3));
+      }
+      workgroupBarrier();
+      storageBarrier();
+      let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+      if (lane_y < rows) {
+        let dst_4 = base_6 + lane_y * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
+        }
+      }
+      if (row_1 < rows) {
+        let dst_5 = base_6 + row_1 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
+        }
+      }
+      if (row_2 < rows) {
+        let dst_6 = base_6 + row_2 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
+        }
+      }
+      if (row_3 < rows) {
+        let dst_7 = base_6 + row_3 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
+        }
+      }
+    }
+  }
+}
+`,
+};
+
+const $wgsl_attention_small_xpos512_annulus_64x32: $Shader = {
+  buffers: [
+    { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
+    { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
+  ],
+  code: `enable subgroups;
+// spec:4 model jargon: small: branch 3 (segment 2048, dilation 8)
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  N: i32,
+  branch: i32,
+  segment: i32,
+  dilation: i32,
+  first: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
+const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
+const segments = array<i32, 4>(256, 512, 1024, 2048);
+const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
+const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
+var<workgroup> block: array<vec4f, 864>;
+var<workgroup> lanes_taken: atomic<u32>;
+fn sum4(v: vec4f) -> f32 {
+  return (v.x + v.y) + (v.z + v.w);
+}
+fn most4(v: vec4f) -> f32 {
+  return max(max(v.x, v.y), max(v.z, v.w));
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(subgroup_invocation_id) member: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  workgroupBarrier();
+  let members = subgroupAdd(1u);
+  var first_lane = 0u;
+  if (subgroupElect()) {
+    first_lane = atomicAdd(&lanes_taken, members);
+  }
+  let lane = i32(subgroupBroadcastFirst(first_lane) + member);
+  let lane_y = lane / 4;
+  let lane_x = lane % 4;
+  var S = vec4f(0.0f);
+  var S_1 = vec4f(0.0f);
+  var S_2 = vec4f(0.0f);
+  var S_3 = vec4f(0.0f);
+  var S_4 = vec4f(0.0f);
+  var S_5 = vec4f(0.0f);
+  var S_6 = vec4f(0.0f);
+  var S_7 = vec4f(0.0f);
+  var O = vec4f(0.0f);
+  var O_1 = vec4f(0.0f);
+  var O_2 = vec4f(0.0f);
+  var O_3 = vec4f(0.0f);
+  var O_4 = vec4f(0.0f);
+  var O_5 = vec4f(0.0f);
+  var O_6 = vec4f(0.0f);
+  var O_7 = vec4f(0.0f);
   var m = 0.0f;
   var m_1 = 0.0f;
   var m_2 = 0.0f;
@@ -6083,394 +8577,495 @@ fn main(
   var fade_2 = 0.0f;
   var fade_3 = 0.0f;
   let col = lane_x * 4;
-  let row_1 = lane_y + 8;
-  let row_2 = lane_y + 16;
-  let row_3 = lane_y + 24;
-  let g = min(params.segment, params.N);
-  let slots = (g + params.dilation + -1) / params.dilation;
-  let tiles = (slots + 31) / 32;
-  let segments = (params.N + g + -1) / g;
+  let col_1 = lane_x * 4 + 16;
+  let row_1 = lane_y + 16;
+  let row_2 = lane_y + 32;
+  let row_3 = lane_y + 48;
+  let cell_length = min(params.segment, params.N);
+  let cells = (params.N + cell_length + -1) / cell_length;
+  let tiles = ((cell_length + params.dilation + -1) / params.dilation + 63) / 64;
   let rest = group / tiles;
-  let slot = group % tiles * 32;
-  let segment_index = rest % segments;
-  let batch_head = rest / segments;
+  let batch_head = rest / cells;
   let head = batch_head % 8;
   let batch = batch_head / 8;
   let offset = offsets[params.branch * 8 + head];
-  let query_start = segment_index * g + offset;
-  let real = (max(min(g, params.N - segment_index * g) - offset, 0) + params.dilation + -1) / params.dilation;
-  let rows = max(0, min(32, real - slot));
+  let cell_start = rest % cells * cell_length;
+  let cell_end = min(cell_start + cell_length, params.N);
+  let g = min(params.segment, params.N);
+  let tile = group % tiles;
+  let segment_index = cell_start / g;
+  let segment_start = segment_index * g;
+  let query_start = segment_start + offset;
+  let first_slot = (max(cell_start - query_start, 0) + params.dilation + -1) / params.dilation;
+  let piece_rows = max(0, (max(cell_end - query_start, 0) + params.dilation + -1) / params.dilation - first_slot);
+  let slot = first_slot + tile * 64;
+  let rows = max(0, min(64, piece_rows - tile * 64));
+  let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
   let keys = min(real, slot + rows);
+  let link = kinds[params.branch * 8 + head];
+  let parent = links[link];
   if (0 < rows) {
-    let query = query_start + slot * params.dilation;
-    let query_block = query / 16384;
-    if (params.first == 1) {
-      m = -1e30f;
-      m_1 = -1e30f;
-      m_2 = -1e30f;
-      m_3 = -1e30f;
-      l = 0.0f;
-      l_1 = 0.0f;
-      l_2 = 0.0f;
-      l_3 = 0.0f;
-      O = vec4f(0.0f);
-      O_1 = vec4f(0.0f);
-      O_2 = vec4f(0.0f);
-      O_3 = vec4f(0.0f);
-    } else {
-      let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
-      let stride = params.dilation * 256;
-      if (lane_y < rows) {
-        let src = base + lane_y * stride;
-        O = out_at4(src + col);
-      } else {
+    let first_query = query_start + slot * params.dilation;
+    let last_query = first_query + max(0, rows + -1) * params.dilation;
+    let parent_segment = segments[parent];
+    let low_2 = first_query / parent_segment * parent_segment;
+    let high = last_query / parent_segment * parent_segment;
+    let root = parent == params.branch;
+    let crossing = (max(high - query_start, 0) + params.dilation + -1) / params.dilation;
+    let before = select(min(keys, (max(low_2 - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let after = select(min(keys, (max(high + parent_segment - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let middle = select(select(min(keys, crossing), before, low_2 == high), before, root);
+    if ((params.first == 1) || (0 < middle + (keys - after))) {
+      let query = query_start + slot * params.dilation;
+      let query_block = query / 16384;
+      if (params.first == 1) {
+        m = -1e30f;
+        m_1 = -1e30f;
+        m_2 = -1e30f;
+        m_3 = -1e30f;
+        l = 0.0f;
+        l_1 = 0.0f;
+        l_2 = 0.0f;
+        l_3 = 0.0f;
         O = vec4f(0.0f);
-      }
-      if (row_1 < rows) {
-        let src_1 = base + row_1 * stride;
-        O_1 = out_at4(src_1 + col);
-      } else {
         O_1 = vec4f(0.0f);
-      }
-      if (row_2 < rows) {
-        let src_2 = base + row_2 * stride;
-        O_2 = out_at4(src_2 + col);
-      } else {
         O_2 = vec4f(0.0f);
-      }
-      if (row_3 < rows) {
-        let src_3 = base + row_3 * stride;
-        O_3 = out_at4(src_3 + col);
-      } else {
         O_3 = vec4f(0.0f);
-      }
-      let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
-      if (lane_y < rows) {
-        let src_4 = base_1 + lane_y * params.dilation;
-        m = lse_at(src_4);
+        O_4 = vec4f(0.0f);
+        O_5 = vec4f(0.0f);
+        O_6 = vec4f(0.0f);
+        O_7 = vec4f(0.0f);
       } else {
-        m = 0.0f;
+        let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+        let stride = params.dilation * 256;
+        if (lane_y < rows) {
+          let src = base + lane_y * stride;
+          O = out_at4(src + col);
+          O_1 = out_at4(src + col_1);
+        } else {
+          O = vec4f(0.0f);
+          O_1 = vec4f(0.0f);
+        }
+        if (row_1 < rows) {
+          let src_1 = base + row_1 * stride;
+          O_2 = out_at4(src_1 + col);
+          O_3 = out_at4(src_1 + col_1);
+        } else {
+          O_2 = vec4f(0.0f);
+          O_3 = vec4f(0.0f);
+        }
+        if (row_2 < rows) {
+          let src_2 = base + row_2 * stride;
+          O_4 = out_at4(src_2 + col);
+          O_5 = out_at4(src_2 + col_1);
+        } else {
+          O_4 = vec4f(0.0f);
+          O_5 = vec4f(0.0f);
+        }
+        if (row_3 < rows) {
+          let src_3 = base + row_3 * stride;
+          O_6 = out_at4(src_3 + col);
+          O_7 = out_at4(src_3 + col_1);
+        } else {
+          O_6 = vec4f(0.0f);
+          O_7 = vec4f(0.0f);
+        }
+        let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+        if (lane_y < rows) {
+          let src_4 = base_1 + lane_y * params.dilation;
+          m = lse_at(src_4);
+        } else {
+          m = 0.0f;
+        }
+        if (row_1 < rows) {
+          let src_5 = base_1 + row_1 * params.dilation;
+          m_1 = lse_at(src_5);
+        } else {
+          m_1 = 0.0f;
+        }
+        if (row_2 < rows) {
+          let src_6 = base_1 + row_2 * params.dilation;
+          m_2 = lse_at(src_6);
+        } else {
+          m_2 = 0.0f;
+        }
+        if (row_3 < rows) {
+          let src_7 = base_1 + row_3 * params.dilation;
+          m_3 = lse_at(src_7);
+        } else {
+          m_3 = 0.0f;
+        }
+        m = max(m * 1.442695f, -1e30f);
+        m_1 = max(m_1 * 1.442695f, -1e30f);
+        m_2 = max(m_2 * 1.442695f, -1e30f);
+        m_3 = max(m_3 * 1.442695f, -1e30f);
+        l = select(0.0f, 1.0f, m > -1e30f);
+        l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
+        l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
+        l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
+      }
+      for (var turn = 0; turn < 2; turn++) {
+        let range_from = select(select(after, before, turn == 1), 0, turn == 0);
+        let range_to = select(select(keys, middle, turn == 1), before, turn == 0);
+        for (var j0 = range_from; j0 < range_to; j0 += 32) {
+          let key = query_start + j0 * params.dilation;
+          let width = min(32, range_to - j0);
+          let lead = slot - j0;
+          let crossing_row = crossing - slot;
+          let crossing_key = crossing - j0;
+          S = vec4f(0.0f);
+          S_1 = vec4f(0.0f);
+          S_2 = vec4f(0.0f);
+          S_3 = vec4f(0.0f);
+          S_4 = vec4f(0.0f);
+          S_5 = vec4f(0.0f);
+          S_6 = vec4f(0.0f);
+          S_7 = vec4f(0.0f);
+          workgroupBarrier();
+          storageBarrier();
+          let base_2 = ((batch * params.N + query) * 8 + head) * 32;
+          let stride_1 = params.dilation * 256;
+          for (var r = lane_y; r < 64; r += 16) {
+            let line = r * 36;
+            if (r < rows) {
+              let src_8 = base_2 + r * stride_1;
+              for (var c = lane_x * 4; c < 32; c += 16) {
+                block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
+              }
+            } else {
+              for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 16) {
+                block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          if ((query / 16384 != query_block) || ((query + max(rows + -1, 0) * params.dilation) / 16384 != query_block)) {
+            for (var r_1 = lane_y; r_1 < 64; r_1 += 16) {
+              for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 16) {
+                block[r_1 * 9 + (c_2 >> 2u)] = block[r_1 * 9 + (c_2 >> 2u)] * exp2(min(vec4f(decay[c_2], decay[c_2 + 1], decay[c_2 + 2], decay[c_2 + 3]) * vec4f(f32((query + min(r_1, max(rows + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
+              }
+            }
+          }
+          let base_3 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_2 = params.dilation * 256;
+          for (var r_2 = lane_y; r_2 < 32; r_2 += 16) {
+            let line_1 = ((r_2 & 3) * 8 + (r_2 >> 2u)) * 36 + 2304;
+            if (r_2 < width) {
+              let src_9 = base_3 + r_2 * stride_2;
+              for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 16) {
+                block[(line_1 >> 2u) + (c_3 >> 2u)] = k_at4(src_9 + c_3);
+              }
+            } else {
+              for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 16) {
+                block[(line_1 >> 2u) + (c_4 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          if ((key / 16384 != query_block) || ((key + max(width + -1, 0) * params.dilation) / 16384 != query_block)) {
+            for (var r_3 = lane_y; r_3 < 32; r_3 += 16) {
+              for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 16) {
+                block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 576] = block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 576] * exp2(min(vec4f(decay[c_5], decay[c_5 + 1], decay[c_5 + 2], decay[c_5 + 3]) * vec4f(0.0f - f32((key + min(r_3, max(width + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
+              }
+            }
+          }
+          workgroupBarrier();
+          storageBarrier();
+          let a_row = lane_y * 36;
+          let a_row_1 = row_1 * 36;
+          let a_row_2 = row_2 * 36;
+          let a_row_3 = row_3 * 36;
+          let b_row = (col >> 2u) * 36 + 2304;
+          let b_row_1 = (col >> 2u) * 36 + 2592;
+          let b_row_2 = (col >> 2u) * 36 + 2880;
+          let b_row_3 = (col >> 2u) * 36 + 3168;
+          let b_row_4 = (col_1 >> 2u) * 36 + 2304;
+          let b_row_5 = (col_1 >> 2u) * 36 + 2592;
+          let b_row_6 = (col_1 >> 2u) * 36 + 2880;
+          let b_row_7 = (col_1 >> 2u) * 36 + 3168;
+          var sum = 0.0f;
+          var sum_1 = 0.0f;
+          var sum_2 = 0.0f;
+          var sum_3 = 0.0f;
+          var sum_4 = 0.0f;
+          var sum_5 = 0.0f;
+          var sum_6 = 0.0f;
+          var sum_7 = 0.0f;
+          var sum_8 = 0.0f;
+          var sum_9 = 0.0f;
+          var sum_10 = 0.0f;
+          var sum_11 = 0.0f;
+          var sum_12 = 0.0f;
+          var sum_13 = 0.0f;
+          var sum_14 = 0.0f;
+          var sum_15 = 0.0f;
+          var sum_16 = 0.0f;
+          var sum_17 = 0.0f;
+          var sum_18 = 0.0f;
+          var sum_19 = 0.0f;
+          var sum_20 = 0.0f;
+          var sum_21 = 0.0f;
+          var sum_22 = 0.0f;
+          var sum_23 = 0.0f;
+          var sum_24 = 0.0f;
+          var sum_25 = 0.0f;
+          var sum_26 = 0.0f;
+          var sum_27 = 0.0f;
+          var sum_28 = 0.0f;
+          var sum_29 = 0.0f;
+          var sum_30 = 0.0f;
+          var sum_31 = 0.0f;
+          for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+            let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+            let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+            let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+            let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+            let b = block[(b_row >> 2u) + (k_1 >> 2u)];
+            let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
+            let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
+            let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
+            sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+            sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
+            sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
+            sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
+            sum_8 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_8))));
+            sum_9 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_9))));
+            sum_10 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_10))));
+            sum_11 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_11))));
+            sum_16 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_16))));
+            sum_17 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_17))));
+            sum_18 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_18))));
+            sum_19 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_19))));
+            sum_24 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_24))));
+            sum_25 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_25))));
+            sum_26 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_26))));
+            sum_27 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_27))));
+            let b_4 = block[(b_row_4 >> 2u) + (k_1 >> 2u)];
+            let b_5 = block[(b_row_5 >> 2u) + (k_1 >> 2u)];
+            let b_6 = block[(b_row_6 >> 2u) + (k_1 >> 2u)];
+            let b_7 = block[(b_row_7 >> 2u) + (k_1 >> 2u)];
+            sum_4 = fma(a.w, b_4.w, fma(a.z, b_4.z, fma(a.y, b_4.y, fma(a.x, b_4.x, sum_4))));
+            sum_5 = fma(a.w, b_5.w, fma(a.z, b_5.z, fma(a.y, b_5.y, fma(a.x, b_5.x, sum_5))));
+            sum_6 = fma(a.w, b_6.w, fma(a.z, b_6.z, fma(a.y, b_6.y, fma(a.x, b_6.x, sum_6))));
+            sum_7 = fma(a.w, b_7.w, fma(a.z, b_7.z, fma(a.y, b_7.y, fma(a.x, b_7.x, sum_7))));
+            sum_12 = fma(a_1.w, b_4.w, fma(a_1.z, b_4.z, fma(a_1.y, b_4.y, fma(a_1.x, b_4.x, sum_12))));
+            sum_13 = fma(a_1.w, b_5.w, fma(a_1.z, b_5.z, fma(a_1.y, b_5.y, fma(a_1.x, b_5.x, sum_13))));
+            sum_14 = fma(a_1.w, b_6.w, fma(a_1.z, b_6.z, fma(a_1.y, b_6.y, fma(a_1.x, b_6.x, sum_14))));
+            sum_15 = fma(a_1.w, b_7.w, fma(a_1.z, b_7.z, fma(a_1.y, b_7.y, fma(a_1.x, b_7.x, sum_15))));
+            sum_20 = fma(a_2.w, b_4.w, fma(a_2.z, b_4.z, fma(a_2.y, b_4.y, fma(a_2.x, b_4.x, sum_20))));
+            sum_21 = fma(a_2.w, b_5.w, fma(a_2.z, b_5.z, fma(a_2.y, b_5.y, fma(a_2.x, b_5.x, sum_21))));
+            sum_22 = fma(a_2.w, b_6.w, fma(a_2.z, b_6.z, fma(a_2.y, b_6.y, fma(a_2.x, b_6.x, sum_22))));
+            sum_23 = fma(a_2.w, b_7.w, fma(a_2.z, b_7.z, fma(a_2.y, b_7.y, fma(a_2.x, b_7.x, sum_23))));
+            sum_28 = fma(a_3.w, b_4.w, fma(a_3.z, b_4.z, fma(a_3.y, b_4.y, fma(a_3.x, b_4.x, sum_28))));
+            sum_29 = fma(a_3.w, b_5.w, fma(a_3.z, b_5.z, fma(a_3.y, b_5.y, fma(a_3.x, b_5.x, sum_29))));
+            sum_30 = fma(a_3.w, b_6.w, fma(a_3.z, b_6.z, fma(a_3.y, b_6.y, fma(a_3.x, b_6.x, sum_30))));
+            sum_31 = fma(a_3.w, b_7.w, fma(a_3.z, b_7.z, fma(a_3.y, b_7.y, fma(a_3.x, b_7.x, sum_31))));
+          }
+          S = S + vec4f(sum, sum_1, sum_2, sum_3);
+          S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
+          S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
+          S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
+          S_4 = S_4 + vec4f(sum_16, sum_17, sum_18, sum_19);
+          S_5 = S_5 + vec4f(sum_20, sum_21, sum_22, sum_23);
+          S_6 = S_6 + vec4f(sum_24, sum_25, sum_26, sum_27);
+          S_7 = S_7 + vec4f(sum_28, sum_29, sum_30, sum_31);
+          if ((width < 32) || (31 > lead)) {
+            S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+          }
+          if (turn == 1) {
+            S = select(vec4f(-3e30f), S, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+          }
+          top = m;
+          top_1 = m_1;
+          top_2 = m_2;
+          top_3 = m_3;
+          let mine = most4(max(S, S_1));
+          let theirs = subgroupShuffleXor(mine, 1u);
+          let mine_1 = max(mine, theirs);
+          let theirs_1 = subgroupShuffleXor(mine_1, 2u);
+          top = max(top, max(mine_1, theirs_1));
+          let mine_2 = most4(max(S_2, S_3));
+          let theirs_2 = subgroupShuffleXor(mine_2, 1u);
+          let mine_3 = max(mine_2, theirs_2);
+          let theirs_3 = subgroupShuffleXor(mine_3, 2u);
+          top_1 = max(top_1, max(mine_3, theirs_3));
+          let mine_4 = most4(max(S_4, S_5));
+          let theirs_4 = subgroupShuffleXor(mine_4, 1u);
+          let mine_5 = max(mine_4, theirs_4);
+          let theirs_5 = subgroupShuffleXor(mine_5, 2u);
+          top_2 = max(top_2, max(mine_5, theirs_5));
+          let mine_6 = most4(max(S_6, S_7));
+          let theirs_6 = subgroupShuffleXor(mine_6, 1u);
+          let mine_7 = max(mine_6, theirs_6);
+          let theirs_7 = subgroupShuffleXor(mine_7, 2u);
+          top_3 = max(top_3, max(mine_7, theirs_7));
+          workgroupBarrier();
+          storageBarrier();
+          let base_4 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_3 = params.dilation * 256;
+          for (var r_4 = lane_y; r_4 < 32; r_4 += 16) {
+            let line_2 = r_4 * 32 + 2304;
+            if (r_4 < width) {
+              let src_10 = base_4 + r_4 * stride_3;
+              for (var c_6 = lane_x * 4; c_6 < 32; c_6 += 16) {
+                block[(line_2 >> 2u) + (c_6 >> 2u)] = v_at4(src_10 + c_6);
+              }
+            } else {
+              for (var c_7 = lane_x * 4; c_7 < 32; c_7 += 16) {
+                block[(line_2 >> 2u) + (c_7 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          fade = exp2(m - top);
+          fade_1 = exp2(m_1 - top_1);
+          fade_2 = exp2(m_2 - top_2);
+          fade_3 = exp2(m_3 - top_3);
+          m = top;
+          m_1 = top_1;
+          m_2 = top_2;
+          m_3 = top_3;
+          S = exp2(S - vec4f(m));
+          S_1 = exp2(S_1 - vec4f(m));
+          S_2 = exp2(S_2 - vec4f(m_1));
+          S_3 = exp2(S_3 - vec4f(m_1));
+          S_4 = exp2(S_4 - vec4f(m_2));
+          S_5 = exp2(S_5 - vec4f(m_2));
+          S_6 = exp2(S_6 - vec4f(m_3));
+          S_7 = exp2(S_7 - vec4f(m_3));
+          block[lane_y * 9 + (col >> 2u)] = S;
+          block[lane_y * 9 + (col_1 >> 2u)] = S_1;
+          block[row_1 * 9 + (col >> 2u)] = S_2;
+          block[row_1 * 9 + (col_1 >> 2u)] = S_3;
+          block[row_2 * 9 + (col >> 2u)] = S_4;
+          block[row_2 * 9 + (col_1 >> 2u)] = S_5;
+          block[row_3 * 9 + (col >> 2u)] = S_6;
+          block[row_3 * 9 + (col_1 >> 2u)] = S_7;
+          l = l * fade;
+          l_1 = l_1 * fade_1;
+          l_2 = l_2 * fade_2;
+          l_3 = l_3 * fade_3;
+          let mine_8 = sum4(S + S_1);
+          let theirs_8 = subgroupShuffleXor(mine_8, 1u);
+          let mine_9 = mine_8 + theirs_8;
+          let theirs_9 = subgroupShuffleXor(mine_9, 2u);
+          l = l + (mine_9 + theirs_9);
+          let mine_10 = sum4(S_2 + S_3);
+          let theirs_10 = subgroupShuffleXor(mine_10, 1u);
+          let mine_11 = mine_10 + theirs_10;
+          let theirs_11 = subgroupShuffleXor(mine_11, 2u);
+          l_1 = l_1 + (mine_11 + theirs_11);
+          let mine_12 = sum4(S_4 + S_5);
+          let theirs_12 = subgroupShuffleXor(mine_12, 1u);
+          let mine_13 = mine_12 + theirs_12;
+          let theirs_13 = subgroupShuffleXor(mine_13, 2u);
+          l_2 = l_2 + (mine_13 + theirs_13);
+          let mine_14 = sum4(S_6 + S_7);
+          let theirs_14 = subgroupShuffleXor(mine_14, 1u);
+          let mine_15 = mine_14 + theirs_14;
+          let theirs_15 = subgroupShuffleXor(mine_15, 2u);
+          l_3 = l_3 + (mine_15 + theirs_15);
+          O = O * vec4f(fade);
+          O_1 = O_1 * vec4f(fade);
+          O_2 = O_2 * vec4f(fade_1);
+          O_3 = O_3 * vec4f(fade_1);
+          O_4 = O_4 * vec4f(fade_2);
+          O_5 = O_5 * vec4f(fade_2);
+          O_6 = O_6 * vec4f(fade_3);
+          O_7 = O_7 * vec4f(fade_3);
+          workgroupBarrier();
+          storageBarrier();
+          let a_row_4 = lane_y * 36;
+          let a_row_5 = row_1 * 36;
+          let a_row_6 = row_2 * 36;
+          let a_row_7 = row_3 * 36;
+          for (var k_2 = 0; k_2 < 32; k_2 += 4) {
+            let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
+            let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
+            let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
+            let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
+            let b_8 = block[k_2 * 8 + (col >> 2u) + 576];
+            let b_9 = block[k_2 * 8 + (col >> 2u) + 584];
+            let b_10 = block[k_2 * 8 + (col >> 2u) + 592];
+            let b_11 = block[k_2 * 8 + (col >> 2u) + 600];
+            O = fma(vec4f(a_4.w), b_11, fma(vec4f(a_4.z), b_10, fma(vec4f(a_4.y), b_9, fma(vec4f(a_4.x), b_8, O))));
+            O_2 = fma(vec4f(a_5.w), b_11, fma(vec4f(a_5.z), b_10, fma(vec4f(a_5.y), b_9, fma(vec4f(a_5.x), b_8, O_2))));
+            O_4 = fma(vec4f(a_6.w), b_11, fma(vec4f(a_6.z), b_10, fma(vec4f(a_6.y), b_9, fma(vec4f(a_6.x), b_8, O_4))));
+            O_6 = fma(vec4f(a_7.w), b_11, fma(vec4f(a_7.z), b_10, fma(vec4f(a_7.y), b_9, fma(vec4f(a_7.x), b_8, O_6))));
+            let b_12 = block[k_2 * 8 + (col_1 >> 2u) + 576];
+            let b_13 = block[k_2 * 8 + (col_1 >> 2u) + 584];
+            let b_14 = block[k_2 * 8 + (col_1 >> 2u) + 592];
+            let b_15 = block[k_2 * 8 + (col_1 >> 2u) + 600];
+            O_1 = fma(vec4f(a_4.w), b_15, fma(vec4f(a_4.z), b_14, fma(vec4f(a_4.y), b_13, fma(vec4f(a_4.x), b_12, O_1))));
+            O_3 = fma(vec4f(a_5.w), b_15, fma(vec4f(a_5.z), b_14, fma(vec4f(a_5.y), b_13, fma(vec4f(a_5.x), b_12, O_3))));
+            O_5 = fma(vec4f(a_6.w), b_15, fma(vec4f(a_6.z), b_14, fma(vec4f(a_6.y), b_13, fma(vec4f(a_6.x), b_12, O_5))));
+            O_7 = fma(vec4f(a_7.w), b_15, fma(vec4f(a_7.z), b_14, fma(vec4f(a_7.y), b_13, fma(vec4f(a_7.x), b_12, O_7))));
+          }
+        }
+      }
+      fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
+      fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
+      fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
+      fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
+      let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+      let stride_4 = params.dilation * 256;
+      if (lane_y < rows) {
+        let dst = base_5 + lane_y * stride_4;
+        out_put4(dst + col, O * vec4f(fade));
+        out_put4(dst + col_1, O_1 * vec4f(fade));
       }
       if (row_1 < rows) {
-        let src_5 = base_1 + row_1 * params.dilation;
-        m_1 = lse_at(src_5);
-      } else {
-        m_1 = 0.0f;
+        let dst_1 = base_5 + row_1 * stride_4;
+        out_put4(dst_1 + col, O_2 * vec4f(fade_1));
+        out_put4(dst_1 + col_1, O_3 * vec4f(fade_1));
       }
       if (row_2 < rows) {
-        let src_6 = base_1 + row_2 * params.dilation;
-        m_2 = lse_at(src_6);
-      } else {
-        m_2 = 0.0f;
+        let dst_2 = base_5 + row_2 * stride_4;
+        out_put4(dst_2 + col, O_4 * vec4f(fade_2));
+        out_put4(dst_2 + col_1, O_5 * vec4f(fade_2));
       }
       if (row_3 < rows) {
-        let src_7 = base_1 + row_3 * params.dilation;
-        m_3 = lse_at(src_7);
-      } else {
-        m_3 = 0.0f;
-      }
-      m = max(m * 1.442695f, -1e30f);
-      m_1 = max(m_1 * 1.442695f, -1e30f);
-      m_2 = max(m_2 * 1.442695f, -1e30f);
-      m_3 = max(m_3 * 1.442695f, -1e30f);
-      l = select(0.0f, 1.0f, m > -1e30f);
-      l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
-      l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
-      l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
-    }
-    for (var j0 = 0; j0 < keys; j0 += 32) {
-      let key = query_start + j0 * params.dilation;
-      let width = min(32, keys - j0);
-      let lead = slot - j0;
-      S = vec4f(0.0f);
-      S_1 = vec4f(0.0f);
-      S_2 = vec4f(0.0f);
-      S_3 = vec4f(0.0f);
-      workgroupBarrier();
-      storageBarrier();
-      let base_2 = ((batch * params.N + query) * 8 + head) * 32;
-      let stride_1 = params.dilation * 256;
-      for (var r = lane_y; r < 32; r += 8) {
-        let line = r * 36;
-        if (r < rows) {
-          let src_8 = base_2 + r * stride_1;
-          for (var c = lane_x * 4; c < 32; c += 32) {
-            block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
-          }
-        } else {
-          for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
-            block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
-          }
-        }
-      }
-      if ((query / 16384 != query_block) || ((query + max(rows + -1, 0) * params.dilation) / 16384 != query_block)) {
-        for (var r_1 = lane_y; r_1 < 32; r_1 += 8) {
-          for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 32) {
-            block[r_1 * 9 + (c_2 >> 2u)] = block[r_1 * 9 + (c_2 >> 2u)] * exp2(min(vec4f(decay[c_2], decay[c_2 + 1], decay[c_2 + 2], decay[c_2 + 3]) * vec4f(f32((query + min(r_1, max(rows + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
-          }
-        }
-      }
-      let base_3 = ((batch * params.N + key) * 8 + head) * 32;
-      let stride_2 = params.dilation * 256;
-      for (var r_2 = lane_y; r_2 < 32; r_2 += 8) {
-        let line_1 = ((r_2 & 3) * 8 + (r_2 >> 2u)) * 36 + 1152;
-        if (r_2 < width) {
-          let src_9 = base_3 + r_2 * stride_2;
-          for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 32) {
-            block[(line_1 >> 2u) + (c_3 >> 2u)] = k_at4(src_9 + c_3);
-          }
-        } else {
-          for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 32) {
-            block[(line_1 >> 2u) + (c_4 >> 2u)] = vec4f(0.0f);
-          }
-        }
-      }
-      if ((key / 16384 != query_block) || ((key + max(width + -1, 0) * params.dilation) / 16384 != query_block)) {
-        for (var r_3 = lane_y; r_3 < 32; r_3 += 8) {
-          for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 32) {
-            block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 288] = block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 288] * exp2(min(vec4f(decay[c_5], decay[c_5 + 1], decay[c_5 + 2], decay[c_5 + 3]) * vec4f(0.0f - f32((key + min(r_3, max(width + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
-          }
-        }
+        let dst_3 = base_5 + row_3 * stride_4;
+        out_put4(dst_3 + col, O_6 * vec4f(fade_3));
+        out_put4(dst_3 + col_1, O_7 * vec4f(fade_3));
       }
       workgroupBarrier();
       storageBarrier();
-      let a_row = lane_y * 36;
-      let a_row_1 = row_1 * 36;
-      let a_row_2 = row_2 * 36;
-      let a_row_3 = row_3 * 36;
-      let b_row = (col >> 2u) * 36 + 1152;
-      let b_row_1 = (col >> 2u) * 36 + 1440;
-      let b_row_2 = (col >> 2u) * 36 + 1728;
-      let b_row_3 = (col >> 2u) * 36 + 2016;
-      var sum = 0.0f;
-      var sum_1 = 0.0f;
-      var sum_2 = 0.0f;
-      var sum_3 = 0.0f;
-      var sum_4 = 0.0f;
-      var sum_5 = 0.0f;
-      var sum_6 = 0.0f;
-      var sum_7 = 0.0f;
-      var sum_8 = 0.0f;
-      var sum_9 = 0.0f;
-      var sum_10 = 0.0f;
-      var sum_11 = 0.0f;
-      var sum_12 = 0.0f;
-      var sum_13 = 0.0f;
-      var sum_14 = 0.0f;
-      var sum_15 = 0.0f;
-      for (var k_1 = 0; k_1 < 32; k_1 += 4) {
-        let a = block[(a_row >> 2u) + (k_1 >> 2u)];
-        let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
-        let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
-        let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
-        let b = block[(b_row >> 2u) + (k_1 >> 2u)];
-        let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
-        let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
-        let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
-        sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
-        sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
-        sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
-        sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
-        sum_4 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_4))));
-        sum_5 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_5))));
-        sum_6 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_6))));
-        sum_7 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_7))));
-        sum_8 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_8))));
-        sum_9 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_9))));
-        sum_10 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_10))));
-        sum_11 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_11))));
-        sum_12 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_12))));
-        sum_13 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_13))));
-        sum_14 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_14))));
-        sum_15 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_15))));
-      }
-      S = S + vec4f(sum, sum_1, sum_2, sum_3);
-      S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
-      S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
-      S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
-      if ((width < 32) || (31 > lead)) {
-        S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-        S_1 = select(vec4f(-3e30f), S_1, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-        S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-        S_3 = select(vec4f(-3e30f), S_3, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-      }
-      top = m;
-      top_1 = m_1;
-      top_2 = m_2;
-      top_3 = m_3;
-      let mine = most4(S);
-      let theirs = subgroupShuffleXor(mine, 1u);
-      let mine_1 = max(mine, theirs);
-      let theirs_1 = subgroupShuffleXor(mine_1, 2u);
-      if ((lane_x & 3) == 0) {
-        partials[lane_y * 2 + (lane_x >> 2u)] = max(mine_1, theirs_1);
-      }
-      let mine_2 = most4(S_1);
-      let theirs_2 = subgroupShuffleXor(mine_2, 1u);
-      let mine_3 = max(mine_2, theirs_2);
-      let theirs_3 = subgroupShuffleXor(mine_3, 2u);
-      if ((lane_x & 3) == 0) {
-        partials[row_1 * 2 + (lane_x >> 2u)] = max(mine_3, theirs_3);
-      }
-      let mine_4 = most4(S_2);
-      let theirs_4 = subgroupShuffleXor(mine_4, 1u);
-      let mine_5 = max(mine_4, theirs_4);
-      let theirs_5 = subgroupShuffleXor(mine_5, 2u);
-      if ((lane_x & 3) == 0) {
-        partials[row_2 * 2 + (lane_x >> 2u)] = max(mine_5, theirs_5);
-      }
-      let mine_6 = most4(S_3);
-      let theirs_6 = subgroupShuffleXor(mine_6, 1u);
-      let mine_7 = max(mine_6, theirs_6);
-      let theirs_7 = subgroupShuffleXor(mine_7, 2u);
-      if ((lane_x & 3) == 0) {
-        partials[row_3 * 2 + (lane_x >> 2u)] = max(mine_7, theirs_7);
-      }
-      workgroupBarrier();
-      storageBarrier();
-      top = max(top, max(partials[lane_y * 2], partials[lane_y * 2 + 1]));
-      top_1 = max(top_1, max(partials[row_1 * 2], partials[row_1 * 2 + 1]));
-      top_2 = max(top_2, max(partials[row_2 * 2], partials[row_2 * 2 + 1]));
-      top_3 = max(top_3, max(partials[row_3 * 2], partials[row_3 * 2 + 1]));
-      let base_4 = ((batch * params.N + key) * 8 + head) * 32;
-      let stride_3 = params.dilation * 256;
-      for (var r_4 = lane_y; r_4 < 32; r_4 += 8) {
-        let line_2 = r_4 * 32 + 1152;
-        if (r_4 < width) {
-          let src_10 = base_4 + r_4 * stride_3;
-          for (var c_6 = lane_x * 4; c_6 < 32; c_6 += 32) {
-            block[(line_2 >> 2u) + (c_6 >> 2u)] = v_at4(src_10 + c_6);
-          }
-        } else {
-          for (var c_7 = lane_x * 4; c_7 < 32; c_7 += 32) {
-            block[(line_2 >> 2u) + (c_7 >> 2u)] = vec4f(0.0f);
-          }
+      let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+      if (lane_y < rows) {
+        let dst_4 = base_6 + lane_y * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
         }
       }
-      fade = exp2(m - top);
-      fade_1 = exp2(m_1 - top_1);
-      fade_2 = exp2(m_2 - top_2);
-      fade_3 = exp2(m_3 - top_3);
-      m = top;
-      m_1 = top_1;
-      m_2 = top_2;
-      m_3 = top_3;
-      S = exp2(S - vec4f(m));
-      S_1 = exp2(S_1 - vec4f(m_1));
-      S_2 = exp2(S_2 - vec4f(m_2));
-      S_3 = exp2(S_3 - vec4f(m_3));
-      block[lane_y * 9 + (col >> 2u)] = S;
-      block[row_1 * 9 + (col >> 2u)] = S_1;
-      block[row_2 * 9 + (col >> 2u)] = S_2;
-      block[row_3 * 9 + (col >> 2u)] = S_3;
-      l = l * fade;
-      l_1 = l_1 * fade_1;
-      l_2 = l_2 * fade_2;
-      l_3 = l_3 * fade_3;
-      let mine_8 = sum4(S);
-      let theirs_8 = subgroupShuffleXor(mine_8, 1u);
-      let mine_9 = mine_8 + theirs_8;
-      let theirs_9 = subgroupShuffleXor(mine_9, 2u);
-      if ((lane_x & 3) == 0) {
-        partials_1[lane_y * 2 + (lane_x >> 2u)] = mine_9 + theirs_9;
+      if (row_1 < rows) {
+        let dst_5 = base_6 + row_1 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
+        }
       }
-      let mine_10 = sum4(S_1);
-      let theirs_10 = subgroupShuffleXor(mine_10, 1u);
-      let mine_11 = mine_10 + theirs_10;
-      let theirs_11 = subgroupShuffleXor(mine_11, 2u);
-      if ((lane_x & 3) == 0) {
-        partials_1[row_1 * 2 + (lane_x >> 2u)] = mine_11 + theirs_11;
+      if (row_2 < rows) {
+        let dst_6 = base_6 + row_2 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
+        }
       }
-      let mine_12 = sum4(S_2);
-      let theirs_12 = subgroupShuffleXor(mine_12, 1u);
-      let mine_13 = mine_12 + theirs_12;
-      let theirs_13 = subgroupShuffleXor(mine_13, 2u);
-      if ((lane_x & 3) == 0) {
-        partials_1[row_2 * 2 + (lane_x >> 2u)] = mine_13 + theirs_13;
-      }
-      let mine_14 = sum4(S_3);
-      let theirs_14 = subgroupShuffleXor(mine_14, 1u);
-      let mine_15 = mine_14 + theirs_14;
-      let theirs_15 = subgroupShuffleXor(mine_15, 2u);
-      if ((lane_x & 3) == 0) {
-        partials_1[row_3 * 2 + (lane_x >> 2u)] = mine_15 + theirs_15;
-      }
-      workgroupBarrier();
-      storageBarrier();
-      l = l + (partials_1[lane_y * 2] + partials_1[lane_y * 2 + 1]);
-      l_1 = l_1 + (partials_1[row_1 * 2] + partials_1[row_1 * 2 + 1]);
-      l_2 = l_2 + (partials_1[row_2 * 2] + partials_1[row_2 * 2 + 1]);
-      l_3 = l_3 + (partials_1[row_3 * 2] + partials_1[row_3 * 2 + 1]);
-      O = O * vec4f(fade);
-      O_1 = O_1 * vec4f(fade_1);
-      O_2 = O_2 * vec4f(fade_2);
-      O_3 = O_3 * vec4f(fade_3);
-      let a_row_4 = lane_y * 36;
-      let a_row_5 = row_1 * 36;
-      let a_row_6 = row_2 * 36;
-      let a_row_7 = row_3 * 36;
-      for (var k_2 = 0; k_2 < 32; k_2 += 4) {
-        let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
-        let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
-        let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
-        let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
-        let b_4 = block[k_2 * 8 + (col >> 2u) + 288];
-        let b_5 = block[k_2 * 8 + (col >> 2u) + 296];
-        let b_6 = block[k_2 * 8 + (col >> 2u) + 304];
-        let b_7 = block[k_2 * 8 + (col >> 2u) + 312];
-        O = fma(vec4f(a_4.w), b_7, fma(vec4f(a_4.z), b_6, fma(vec4f(a_4.y), b_5, fma(vec4f(a_4.x), b_4, O))));
-        O_1 = fma(vec4f(a_5.w), b_7, fma(vec4f(a_5.z), b_6, fma(vec4f(a_5.y), b_5, fma(vec4f(a_5.x), b_4, O_1))));
-        O_2 = fma(vec4f(a_6.w), b_7, fma(vec4f(a_6.z), b_6, fma(vec4f(a_6.y), b_5, fma(vec4f(a_6.x), b_4, O_2))));
-        O_3 = fma(vec4f(a_7.w), b_7, fma(vec4f(a_7.z), b_6, fma(vec4f(a_7.y), b_5, fma(vec4f(a_7.x), b_4, O_3))));
-      }
-    }
-    fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
-    fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
-    fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
-    fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
-    let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
-    let stride_4 = params.dilation * 256;
-    if (lane_y < rows) {
-      let dst = base_5 + lane_y * stride_4;
-      out_put4(dst + col, O * vec4f(fade));
-    }
-    if (row_1 < rows) {
-      let dst_1 = base_5 + row_1 * stride_4;
-      out_put4(dst_1 + col, O_1 * vec4f(fade_1));
-    }
-    if (row_2 < rows) {
-      let dst_2 = base_5 + row_2 * stride_4;
-      out_put4(dst_2 + col, O_2 * vec4f(fade_2));
-    }
-    if (row_3 < rows) {
-      let dst_3 = base_5 + row_3 * stride_4;
-      out_put4(dst_3 + col, O_3 * vec4f(fade_3));
-    }
-    workgroupBarrier();
-    storageBarrier();
-    let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
-    if (lane_y < rows) {
-      let dst_4 = base_6 + lane_y * params.dilation;
-      if (lane_x == 0) {
-        lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
-      }
-    }
-    if (row_1 < rows) {
-      let dst_5 = base_6 + row_1 * params.dilation;
-      if (lane_x == 0) {
-        lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
-      }
-    }
-    if (row_2 < rows) {
-      let dst_6 = base_6 + row_2 * params.dilation;
-      if (lane_x == 0) {
-        lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
-      }
-    }
-    if (row_3 < rows) {
-      let dst_7 = base_6 + row_3 * params.dilation;
-      if (lane_x == 0) {
-        lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
+      if (row_3 < rows) {
+        let dst_7 = base_6 + row_3 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
+        }
       }
     }
   }
@@ -6924,21 +9519,21 @@ fn main(
           let fold_to = fold_last - j0;
           let residue_0 = (j0 % fold_period + (fold_period - fold_phase)) % fold_period;
           let period = f32(fold_period);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) / vec4f(period)) * vec4f(period)));
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) + vec4f(0.5f)) / vec4f(period)) * vec4f(period)));
         }
         if (fold_active_1_) {
           let fold_from_1_ = fold_first_1_ - j0;
           let fold_to_1_ = fold_last_1_ - j0;
           let residue_0_1_ = (j0 % fold_period_1_ + (fold_period_1_ - fold_phase_1_)) % fold_period_1_;
           let period_1_ = f32(fold_period_1_);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) / vec4f(period_1_)) * vec4f(period_1_)));
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) + vec4f(0.5f)) / vec4f(period_1_)) * vec4f(period_1_)));
         }
         if (fold_active_2_) {
           let fold_from_2_ = fold_first_2_ - j0;
           let fold_to_2_ = fold_last_2_ - j0;
           let residue_0_2_ = (j0 % fold_period_2_ + (fold_period_2_ - fold_phase_2_)) % fold_period_2_;
           let period_2_ = f32(fold_period_2_);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) == floor(vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) / vec4f(period_2_)) * vec4f(period_2_)));
+          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) + vec4f(0.5f)) / vec4f(period_2_)) * vec4f(period_2_)));
         }
         top = m;
         top_1 = m_1;
@@ -7198,7 +9793,7 @@ fn main(
 `,
 };
 
-const $wgsl_attention_small_xpos512_branch_32x32_2: $Shader = {
+const $wgsl_attention_small_xpos512_annulus_64x32_folds_2: $Shader = {
   buffers: [
     { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
     { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
@@ -7217,11 +9812,18 @@ struct Params {
   segment: i32,
   dilation: i32,
   first: i32,
+  cell: i32,
+  room_slots: i32,
+  room_tiles: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
 const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
-var<workgroup> block: array<vec4f, 576>;
+const segments = array<i32, 4>(256, 512, 1024, 2048);
+const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
+const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
+const dilations = array<i32, 4>(1, 2, 4, 8);
+var<workgroup> block: array<vec4f, 864>;
 var<workgroup> partials: array<f32, 256>;
 var<workgroup> partials_1: array<f32, 256>;
 fn sum4(v: vec4f) -> f32 {
@@ -7243,16 +9845,711 @@ fn main(
   }
   let group = i32(index);
   let lane = i32(invocation);
-  let lane_y = lane / 8;
-  let lane_x = lane % 8;
+  let lane_y = lane / 4;
+  let lane_x = lane % 4;
   var S = vec4f(0.0f);
   var S_1 = vec4f(0.0f);
   var S_2 = vec4f(0.0f);
   var S_3 = vec4f(0.0f);
+  var S_4 = vec4f(0.0f);
+  var S_5 = vec4f(0.0f);
+  var S_6 = vec4f(0.0f);
+  var S_7 = vec4f(0.0f);
   var O = vec4f(0.0f);
   var O_1 = vec4f(0.0f);
   var O_2 = vec4f(0.0f);
   var O_3 = vec4f(0.0f);
+  var O_4 = vec4f(0.0f);
+  var O_5 = vec4f(0.0f);
+  var O_6 = vec4f(0.0f);
+  var O_7 = vec4f(0.0f);
+  var m = 0.0f;
+  var m_1 = 0.0f;
+  var m_2 = 0.0f;
+  var m_3 = 0.0f;
+  var l = 0.0f;
+  var l_1 = 0.0f;
+  var l_2 = 0.0f;
+  var l_3 = 0.0f;
+  var top = 0.0f;
+  var top_1 = 0.0f;
+  var top_2 = 0.0f;
+  var top_3 = 0.0f;
+  var fade = 0.0f;
+  var fade_1 = 0.0f;
+  var fade_2 = 0.0f;
+  var fade_3 = 0.0f;
+  var row_times_0 = 0.0f;
+  var row_times_0_1 = 0.0f;
+  var row_times_0_2 = 0.0f;
+  var row_times_0_3 = 0.0f;
+  var key_times_0 = vec4f(0.0f);
+  var key_times_0_1 = vec4f(0.0f);
+  var row_times_1 = 0.0f;
+  var row_times_1_1 = 0.0f;
+  var row_times_1_2 = 0.0f;
+  var row_times_1_3 = 0.0f;
+  var key_times_1 = vec4f(0.0f);
+  var key_times_1_1 = vec4f(0.0f);
+  let col = lane_x * 4;
+  let col_1 = lane_x * 4 + 16;
+  let row_1 = lane_y + 16;
+  let row_2 = lane_y + 32;
+  let row_3 = lane_y + 48;
+  let cell_length = min(params.cell, params.N);
+  let cells = (params.N + cell_length + -1) / cell_length;
+  let tiles = ((cell_length + params.dilation + -1) / params.dilation + params.room_slots + 63) / 64 + params.room_tiles;
+  let rest = group / tiles;
+  let batch_head = rest / cells;
+  let head = batch_head % 8;
+  let batch = batch_head / 8;
+  let offset = offsets[params.branch * 8 + head];
+  let cell_start = rest % cells * cell_length;
+  let cell_end = min(cell_start + cell_length, params.N);
+  let g = min(params.segment, params.N);
+  let tile = group % tiles;
+  let segment_index = cell_start / g;
+  let segment_start = segment_index * g;
+  let query_start = segment_start + offset;
+  let first_slot = (max(cell_start - query_start, 0) + params.dilation + -1) / params.dilation;
+  let piece_rows = max(0, (max(cell_end - query_start, 0) + params.dilation + -1) / params.dilation - first_slot);
+  let slot = first_slot + tile * 64;
+  let rows = max(0, min(64, piece_rows - tile * 64));
+  let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
+  let keys = min(real, slot + rows);
+  let link = kinds[params.branch * 8 + head];
+  let parent = links[link];
+  if (0 < rows) {
+    let first_query = query_start + slot * params.dilation;
+    let last_query = first_query + max(0, rows + -1) * params.dilation;
+    let parent_segment = segments[parent];
+    let low_2 = first_query / parent_segment * parent_segment;
+    let high = last_query / parent_segment * parent_segment;
+    let root = parent == params.branch;
+    let crossing = (max(high - query_start, 0) + params.dilation + -1) / params.dilation;
+    let before = select(min(keys, (max(low_2 - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let after = select(min(keys, (max(high + parent_segment - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let middle = select(select(min(keys, crossing), before, low_2 == high), before, root);
+    if ((params.first == 1) || (0 < middle + (keys - after))) {
+      let query = query_start + slot * params.dilation;
+      let query_block = query / 16384;
+      if (params.first == 1) {
+        m = -1e30f;
+        m_1 = -1e30f;
+        m_2 = -1e30f;
+        m_3 = -1e30f;
+        l = 0.0f;
+        l_1 = 0.0f;
+        l_2 = 0.0f;
+        l_3 = 0.0f;
+        O = vec4f(0.0f);
+        O_1 = vec4f(0.0f);
+        O_2 = vec4f(0.0f);
+        O_3 = vec4f(0.0f);
+        O_4 = vec4f(0.0f);
+        O_5 = vec4f(0.0f);
+        O_6 = vec4f(0.0f);
+        O_7 = vec4f(0.0f);
+      } else {
+        let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+        let stride = params.dilation * 256;
+        if (lane_y < rows) {
+          let src = base + lane_y * stride;
+          O = out_at4(src + col);
+          O_1 = out_at4(src + col_1);
+        } else {
+          O = vec4f(0.0f);
+          O_1 = vec4f(0.0f);
+        }
+        if (row_1 < rows) {
+          let src_1 = base + row_1 * stride;
+          O_2 = out_at4(src_1 + col);
+          O_3 = out_at4(src_1 + col_1);
+        } else {
+          O_2 = vec4f(0.0f);
+          O_3 = vec4f(0.0f);
+        }
+        if (row_2 < rows) {
+          let src_2 = base + row_2 * stride;
+          O_4 = out_at4(src_2 + col);
+          O_5 = out_at4(src_2 + col_1);
+        } else {
+          O_4 = vec4f(0.0f);
+          O_5 = vec4f(0.0f);
+        }
+        if (row_3 < rows) {
+          let src_3 = base + row_3 * stride;
+          O_6 = out_at4(src_3 + col);
+          O_7 = out_at4(src_3 + col_1);
+        } else {
+          O_6 = vec4f(0.0f);
+          O_7 = vec4f(0.0f);
+        }
+        let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+        if (lane_y < rows) {
+          let src_4 = base_1 + lane_y * params.dilation;
+          m = lse_at(src_4);
+        } else {
+          m = 0.0f;
+        }
+        if (row_1 < rows) {
+          let src_5 = base_1 + row_1 * params.dilation;
+          m_1 = lse_at(src_5);
+        } else {
+          m_1 = 0.0f;
+        }
+        if (row_2 < rows) {
+          let src_6 = base_1 + row_2 * params.dilation;
+          m_2 = lse_at(src_6);
+        } else {
+          m_2 = 0.0f;
+        }
+        if (row_3 < rows) {
+          let src_7 = base_1 + row_3 * params.dilation;
+          m_3 = lse_at(src_7);
+        } else {
+          m_3 = 0.0f;
+        }
+        m = max(m * 1.442695f, -1e30f);
+        m_1 = max(m_1 * 1.442695f, -1e30f);
+        m_2 = max(m_2 * 1.442695f, -1e30f);
+        m_3 = max(m_3 * 1.442695f, -1e30f);
+        l = select(0.0f, 1.0f, m > -1e30f);
+        l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
+        l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
+        l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
+      }
+      let first_query_1_ = query_start + slot * params.dilation;
+      let member = links[link + 1];
+      let other = member / 2;
+      let other_segment = segments[other];
+      let other_dilation = dilations[other];
+      let other_start = first_query_1_ / other_segment * other_segment;
+      let from_slot = max(0, (max(other_start - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot = min(real, (max(other_start + other_segment - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period = other_dilation / params.dilation;
+      let row_residue = (first_query_1_ - other_start - offsets[other * 8 + head] + other_dilation) % other_dilation / params.dilation;
+      let slot_residue = (row_residue + (period - slot % period)) % period;
+      let member_1_ = links[link + 2];
+      let other_1_ = member_1_ / 2;
+      let other_segment_1_ = segments[other_1_];
+      let other_dilation_1_ = dilations[other_1_];
+      let other_start_1_ = first_query_1_ / other_segment_1_ * other_segment_1_;
+      let from_slot_1_ = max(from_slot, (max(other_start_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_1_ = min(to_slot, (max(other_start_1_ + other_segment_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_1_ = other_dilation_1_ / params.dilation;
+      let row_residue_1_ = (first_query_1_ - other_start_1_ - offsets[other_1_ * 8 + head] + other_dilation_1_) % other_dilation_1_ / params.dilation;
+      let slot_residue_1_ = (row_residue_1_ + (period_1_ - slot % period_1_)) % period_1_;
+      let member_2_ = links[link + 3];
+      let other_2_ = member_2_ / 2;
+      let other_segment_2_ = segments[other_2_];
+      let other_dilation_2_ = dilations[other_2_];
+      let other_start_2_ = first_query_1_ / other_segment_2_ * other_segment_2_;
+      let from_slot_2_ = max(from_slot_1_, (max(other_start_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_2_ = min(to_slot_1_, (max(other_start_2_ + other_segment_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_2_ = other_dilation_2_ / params.dilation;
+      let row_residue_2_ = (first_query_1_ - other_start_2_ - offsets[other_2_ * 8 + head] + other_dilation_2_) % other_dilation_2_ / params.dilation;
+      let slot_residue_2_ = (row_residue_2_ + (period_2_ - slot % period_2_)) % period_2_;
+      let member_3_ = links[link + 4];
+      let other_3_ = member_3_ / 2;
+      let other_segment_3_ = segments[other_3_];
+      let other_dilation_3_ = dilations[other_3_];
+      let other_start_3_ = first_query_1_ / other_segment_3_ * other_segment_3_;
+      let from_slot_3_ = max(0, (max(other_start_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_3_ = min(real, (max(other_start_3_ + other_segment_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_3_ = other_dilation_3_ / params.dilation;
+      let row_residue_3_ = (first_query_1_ - other_start_3_ - offsets[other_3_ * 8 + head] + other_dilation_3_) % other_dilation_3_ / params.dilation;
+      let slot_residue_3_ = (row_residue_3_ + (period_3_ - slot % period_3_)) % period_3_;
+      let member_4_ = links[link + 5];
+      let other_4_ = member_4_ / 2;
+      let other_segment_4_ = segments[other_4_];
+      let other_dilation_4_ = dilations[other_4_];
+      let other_start_4_ = first_query_1_ / other_segment_4_ * other_segment_4_;
+      let from_slot_4_ = max(from_slot_3_, (max(other_start_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_4_ = min(to_slot_3_, (max(other_start_4_ + other_segment_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_4_ = other_dilation_4_ / params.dilation;
+      let row_residue_4_ = (first_query_1_ - other_start_4_ - offsets[other_4_ * 8 + head] + other_dilation_4_) % other_dilation_4_ / params.dilation;
+      let slot_residue_4_ = (row_residue_4_ + (period_4_ - slot % period_4_)) % period_4_;
+      let member_5_ = links[link + 6];
+      let other_5_ = member_5_ / 2;
+      let other_segment_5_ = segments[other_5_];
+      let other_dilation_5_ = dilations[other_5_];
+      let other_start_5_ = first_query_1_ / other_segment_5_ * other_segment_5_;
+      let from_slot_5_ = max(from_slot_4_, (max(other_start_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_5_ = min(to_slot_4_, (max(other_start_5_ + other_segment_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_5_ = other_dilation_5_ / params.dilation;
+      let row_residue_5_ = (first_query_1_ - other_start_5_ - offsets[other_5_ * 8 + head] + other_dilation_5_) % other_dilation_5_ / params.dilation;
+      let slot_residue_5_ = (row_residue_5_ + (period_5_ - slot % period_5_)) % period_5_;
+      let weight = f32(member % 2);
+      let period_length = f32(period);
+      let weight_1_ = f32(member_1_ % 2);
+      let period_length_1_ = f32(period_1_);
+      let weight_2_ = f32(member_2_ % 2);
+      let period_length_2_ = f32(period_2_);
+      let weight_3_ = f32(member_3_ % 2);
+      let period_length_3_ = f32(period_3_);
+      let weight_4_ = f32(member_4_ % 2);
+      let period_length_4_ = f32(period_4_);
+      let weight_5_ = f32(member_5_ % 2);
+      let period_length_5_ = f32(period_5_);
+      row_times_0 = select(0.0f, weight, f32(lane_y + row_residue) == floor((f32(lane_y + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(lane_y + row_residue_1_) == floor((f32(lane_y + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(lane_y + row_residue_2_) == floor((f32(lane_y + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_0_1 = select(0.0f, weight, f32(row_1 + row_residue) == floor((f32(row_1 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_1 + row_residue_1_) == floor((f32(row_1 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_1 + row_residue_2_) == floor((f32(row_1 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_0_2 = select(0.0f, weight, f32(row_2 + row_residue) == floor((f32(row_2 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_2 + row_residue_1_) == floor((f32(row_2 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_2 + row_residue_2_) == floor((f32(row_2 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_0_3 = select(0.0f, weight, f32(row_3 + row_residue) == floor((f32(row_3 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_3 + row_residue_1_) == floor((f32(row_3 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_3 + row_residue_2_) == floor((f32(row_3 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_1 = select(0.0f, weight_3_, f32(lane_y + row_residue_3_) == floor((f32(lane_y + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(lane_y + row_residue_4_) == floor((f32(lane_y + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(lane_y + row_residue_5_) == floor((f32(lane_y + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      row_times_1_1 = select(0.0f, weight_3_, f32(row_1 + row_residue_3_) == floor((f32(row_1 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_1 + row_residue_4_) == floor((f32(row_1 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_1 + row_residue_5_) == floor((f32(row_1 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      row_times_1_2 = select(0.0f, weight_3_, f32(row_2 + row_residue_3_) == floor((f32(row_2 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_2 + row_residue_4_) == floor((f32(row_2 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_2 + row_residue_5_) == floor((f32(row_2 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      row_times_1_3 = select(0.0f, weight_3_, f32(row_3 + row_residue_3_) == floor((f32(row_3 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_3 + row_residue_4_) == floor((f32(row_3 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_3 + row_residue_5_) == floor((f32(row_3 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      for (var turn = 0; turn < 2; turn++) {
+        let range_from = select(select(after, before, turn == 1), 0, turn == 0);
+        let range_to = select(select(keys, middle, turn == 1), before, turn == 0);
+        var known = 0;
+        for (var j0 = range_from; j0 < range_to; j0 += 32) {
+          let key = query_start + j0 * params.dilation;
+          let width = min(32, range_to - j0);
+          let lead = slot - j0;
+          let crossing_row = crossing - slot;
+          let crossing_key = crossing - j0;
+          S = vec4f(0.0f);
+          S_1 = vec4f(0.0f);
+          S_2 = vec4f(0.0f);
+          S_3 = vec4f(0.0f);
+          S_4 = vec4f(0.0f);
+          S_5 = vec4f(0.0f);
+          S_6 = vec4f(0.0f);
+          S_7 = vec4f(0.0f);
+          workgroupBarrier();
+          storageBarrier();
+          let base_2 = ((batch * params.N + query) * 8 + head) * 32;
+          let stride_1 = params.dilation * 256;
+          for (var r = lane_y; r < 64; r += 16) {
+            let line = r * 36;
+            if (r < rows) {
+              let src_8 = base_2 + r * stride_1;
+              for (var c = lane_x * 4; c < 32; c += 16) {
+                block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
+              }
+            } else {
+              for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 16) {
+                block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          if ((query / 16384 != query_block) || ((query + max(rows + -1, 0) * params.dilation) / 16384 != query_block)) {
+            for (var r_1 = lane_y; r_1 < 64; r_1 += 16) {
+              for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 16) {
+                block[r_1 * 9 + (c_2 >> 2u)] = block[r_1 * 9 + (c_2 >> 2u)] * exp2(min(vec4f(decay[c_2], decay[c_2 + 1], decay[c_2 + 2], decay[c_2 + 3]) * vec4f(f32((query + min(r_1, max(rows + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
+              }
+            }
+          }
+          let base_3 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_2 = params.dilation * 256;
+          for (var r_2 = lane_y; r_2 < 32; r_2 += 16) {
+            let line_1 = ((r_2 & 3) * 8 + (r_2 >> 2u)) * 36 + 2304;
+            if (r_2 < width) {
+              let src_9 = base_3 + r_2 * stride_2;
+              for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 16) {
+                block[(line_1 >> 2u) + (c_3 >> 2u)] = k_at4(src_9 + c_3);
+              }
+            } else {
+              for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 16) {
+                block[(line_1 >> 2u) + (c_4 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          if ((key / 16384 != query_block) || ((key + max(width + -1, 0) * params.dilation) / 16384 != query_block)) {
+            for (var r_3 = lane_y; r_3 < 32; r_3 += 16) {
+              for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 16) {
+                block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 576] = block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 576] * exp2(min(vec4f(decay[c_5], decay[c_5 + 1], decay[c_5 + 2], decay[c_5 + 3]) * vec4f(0.0f - f32((key + min(r_3, max(width + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
+              }
+            }
+          }
+          workgroupBarrier();
+          storageBarrier();
+          let a_row = lane_y * 36;
+          let a_row_1 = row_1 * 36;
+          let a_row_2 = row_2 * 36;
+          let a_row_3 = row_3 * 36;
+          let b_row = (col >> 2u) * 36 + 2304;
+          let b_row_1 = (col >> 2u) * 36 + 2592;
+          let b_row_2 = (col >> 2u) * 36 + 2880;
+          let b_row_3 = (col >> 2u) * 36 + 3168;
+          let b_row_4 = (col_1 >> 2u) * 36 + 2304;
+          let b_row_5 = (col_1 >> 2u) * 36 + 2592;
+          let b_row_6 = (col_1 >> 2u) * 36 + 2880;
+          let b_row_7 = (col_1 >> 2u) * 36 + 3168;
+          var sum = 0.0f;
+          var sum_1 = 0.0f;
+          var sum_2 = 0.0f;
+          var sum_3 = 0.0f;
+          var sum_4 = 0.0f;
+          var sum_5 = 0.0f;
+          var sum_6 = 0.0f;
+          var sum_7 = 0.0f;
+          var sum_8 = 0.0f;
+          var sum_9 = 0.0f;
+          var sum_10 = 0.0f;
+          var sum_11 = 0.0f;
+          var sum_12 = 0.0f;
+          var sum_13 = 0.0f;
+          var sum_14 = 0.0f;
+          var sum_15 = 0.0f;
+          var sum_16 = 0.0f;
+          var sum_17 = 0.0f;
+          var sum_18 = 0.0f;
+          var sum_19 = 0.0f;
+          var sum_20 = 0.0f;
+          var sum_21 = 0.0f;
+          var sum_22 = 0.0f;
+          var sum_23 = 0.0f;
+          var sum_24 = 0.0f;
+          var sum_25 = 0.0f;
+          var sum_26 = 0.0f;
+          var sum_27 = 0.0f;
+          var sum_28 = 0.0f;
+          var sum_29 = 0.0f;
+          var sum_30 = 0.0f;
+          var sum_31 = 0.0f;
+          for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+            let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+            let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+            let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+            let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+            let b = block[(b_row >> 2u) + (k_1 >> 2u)];
+            let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
+            let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
+            let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
+            sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+            sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
+            sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
+            sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
+            sum_8 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_8))));
+            sum_9 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_9))));
+            sum_10 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_10))));
+            sum_11 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_11))));
+            sum_16 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_16))));
+            sum_17 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_17))));
+            sum_18 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_18))));
+            sum_19 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_19))));
+            sum_24 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_24))));
+            sum_25 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_25))));
+            sum_26 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_26))));
+            sum_27 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_27))));
+            let b_4 = block[(b_row_4 >> 2u) + (k_1 >> 2u)];
+            let b_5 = block[(b_row_5 >> 2u) + (k_1 >> 2u)];
+            let b_6 = block[(b_row_6 >> 2u) + (k_1 >> 2u)];
+            let b_7 = block[(b_row_7 >> 2u) + (k_1 >> 2u)];
+            sum_4 = fma(a.w, b_4.w, fma(a.z, b_4.z, fma(a.y, b_4.y, fma(a.x, b_4.x, sum_4))));
+            sum_5 = fma(a.w, b_5.w, fma(a.z, b_5.z, fma(a.y, b_5.y, fma(a.x, b_5.x, sum_5))));
+            sum_6 = fma(a.w, b_6.w, fma(a.z, b_6.z, fma(a.y, b_6.y, fma(a.x, b_6.x, sum_6))));
+            sum_7 = fma(a.w, b_7.w, fma(a.z, b_7.z, fma(a.y, b_7.y, fma(a.x, b_7.x, sum_7))));
+            sum_12 = fma(a_1.w, b_4.w, fma(a_1.z, b_4.z, fma(a_1.y, b_4.y, fma(a_1.x, b_4.x, sum_12))));
+            sum_13 = fma(a_1.w, b_5.w, fma(a_1.z, b_5.z, fma(a_1.y, b_5.y, fma(a_1.x, b_5.x, sum_13))));
+            sum_14 = fma(a_1.w, b_6.w, fma(a_1.z, b_6.z, fma(a_1.y, b_6.y, fma(a_1.x, b_6.x, sum_14))));
+            sum_15 = fma(a_1.w, b_7.w, fma(a_1.z, b_7.z, fma(a_1.y, b_7.y, fma(a_1.x, b_7.x, sum_15))));
+            sum_20 = fma(a_2.w, b_4.w, fma(a_2.z, b_4.z, fma(a_2.y, b_4.y, fma(a_2.x, b_4.x, sum_20))));
+            sum_21 = fma(a_2.w, b_5.w, fma(a_2.z, b_5.z, fma(a_2.y, b_5.y, fma(a_2.x, b_5.x, sum_21))));
+            sum_22 = fma(a_2.w, b_6.w, fma(a_2.z, b_6.z, fma(a_2.y, b_6.y, fma(a_2.x, b_6.x, sum_22))));
+            sum_23 = fma(a_2.w, b_7.w, fma(a_2.z, b_7.z, fma(a_2.y, b_7.y, fma(a_2.x, b_7.x, sum_23))));
+            sum_28 = fma(a_3.w, b_4.w, fma(a_3.z, b_4.z, fma(a_3.y, b_4.y, fma(a_3.x, b_4.x, sum_28))));
+            sum_29 = fma(a_3.w, b_5.w, fma(a_3.z, b_5.z, fma(a_3.y, b_5.y, fma(a_3.x, b_5.x, sum_29))));
+            sum_30 = fma(a_3.w, b_6.w, fma(a_3.z, b_6.z, fma(a_3.y, b_6.y, fma(a_3.x, b_6.x, sum_30))));
+            sum_31 = fma(a_3.w, b_7.w, fma(a_3.z, b_7.z, fma(a_3.y, b_7.y, fma(a_3.x, b_7.x, sum_31))));
+          }
+          S = S + vec4f(sum, sum_1, sum_2, sum_3);
+          S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
+          S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
+          S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
+          S_4 = S_4 + vec4f(sum_16, sum_17, sum_18, sum_19);
+          S_5 = S_5 + vec4f(sum_20, sum_21, sum_22, sum_23);
+          S_6 = S_6 + vec4f(sum_24, sum_25, sum_26, sum_27);
+          S_7 = S_7 + vec4f(sum_28, sum_29, sum_30, sum_31);
+          if ((width < 32) || (31 > lead)) {
+            S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+          }
+          if (turn == 1) {
+            S = select(vec4f(-3e30f), S, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+          }
+          let tile_to = j0 + 32;
+          if (known < tile_to) {
+            let residue = (j0 + slot_residue) % period;
+            let held_from = from_slot - j0;
+            let held_to = to_slot - j0;
+            let residue_1_ = (j0 + slot_residue_1_) % period_1_;
+            let held_from_1_ = from_slot_1_ - j0;
+            let held_to_1_ = to_slot_1_ - j0;
+            let residue_2_ = (j0 + slot_residue_2_) % period_2_;
+            let held_from_2_ = from_slot_2_ - j0;
+            let held_to_2_ = to_slot_2_ - j0;
+            key_times_0 = select(vec4f(0.0f), vec4f(weight), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue)) + vec4f(0.5f)) / vec4f(period_length)) * vec4f(period_length))) + select(vec4f(0.0f), vec4f(weight_1_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) + vec4f(0.5f)) / vec4f(period_length_1_)) * vec4f(period_length_1_))) + select(vec4f(0.0f), vec4f(weight_2_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) + vec4f(0.5f)) / vec4f(period_length_2_)) * vec4f(period_length_2_)));
+            key_times_0_1 = select(vec4f(0.0f), vec4f(weight), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue)) + vec4f(0.5f)) / vec4f(period_length)) * vec4f(period_length))) + select(vec4f(0.0f), vec4f(weight_1_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_1_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_1_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) + vec4f(0.5f)) / vec4f(period_length_1_)) * vec4f(period_length_1_))) + select(vec4f(0.0f), vec4f(weight_2_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_2_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_2_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) + vec4f(0.5f)) / vec4f(period_length_2_)) * vec4f(period_length_2_)));
+            let residue_3_ = (j0 + slot_residue_3_) % period_3_;
+            let held_from_3_ = from_slot_3_ - j0;
+            let held_to_3_ = to_slot_3_ - j0;
+            let residue_4_ = (j0 + slot_residue_4_) % period_4_;
+            let held_from_4_ = from_slot_4_ - j0;
+            let held_to_4_ = to_slot_4_ - j0;
+            let residue_5_ = (j0 + slot_residue_5_) % period_5_;
+            let held_from_5_ = from_slot_5_ - j0;
+            let held_to_5_ = to_slot_5_ - j0;
+            key_times_1 = select(vec4f(0.0f), vec4f(weight_3_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_3_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_3_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) + vec4f(0.5f)) / vec4f(period_length_3_)) * vec4f(period_length_3_))) + select(vec4f(0.0f), vec4f(weight_4_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_4_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_4_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) + vec4f(0.5f)) / vec4f(period_length_4_)) * vec4f(period_length_4_))) + select(vec4f(0.0f), vec4f(weight_5_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_5_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_5_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) + vec4f(0.5f)) / vec4f(period_length_5_)) * vec4f(period_length_5_)));
+            key_times_1_1 = select(vec4f(0.0f), vec4f(weight_3_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_3_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_3_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) + vec4f(0.5f)) / vec4f(period_length_3_)) * vec4f(period_length_3_))) + select(vec4f(0.0f), vec4f(weight_4_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_4_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_4_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) + vec4f(0.5f)) / vec4f(period_length_4_)) * vec4f(period_length_4_))) + select(vec4f(0.0f), vec4f(weight_5_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_5_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_5_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) + vec4f(0.5f)) / vec4f(period_length_5_)) * vec4f(period_length_5_)));
+            let next = select(1073741823, min(1073741823, from_slot), j0 < from_slot);
+            let next_1_ = select(next, min(next, to_slot), j0 < to_slot);
+            let next_2_ = select(next_1_, min(next_1_, from_slot_1_), j0 < from_slot_1_);
+            let next_3_ = select(next_2_, min(next_2_, to_slot_1_), j0 < to_slot_1_);
+            let next_4_ = select(next_3_, min(next_3_, from_slot_2_), j0 < from_slot_2_);
+            let next_5_ = select(next_4_, min(next_4_, to_slot_2_), j0 < to_slot_2_);
+            let next_6_ = select(next_5_, min(next_5_, from_slot_3_), j0 < from_slot_3_);
+            let next_7_ = select(next_6_, min(next_6_, to_slot_3_), j0 < to_slot_3_);
+            let next_8_ = select(next_7_, min(next_7_, from_slot_4_), j0 < from_slot_4_);
+            let next_9_ = select(next_8_, min(next_8_, to_slot_4_), j0 < to_slot_4_);
+            let next_10_ = select(next_9_, min(next_9_, from_slot_5_), j0 < from_slot_5_);
+            let next_11_ = select(next_10_, min(next_10_, to_slot_5_), j0 < to_slot_5_);
+            known = select(next_11_, j0, next_11_ < tile_to);
+          }
+          top = m;
+          top_1 = m_1;
+          top_2 = m_2;
+          top_3 = m_3;
+          partials[lane_y * 4 + lane_x] = most4(max(S, S_1));
+          partials[row_1 * 4 + lane_x] = most4(max(S_2, S_3));
+          partials[row_2 * 4 + lane_x] = most4(max(S_4, S_5));
+          partials[row_3 * 4 + lane_x] = most4(max(S_6, S_7));
+          workgroupBarrier();
+          storageBarrier();
+          top = max(top, most4(vec4f(partials[lane_y * 4], partials[lane_y * 4 + 1], partials[lane_y * 4 + 2], partials[lane_y * 4 + 3])));
+          top_1 = max(top_1, most4(vec4f(partials[row_1 * 4], partials[row_1 * 4 + 1], partials[row_1 * 4 + 2], partials[row_1 * 4 + 3])));
+          top_2 = max(top_2, most4(vec4f(partials[row_2 * 4], partials[row_2 * 4 + 1], partials[row_2 * 4 + 2], partials[row_2 * 4 + 3])));
+          top_3 = max(top_3, most4(vec4f(partials[row_3 * 4], partials[row_3 * 4 + 1], partials[row_3 * 4 + 2], partials[row_3 * 4 + 3])));
+          let base_4 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_3 = params.dilation * 256;
+          for (var r_4 = lane_y; r_4 < 32; r_4 += 16) {
+            let line_2 = r_4 * 32 + 2304;
+            if (r_4 < width) {
+              let src_10 = base_4 + r_4 * stride_3;
+              for (var c_6 = lane_x * 4; c_6 < 32; c_6 += 16) {
+                block[(line_2 >> 2u) + (c_6 >> 2u)] = v_at4(src_10 + c_6);
+              }
+            } else {
+              for (var c_7 = lane_x * 4; c_7 < 32; c_7 += 16) {
+                block[(line_2 >> 2u) + (c_7 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          fade = exp2(m - top);
+          fade_1 = exp2(m_1 - top_1);
+          fade_2 = exp2(m_2 - top_2);
+          fade_3 = exp2(m_3 - top_3);
+          m = top;
+          m_1 = top_1;
+          m_2 = top_2;
+          m_3 = top_3;
+          S = exp2(S - vec4f(m)) * (vec4f(1.0f) + (min(vec4f(row_times_0), key_times_0) + min(vec4f(row_times_1), key_times_1)));
+          S_1 = exp2(S_1 - vec4f(m)) * (vec4f(1.0f) + (min(vec4f(row_times_0), key_times_0_1) + min(vec4f(row_times_1), key_times_1_1)));
+          S_2 = exp2(S_2 - vec4f(m_1)) * (vec4f(1.0f) + (min(vec4f(row_times_0_1), key_times_0) + min(vec4f(row_times_1_1), key_times_1)));
+          S_3 = exp2(S_3 - vec4f(m_1)) * (vec4f(1.0f) + (min(vec4f(row_times_0_1), key_times_0_1) + min(vec4f(row_times_1_1), key_times_1_1)));
+          S_4 = exp2(S_4 - vec4f(m_2)) * (vec4f(1.0f) + (min(vec4f(row_times_0_2), key_times_0) + min(vec4f(row_times_1_2), key_times_1)));
+          S_5 = exp2(S_5 - vec4f(m_2)) * (vec4f(1.0f) + (min(vec4f(row_times_0_2), key_times_0_1) + min(vec4f(row_times_1_2), key_times_1_1)));
+          S_6 = exp2(S_6 - vec4f(m_3)) * (vec4f(1.0f) + (min(vec4f(row_times_0_3), key_times_0) + min(vec4f(row_times_1_3), key_times_1)));
+          S_7 = exp2(S_7 - vec4f(m_3)) * (vec4f(1.0f) + (min(vec4f(row_times_0_3), key_times_0_1) + min(vec4f(row_times_1_3), key_times_1_1)));
+          block[lane_y * 9 + (col >> 2u)] = S;
+          block[lane_y * 9 + (col_1 >> 2u)] = S_1;
+          block[row_1 * 9 + (col >> 2u)] = S_2;
+          block[row_1 * 9 + (col_1 >> 2u)] = S_3;
+          block[row_2 * 9 + (col >> 2u)] = S_4;
+          block[row_2 * 9 + (col_1 >> 2u)] = S_5;
+          block[row_3 * 9 + (col >> 2u)] = S_6;
+          block[row_3 * 9 + (col_1 >> 2u)] = S_7;
+          l = l * fade;
+          l_1 = l_1 * fade_1;
+          l_2 = l_2 * fade_2;
+          l_3 = l_3 * fade_3;
+          partials_1[lane_y * 4 + lane_x] = sum4(S + S_1);
+          partials_1[row_1 * 4 + lane_x] = sum4(S_2 + S_3);
+          partials_1[row_2 * 4 + lane_x] = sum4(S_4 + S_5);
+          partials_1[row_3 * 4 + lane_x] = sum4(S_6 + S_7);
+          workgroupBarrier();
+          storageBarrier();
+          l = l + sum4(vec4f(partials_1[lane_y * 4], partials_1[lane_y * 4 + 1], partials_1[lane_y * 4 + 2], partials_1[lane_y * 4 + 3]));
+          l_1 = l_1 + sum4(vec4f(partials_1[row_1 * 4], partials_1[row_1 * 4 + 1], partials_1[row_1 * 4 + 2], partials_1[row_1 * 4 + 3]));
+          l_2 = l_2 + sum4(vec4f(partials_1[row_2 * 4], partials_1[row_2 * 4 + 1], partials_1[row_2 * 4 + 2], partials_1[row_2 * 4 + 3]));
+          l_3 = l_3 + sum4(vec4f(partials_1[row_3 * 4], partials_1[row_3 * 4 + 1], partials_1[row_3 * 4 + 2], partials_1[row_3 * 4 + 3]));
+          O = O * vec4f(fade);
+          O_1 = O_1 * vec4f(fade);
+          O_2 = O_2 * vec4f(fade_1);
+          O_3 = O_3 * vec4f(fade_1);
+          O_4 = O_4 * vec4f(fade_2);
+          O_5 = O_5 * vec4f(fade_2);
+          O_6 = O_6 * vec4f(fade_3);
+          O_7 = O_7 * vec4f(fade_3);
+          let a_row_4 = lane_y * 36;
+          let a_row_5 = row_1 * 36;
+          let a_row_6 = row_2 * 36;
+          let a_row_7 = row_3 * 36;
+          for (var k_2 = 0; k_2 < 32; k_2 += 4) {
+            let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
+            let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
+            let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
+            let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
+            let b_8 = block[k_2 * 8 + (col >> 2u) + 576];
+            let b_9 = block[k_2 * 8 + (col >> 2u) + 584];
+            let b_10 = block[k_2 * 8 + (col >> 2u) + 592];
+            let b_11 = block[k_2 * 8 + (col >> 2u) + 600];
+            O = fma(vec4f(a_4.w), b_11, fma(vec4f(a_4.z), b_10, fma(vec4f(a_4.y), b_9, fma(vec4f(a_4.x), b_8, O))));
+            O_2 = fma(vec4f(a_5.w), b_11, fma(vec4f(a_5.z), b_10, fma(vec4f(a_5.y), b_9, fma(vec4f(a_5.x), b_8, O_2))));
+            O_4 = fma(vec4f(a_6.w), b_11, fma(vec4f(a_6.z), b_10, fma(vec4f(a_6.y), b_9, fma(vec4f(a_6.x), b_8, O_4))));
+            O_6 = fma(vec4f(a_7.w), b_11, fma(vec4f(a_7.z), b_10, fma(vec4f(a_7.y), b_9, fma(vec4f(a_7.x), b_8, O_6))));
+            let b_12 = block[k_2 * 8 + (col_1 >> 2u) + 576];
+            let b_13 = block[k_2 * 8 + (col_1 >> 2u) + 584];
+            let b_14 = block[k_2 * 8 + (col_1 >> 2u) + 592];
+            let b_15 = block[k_2 * 8 + (col_1 >> 2u) + 600];
+            O_1 = fma(vec4f(a_4.w), b_15, fma(vec4f(a_4.z), b_14, fma(vec4f(a_4.y), b_13, fma(vec4f(a_4.x), b_12, O_1))));
+            O_3 = fma(vec4f(a_5.w), b_15, fma(vec4f(a_5.z), b_14, fma(vec4f(a_5.y), b_13, fma(vec4f(a_5.x), b_12, O_3))));
+            O_5 = fma(vec4f(a_6.w), b_15, fma(vec4f(a_6.z), b_14, fma(vec4f(a_6.y), b_13, fma(vec4f(a_6.x), b_12, O_5))));
+            O_7 = fma(vec4f(a_7.w), b_15, fma(vec4f(a_7.z), b_14, fma(vec4f(a_7.y), b_13, fma(vec4f(a_7.x), b_12, O_7))));
+          }
+        }
+      }
+      fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
+      fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
+      fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
+      fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
+      let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+      let stride_4 = params.dilation * 256;
+      if (lane_y < rows) {
+        let dst = base_5 + lane_y * stride_4;
+        out_put4(dst + col, O * vec4f(fade));
+        out_put4(dst + col_1, O_1 * vec4f(fade));
+      }
+      if (row_1 < rows) {
+        let dst_1 = base_5 + row_1 * stride_4;
+        out_put4(dst_1 + col, O_2 * vec4f(fade_1));
+        out_put4(dst_1 + col_1, O_3 * vec4f(fade_1));
+      }
+      if (row_2 < rows) {
+        let dst_2 = base_5 + row_2 * stride_4;
+        out_put4(dst_2 + col, O_4 * vec4f(fade_2));
+        out_put4(dst_2 + col_1, O_5 * vec4f(fade_2));
+      }
+      if (row_3 < rows) {
+        let dst_3 = base_5 + row_3 * stride_4;
+        out_put4(dst_3 + col, O_6 * vec4f(fade_3));
+        out_put4(dst_3 + col_1, O_7 * vec4f(fade_3));
+      }
+      workgroupBarrier();
+      storageBarrier();
+      let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+      if (lane_y < rows) {
+        let dst_4 = base_6 + lane_y * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
+        }
+      }
+      if (row_1 < rows) {
+        let dst_5 = base_6 + row_1 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
+        }
+      }
+      if (row_2 < rows) {
+        let dst_6 = base_6 + row_2 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
+        }
+      }
+      if (row_3 < rows) {
+        let dst_7 = base_6 + row_3 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
+        }
+      }
+    }
+  }
+}
+`,
+};
+
+const $wgsl_attention_small_xpos512_annulus_64x32_2: $Shader = {
+  buffers: [
+    { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
+    { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
+  ],
+  code: `// spec:4 model jargon: small: branch 3 (segment 2048, dilation 8)
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  N: i32,
+  branch: i32,
+  segment: i32,
+  dilation: i32,
+  first: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
+const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
+const segments = array<i32, 4>(256, 512, 1024, 2048);
+const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
+const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
+var<workgroup> block: array<vec4f, 864>;
+var<workgroup> partials: array<f32, 256>;
+var<workgroup> partials_1: array<f32, 256>;
+fn sum4(v: vec4f) -> f32 {
+  return (v.x + v.y) + (v.z + v.w);
+}
+fn most4(v: vec4f) -> f32 {
+  return max(max(v.x, v.y), max(v.z, v.w));
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let lane = i32(invocation);
+  let lane_y = lane / 4;
+  let lane_x = lane % 4;
+  var S = vec4f(0.0f);
+  var S_1 = vec4f(0.0f);
+  var S_2 = vec4f(0.0f);
+  var S_3 = vec4f(0.0f);
+  var S_4 = vec4f(0.0f);
+  var S_5 = vec4f(0.0f);
+  var S_6 = vec4f(0.0f);
+  var S_7 = vec4f(0.0f);
+  var O = vec4f(0.0f);
+  var O_1 = vec4f(0.0f);
+  var O_2 = vec4f(0.0f);
+  var O_3 = vec4f(0.0f);
+  var O_4 = vec4f(0.0f);
+  var O_5 = vec4f(0.0f);
+  var O_6 = vec4f(0.0f);
+  var O_7 = vec4f(0.0f);
   var m = 0.0f;
   var m_1 = 0.0f;
   var m_2 = 0.0f;
@@ -7270,346 +10567,471 @@ fn main(
   var fade_2 = 0.0f;
   var fade_3 = 0.0f;
   let col = lane_x * 4;
-  let row_1 = lane_y + 8;
-  let row_2 = lane_y + 16;
-  let row_3 = lane_y + 24;
-  let g = min(params.segment, params.N);
-  let slots = (g + params.dilation + -1) / params.dilation;
-  let tiles = (slots + 31) / 32;
-  let segments = (params.N + g + -1) / g;
+  let col_1 = lane_x * 4 + 16;
+  let row_1 = lane_y + 16;
+  let row_2 = lane_y + 32;
+  let row_3 = lane_y + 48;
+  let cell_length = min(params.segment, params.N);
+  let cells = (params.N + cell_length + -1) / cell_length;
+  let tiles = ((cell_length + params.dilation + -1) / params.dilation + 63) / 64;
   let rest = group / tiles;
-  let slot = group % tiles * 32;
-  let segment_index = rest % segments;
-  let batch_head = rest / segments;
+  let batch_head = rest / cells;
   let head = batch_head % 8;
   let batch = batch_head / 8;
   let offset = offsets[params.branch * 8 + head];
-  let query_start = segment_index * g + offset;
-  let real = (max(min(g, params.N - segment_index * g) - offset, 0) + params.dilation + -1) / params.dilation;
-  let rows = max(0, min(32, real - slot));
+  let cell_start = rest % cells * cell_length;
+  let cell_end = min(cell_start + cell_length, params.N);
+  let g = min(params.segment, params.N);
+  let tile = group % tiles;
+  let segment_index = cell_start / g;
+  let segment_start = segment_index * g;
+  let query_start = segment_start + offset;
+  let first_slot = (max(cell_start - query_start, 0) + params.dilation + -1) / params.dilation;
+  let piece_rows = max(0, (max(cell_end - query_start, 0) + params.dilation + -1) / params.dilation - first_slot);
+  let slot = first_slot + tile * 64;
+  let rows = max(0, min(64, piece_rows - tile * 64));
+  let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
   let keys = min(real, slot + rows);
+  let link = kinds[params.branch * 8 + head];
+  let parent = links[link];
   if (0 < rows) {
-    let query = query_start + slot * params.dilation;
-    let query_block = query / 16384;
-    if (params.first == 1) {
-      m = -1e30f;
-      m_1 = -1e30f;
-      m_2 = -1e30f;
-      m_3 = -1e30f;
-      l = 0.0f;
-      l_1 = 0.0f;
-      l_2 = 0.0f;
-      l_3 = 0.0f;
-      O = vec4f(0.0f);
-      O_1 = vec4f(0.0f);
-      O_2 = vec4f(0.0f);
-      O_3 = vec4f(0.0f);
-    } else {
-      let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
-      let stride = params.dilation * 256;
-      if (lane_y < rows) {
-        let src = base + lane_y * stride;
-        O = out_at4(src + col);
-      } else {
+    let first_query = query_start + slot * params.dilation;
+    let last_query = first_query + max(0, rows + -1) * params.dilation;
+    let parent_segment = segments[parent];
+    let low_2 = first_query / parent_segment * parent_segment;
+    let high = last_query / parent_segment * parent_segment;
+    let root = parent == params.branch;
+    let crossing = (max(high - query_start, 0) + params.dilation + -1) / params.dilation;
+    let before = select(min(keys, (max(low_2 - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let after = select(min(keys, (max(high + parent_segment - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let middle = select(select(min(keys, crossing), before, low_2 == high), before, root);
+    if ((params.first == 1) || (0 < middle + (keys - after))) {
+      let query = query_start + slot * params.dilation;
+      let query_block = query / 16384;
+      if (params.first == 1) {
+        m = -1e30f;
+        m_1 = -1e30f;
+        m_2 = -1e30f;
+        m_3 = -1e30f;
+        l = 0.0f;
+        l_1 = 0.0f;
+        l_2 = 0.0f;
+        l_3 = 0.0f;
         O = vec4f(0.0f);
-      }
-      if (row_1 < rows) {
-        let src_1 = base + row_1 * stride;
-        O_1 = out_at4(src_1 + col);
-      } else {
         O_1 = vec4f(0.0f);
-      }
-      if (row_2 < rows) {
-        let src_2 = base + row_2 * stride;
-        O_2 = out_at4(src_2 + col);
-      } else {
         O_2 = vec4f(0.0f);
-      }
-      if (row_3 < rows) {
-        let src_3 = base + row_3 * stride;
-        O_3 = out_at4(src_3 + col);
-      } else {
         O_3 = vec4f(0.0f);
-      }
-      let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
-      if (lane_y < rows) {
-        let src_4 = base_1 + lane_y * params.dilation;
-        m = lse_at(src_4);
+        O_4 = vec4f(0.0f);
+        O_5 = vec4f(0.0f);
+        O_6 = vec4f(0.0f);
+        O_7 = vec4f(0.0f);
       } else {
-        m = 0.0f;
+        let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+        let stride = params.dilation * 256;
+        if (lane_y < rows) {
+          let src = base + lane_y * stride;
+          O = out_at4(src + col);
+          O_1 = out_at4(src + col_1);
+        } else {
+          O = vec4f(0.0f);
+          O_1 = vec4f(0.0f);
+        }
+        if (row_1 < rows) {
+          let src_1 = base + row_1 * stride;
+          O_2 = out_at4(src_1 + col);
+          O_3 = out_at4(src_1 + col_1);
+        } else {
+          O_2 = vec4f(0.0f);
+          O_3 = vec4f(0.0f);
+        }
+        if (row_2 < rows) {
+          let src_2 = base + row_2 * stride;
+          O_4 = out_at4(src_2 + col);
+          O_5 = out_at4(src_2 + col_1);
+        } else {
+          O_4 = vec4f(0.0f);
+          O_5 = vec4f(0.0f);
+        }
+        if (row_3 < rows) {
+          let src_3 = base + row_3 * stride;
+          O_6 = out_at4(src_3 + col);
+          O_7 = out_at4(src_3 + col_1);
+        } else {
+          O_6 = vec4f(0.0f);
+          O_7 = vec4f(0.0f);
+        }
+        let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+        if (lane_y < rows) {
+          let src_4 = base_1 + lane_y * params.dilation;
+          m = lse_at(src_4);
+        } else {
+          m = 0.0f;
+        }
+        if (row_1 < rows) {
+          let src_5 = base_1 + row_1 * params.dilation;
+          m_1 = lse_at(src_5);
+        } else {
+          m_1 = 0.0f;
+        }
+        if (row_2 < rows) {
+          let src_6 = base_1 + row_2 * params.dilation;
+          m_2 = lse_at(src_6);
+        } else {
+          m_2 = 0.0f;
+        }
+        if (row_3 < rows) {
+          let src_7 = base_1 + row_3 * params.dilation;
+          m_3 = lse_at(src_7);
+        } else {
+          m_3 = 0.0f;
+        }
+        m = max(m * 1.442695f, -1e30f);
+        m_1 = max(m_1 * 1.442695f, -1e30f);
+        m_2 = max(m_2 * 1.442695f, -1e30f);
+        m_3 = max(m_3 * 1.442695f, -1e30f);
+        l = select(0.0f, 1.0f, m > -1e30f);
+        l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
+        l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
+        l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
+      }
+      for (var turn = 0; turn < 2; turn++) {
+        let range_from = select(select(after, before, turn == 1), 0, turn == 0);
+        let range_to = select(select(keys, middle, turn == 1), before, turn == 0);
+        for (var j0 = range_from; j0 < range_to; j0 += 32) {
+          let key = query_start + j0 * params.dilation;
+          let width = min(32, range_to - j0);
+          let lead = slot - j0;
+          let crossing_row = crossing - slot;
+          let crossing_key = crossing - j0;
+          S = vec4f(0.0f);
+          S_1 = vec4f(0.0f);
+          S_2 = vec4f(0.0f);
+          S_3 = vec4f(0.0f);
+          S_4 = vec4f(0.0f);
+          S_5 = vec4f(0.0f);
+          S_6 = vec4f(0.0f);
+          S_7 = vec4f(0.0f);
+          workgroupBarrier();
+          storageBarrier();
+          let base_2 = ((batch * params.N + query) * 8 + head) * 32;
+          let stride_1 = params.dilation * 256;
+          for (var r = lane_y; r < 64; r += 16) {
+            let line = r * 36;
+            if (r < rows) {
+              let src_8 = base_2 + r * stride_1;
+              for (var c = lane_x * 4; c < 32; c += 16) {
+                block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
+              }
+            } else {
+              for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 16) {
+                block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          if ((query / 16384 != query_block) || ((query + max(rows + -1, 0) * params.dilation) / 16384 != query_block)) {
+            for (var r_1 = lane_y; r_1 < 64; r_1 += 16) {
+              for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 16) {
+                block[r_1 * 9 + (c_2 >> 2u)] = block[r_1 * 9 + (c_2 >> 2u)] * exp2(min(vec4f(decay[c_2], decay[c_2 + 1], decay[c_2 + 2], decay[c_2 + 3]) * vec4f(f32((query + min(r_1, max(rows + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
+              }
+            }
+          }
+          let base_3 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_2 = params.dilation * 256;
+          for (var r_2 = lane_y; r_2 < 32; r_2 += 16) {
+            let line_1 = ((r_2 & 3) * 8 + (r_2 >> 2u)) * 36 + 2304;
+            if (r_2 < width) {
+              let src_9 = base_3 + r_2 * stride_2;
+              for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 16) {
+                block[(line_1 >> 2u) + (c_3 >> 2u)] = k_at4(src_9 + c_3);
+              }
+            } else {
+              for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 16) {
+                block[(line_1 >> 2u) + (c_4 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          if ((key / 16384 != query_block) || ((key + max(width + -1, 0) * params.dilation) / 16384 != query_block)) {
+            for (var r_3 = lane_y; r_3 < 32; r_3 += 16) {
+              for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 16) {
+                block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 576] = block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 576] * exp2(min(vec4f(decay[c_5], decay[c_5 + 1], decay[c_5 + 2], decay[c_5 + 3]) * vec4f(0.0f - f32((key + min(r_3, max(width + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
+              }
+            }
+          }
+          workgroupBarrier();
+          storageBarrier();
+          let a_row = lane_y * 36;
+          let a_row_1 = row_1 * 36;
+          let a_row_2 = row_2 * 36;
+          let a_row_3 = row_3 * 36;
+          let b_row = (col >> 2u) * 36 + 2304;
+          let b_row_1 = (col >> 2u) * 36 + 2592;
+          let b_row_2 = (col >> 2u) * 36 + 2880;
+          let b_row_3 = (col >> 2u) * 36 + 3168;
+          let b_row_4 = (col_1 >> 2u) * 36 + 2304;
+          let b_row_5 = (col_1 >> 2u) * 36 + 2592;
+          let b_row_6 = (col_1 >> 2u) * 36 + 2880;
+          let b_row_7 = (col_1 >> 2u) * 36 + 3168;
+          var sum = 0.0f;
+          var sum_1 = 0.0f;
+          var sum_2 = 0.0f;
+          var sum_3 = 0.0f;
+          var sum_4 = 0.0f;
+          var sum_5 = 0.0f;
+          var sum_6 = 0.0f;
+          var sum_7 = 0.0f;
+          var sum_8 = 0.0f;
+          var sum_9 = 0.0f;
+          var sum_10 = 0.0f;
+          var sum_11 = 0.0f;
+          var sum_12 = 0.0f;
+          var sum_13 = 0.0f;
+          var sum_14 = 0.0f;
+          var sum_15 = 0.0f;
+          var sum_16 = 0.0f;
+          var sum_17 = 0.0f;
+          var sum_18 = 0.0f;
+          var sum_19 = 0.0f;
+          var sum_20 = 0.0f;
+          var sum_21 = 0.0f;
+          var sum_22 = 0.0f;
+          var sum_23 = 0.0f;
+          var sum_24 = 0.0f;
+          var sum_25 = 0.0f;
+          var sum_26 = 0.0f;
+          var sum_27 = 0.0f;
+          var sum_28 = 0.0f;
+          var sum_29 = 0.0f;
+          var sum_30 = 0.0f;
+          var sum_31 = 0.0f;
+          for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+            let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+            let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+            let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+            let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+            let b = block[(b_row >> 2u) + (k_1 >> 2u)];
+            let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
+            let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
+            let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
+            sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+            sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
+            sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
+            sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
+            sum_8 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_8))));
+            sum_9 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_9))));
+            sum_10 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_10))));
+            sum_11 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_11))));
+            sum_16 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_16))));
+            sum_17 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_17))));
+            sum_18 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_18))));
+            sum_19 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_19))));
+            sum_24 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_24))));
+            sum_25 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_25))));
+            sum_26 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_26))));
+            sum_27 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_27))));
+            let b_4 = block[(b_row_4 >> 2u) + (k_1 >> 2u)];
+            let b_5 = block[(b_row_5 >> 2u) + (k_1 >> 2u)];
+            let b_6 = block[(b_row_6 >> 2u) + (k_1 >> 2u)];
+            let b_7 = block[(b_row_7 >> 2u) + (k_1 >> 2u)];
+            sum_4 = fma(a.w, b_4.w, fma(a.z, b_4.z, fma(a.y, b_4.y, fma(a.x, b_4.x, sum_4))));
+            sum_5 = fma(a.w, b_5.w, fma(a.z, b_5.z, fma(a.y, b_5.y, fma(a.x, b_5.x, sum_5))));
+            sum_6 = fma(a.w, b_6.w, fma(a.z, b_6.z, fma(a.y, b_6.y, fma(a.x, b_6.x, sum_6))));
+            sum_7 = fma(a.w, b_7.w, fma(a.z, b_7.z, fma(a.y, b_7.y, fma(a.x, b_7.x, sum_7))));
+            sum_12 = fma(a_1.w, b_4.w, fma(a_1.z, b_4.z, fma(a_1.y, b_4.y, fma(a_1.x, b_4.x, sum_12))));
+            sum_13 = fma(a_1.w, b_5.w, fma(a_1.z, b_5.z, fma(a_1.y, b_5.y, fma(a_1.x, b_5.x, sum_13))));
+            sum_14 = fma(a_1.w, b_6.w, fma(a_1.z, b_6.z, fma(a_1.y, b_6.y, fma(a_1.x, b_6.x, sum_14))));
+            sum_15 = fma(a_1.w, b_7.w, fma(a_1.z, b_7.z, fma(a_1.y, b_7.y, fma(a_1.x, b_7.x, sum_15))));
+            sum_20 = fma(a_2.w, b_4.w, fma(a_2.z, b_4.z, fma(a_2.y, b_4.y, fma(a_2.x, b_4.x, sum_20))));
+            sum_21 = fma(a_2.w, b_5.w, fma(a_2.z, b_5.z, fma(a_2.y, b_5.y, fma(a_2.x, b_5.x, sum_21))));
+            sum_22 = fma(a_2.w, b_6.w, fma(a_2.z, b_6.z, fma(a_2.y, b_6.y, fma(a_2.x, b_6.x, sum_22))));
+            sum_23 = fma(a_2.w, b_7.w, fma(a_2.z, b_7.z, fma(a_2.y, b_7.y, fma(a_2.x, b_7.x, sum_23))));
+            sum_28 = fma(a_3.w, b_4.w, fma(a_3.z, b_4.z, fma(a_3.y, b_4.y, fma(a_3.x, b_4.x, sum_28))));
+            sum_29 = fma(a_3.w, b_5.w, fma(a_3.z, b_5.z, fma(a_3.y, b_5.y, fma(a_3.x, b_5.x, sum_29))));
+            sum_30 = fma(a_3.w, b_6.w, fma(a_3.z, b_6.z, fma(a_3.y, b_6.y, fma(a_3.x, b_6.x, sum_30))));
+            sum_31 = fma(a_3.w, b_7.w, fma(a_3.z, b_7.z, fma(a_3.y, b_7.y, fma(a_3.x, b_7.x, sum_31))));
+          }
+          S = S + vec4f(sum, sum_1, sum_2, sum_3);
+          S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
+          S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
+          S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
+          S_4 = S_4 + vec4f(sum_16, sum_17, sum_18, sum_19);
+          S_5 = S_5 + vec4f(sum_20, sum_21, sum_22, sum_23);
+          S_6 = S_6 + vec4f(sum_24, sum_25, sum_26, sum_27);
+          S_7 = S_7 + vec4f(sum_28, sum_29, sum_30, sum_31);
+          if ((width < 32) || (31 > lead)) {
+            S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+          }
+          if (turn == 1) {
+            S = select(vec4f(-3e30f), S, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+          }
+          top = m;
+          top_1 = m_1;
+          top_2 = m_2;
+          top_3 = m_3;
+          partials[lane_y * 4 + lane_x] = most4(max(S, S_1));
+          partials[row_1 * 4 + lane_x] = most4(max(S_2, S_3));
+          partials[row_2 * 4 + lane_x] = most4(max(S_4, S_5));
+          partials[row_3 * 4 + lane_x] = most4(max(S_6, S_7));
+          workgroupBarrier();
+          storageBarrier();
+          top = max(top, most4(vec4f(partials[lane_y * 4], partials[lane_y * 4 + 1], partials[lane_y * 4 + 2], partials[lane_y * 4 + 3])));
+          top_1 = max(top_1, most4(vec4f(partials[row_1 * 4], partials[row_1 * 4 + 1], partials[row_1 * 4 + 2], partials[row_1 * 4 + 3])));
+          top_2 = max(top_2, most4(vec4f(partials[row_2 * 4], partials[row_2 * 4 + 1], partials[row_2 * 4 + 2], partials[row_2 * 4 + 3])));
+          top_3 = max(top_3, most4(vec4f(partials[row_3 * 4], partials[row_3 * 4 + 1], partials[row_3 * 4 + 2], partials[row_3 * 4 + 3])));
+          let base_4 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_3 = params.dilation * 256;
+          for (var r_4 = lane_y; r_4 < 32; r_4 += 16) {
+            let line_2 = r_4 * 32 + 2304;
+            if (r_4 < width) {
+              let src_10 = base_4 + r_4 * stride_3;
+              for (var c_6 = lane_x * 4; c_6 < 32; c_6 += 16) {
+                block[(line_2 >> 2u) + (c_6 >> 2u)] = v_at4(src_10 + c_6);
+              }
+            } else {
+              for (var c_7 = lane_x * 4; c_7 < 32; c_7 += 16) {
+                block[(line_2 >> 2u) + (c_7 >> 2u)] = vec4f(0.0f);
+              }
+            }
+          }
+          fade = exp2(m - top);
+          fade_1 = exp2(m_1 - top_1);
+          fade_2 = exp2(m_2 - top_2);
+          fade_3 = exp2(m_3 - top_3);
+          m = top;
+          m_1 = top_1;
+          m_2 = top_2;
+          m_3 = top_3;
+          S = exp2(S - vec4f(m));
+          S_1 = exp2(S_1 - vec4f(m));
+          S_2 = exp2(S_2 - vec4f(m_1));
+          S_3 = exp2(S_3 - vec4f(m_1));
+          S_4 = exp2(S_4 - vec4f(m_2));
+          S_5 = exp2(S_5 - vec4f(m_2));
+          S_6 = exp2(S_6 - vec4f(m_3));
+          S_7 = exp2(S_7 - vec4f(m_3));
+          block[lane_y * 9 + (col >> 2u)] = S;
+          block[lane_y * 9 + (col_1 >> 2u)] = S_1;
+          block[row_1 * 9 + (col >> 2u)] = S_2;
+          block[row_1 * 9 + (col_1 >> 2u)] = S_3;
+          block[row_2 * 9 + (col >> 2u)] = S_4;
+          block[row_2 * 9 + (col_1 >> 2u)] = S_5;
+          block[row_3 * 9 + (col >> 2u)] = S_6;
+          block[row_3 * 9 + (col_1 >> 2u)] = S_7;
+          l = l * fade;
+          l_1 = l_1 * fade_1;
+          l_2 = l_2 * fade_2;
+          l_3 = l_3 * fade_3;
+          partials_1[lane_y * 4 + lane_x] = sum4(S + S_1);
+          partials_1[row_1 * 4 + lane_x] = sum4(S_2 + S_3);
+          partials_1[row_2 * 4 + lane_x] = sum4(S_4 + S_5);
+          partials_1[row_3 * 4 + lane_x] = sum4(S_6 + S_7);
+          workgroupBarrier();
+          storageBarrier();
+          l = l + sum4(vec4f(partials_1[lane_y * 4], partials_1[lane_y * 4 + 1], partials_1[lane_y * 4 + 2], partials_1[lane_y * 4 + 3]));
+          l_1 = l_1 + sum4(vec4f(partials_1[row_1 * 4], partials_1[row_1 * 4 + 1], partials_1[row_1 * 4 + 2], partials_1[row_1 * 4 + 3]));
+          l_2 = l_2 + sum4(vec4f(partials_1[row_2 * 4], partials_1[row_2 * 4 + 1], partials_1[row_2 * 4 + 2], partials_1[row_2 * 4 + 3]));
+          l_3 = l_3 + sum4(vec4f(partials_1[row_3 * 4], partials_1[row_3 * 4 + 1], partials_1[row_3 * 4 + 2], partials_1[row_3 * 4 + 3]));
+          O = O * vec4f(fade);
+          O_1 = O_1 * vec4f(fade);
+          O_2 = O_2 * vec4f(fade_1);
+          O_3 = O_3 * vec4f(fade_1);
+          O_4 = O_4 * vec4f(fade_2);
+          O_5 = O_5 * vec4f(fade_2);
+          O_6 = O_6 * vec4f(fade_3);
+          O_7 = O_7 * vec4f(fade_3);
+          let a_row_4 = lane_y * 36;
+          let a_row_5 = row_1 * 36;
+          let a_row_6 = row_2 * 36;
+          let a_row_7 = row_3 * 36;
+          for (var k_2 = 0; k_2 < 32; k_2 += 4) {
+            let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
+            let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
+            let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
+            let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
+            let b_8 = block[k_2 * 8 + (col >> 2u) + 576];
+            let b_9 = block[k_2 * 8 + (col >> 2u) + 584];
+            let b_10 = block[k_2 * 8 + (col >> 2u) + 592];
+            let b_11 = block[k_2 * 8 + (col >> 2u) + 600];
+            O = fma(vec4f(a_4.w), b_11, fma(vec4f(a_4.z), b_10, fma(vec4f(a_4.y), b_9, fma(vec4f(a_4.x), b_8, O))));
+            O_2 = fma(vec4f(a_5.w), b_11, fma(vec4f(a_5.z), b_10, fma(vec4f(a_5.y), b_9, fma(vec4f(a_5.x), b_8, O_2))));
+            O_4 = fma(vec4f(a_6.w), b_11, fma(vec4f(a_6.z), b_10, fma(vec4f(a_6.y), b_9, fma(vec4f(a_6.x), b_8, O_4))));
+            O_6 = fma(vec4f(a_7.w), b_11, fma(vec4f(a_7.z), b_10, fma(vec4f(a_7.y), b_9, fma(vec4f(a_7.x), b_8, O_6))));
+            let b_12 = block[k_2 * 8 + (col_1 >> 2u) + 576];
+            let b_13 = block[k_2 * 8 + (col_1 >> 2u) + 584];
+            let b_14 = block[k_2 * 8 + (col_1 >> 2u) + 592];
+            let b_15 = block[k_2 * 8 + (col_1 >> 2u) + 600];
+            O_1 = fma(vec4f(a_4.w), b_15, fma(vec4f(a_4.z), b_14, fma(vec4f(a_4.y), b_13, fma(vec4f(a_4.x), b_12, O_1))));
+            O_3 = fma(vec4f(a_5.w), b_15, fma(vec4f(a_5.z), b_14, fma(vec4f(a_5.y), b_13, fma(vec4f(a_5.x), b_12, O_3))));
+            O_5 = fma(vec4f(a_6.w), b_15, fma(vec4f(a_6.z), b_14, fma(vec4f(a_6.y), b_13, fma(vec4f(a_6.x), b_12, O_5))));
+            O_7 = fma(vec4f(a_7.w), b_15, fma(vec4f(a_7.z), b_14, fma(vec4f(a_7.y), b_13, fma(vec4f(a_7.x), b_12, O_7))));
+          }
+        }
+      }
+      fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
+      fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
+      fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
+      fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
+      let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+      let stride_4 = params.dilation * 256;
+      if (lane_y < rows) {
+        let dst = base_5 + lane_y * stride_4;
+        out_put4(dst + col, O * vec4f(fade));
+        out_put4(dst + col_1, O_1 * vec4f(fade));
       }
       if (row_1 < rows) {
-        let src_5 = base_1 + row_1 * params.dilation;
-        m_1 = lse_at(src_5);
-      } else {
-        m_1 = 0.0f;
+        let dst_1 = base_5 + row_1 * stride_4;
+        out_put4(dst_1 + col, O_2 * vec4f(fade_1));
+        out_put4(dst_1 + col_1, O_3 * vec4f(fade_1));
       }
       if (row_2 < rows) {
-        let src_6 = base_1 + row_2 * params.dilation;
-        m_2 = lse_at(src_6);
-      } else {
-        m_2 = 0.0f;
+        let dst_2 = base_5 + row_2 * stride_4;
+        out_put4(dst_2 + col, O_4 * vec4f(fade_2));
+        out_put4(dst_2 + col_1, O_5 * vec4f(fade_2));
       }
       if (row_3 < rows) {
-        let src_7 = base_1 + row_3 * params.dilation;
-        m_3 = lse_at(src_7);
-      } else {
-        m_3 = 0.0f;
-      }
-      m = max(m * 1.442695f, -1e30f);
-      m_1 = max(m_1 * 1.442695f, -1e30f);
-      m_2 = max(m_2 * 1.442695f, -1e30f);
-      m_3 = max(m_3 * 1.442695f, -1e30f);
-      l = select(0.0f, 1.0f, m > -1e30f);
-      l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
-      l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
-      l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
-    }
-    for (var j0 = 0; j0 < keys; j0 += 32) {
-      let key = query_start + j0 * params.dilation;
-      let width = min(32, keys - j0);
-      let lead = slot - j0;
-      S = vec4f(0.0f);
-      S_1 = vec4f(0.0f);
-      S_2 = vec4f(0.0f);
-      S_3 = vec4f(0.0f);
-      workgroupBarrier();
-      storageBarrier();
-      let base_2 = ((batch * params.N + query) * 8 + head) * 32;
-      let stride_1 = params.dilation * 256;
-      for (var r = lane_y; r < 32; r += 8) {
-        let line = r * 36;
-        if (r < rows) {
-          let src_8 = base_2 + r * stride_1;
-          for (var c = lane_x * 4; c < 32; c += 32) {
-            block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
-          }
-        } else {
-          for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
-            block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
-          }
-        }
-      }
-      if ((query / 16384 != query_block) || ((query + max(rows + -1, 0) * params.dilation) / 16384 != query_block)) {
-        for (var r_1 = lane_y; r_1 < 32; r_1 += 8) {
-          for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 32) {
-            block[r_1 * 9 + (c_2 >> 2u)] = block[r_1 * 9 + (c_2 >> 2u)] * exp2(min(vec4f(decay[c_2], decay[c_2 + 1], decay[c_2 + 2], decay[c_2 + 3]) * vec4f(f32((query + min(r_1, max(rows + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
-          }
-        }
-      }
-      let base_3 = ((batch * params.N + key) * 8 + head) * 32;
-      let stride_2 = params.dilation * 256;
-      for (var r_2 = lane_y; r_2 < 32; r_2 += 8) {
-        let line_1 = ((r_2 & 3) * 8 + (r_2 >> 2u)) * 36 + 1152;
-        if (r_2 < width) {
-          let src_9 = base_3 + r_2 * stride_2;
-          for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 32) {
-            block[(line_1 >> 2u) + (c_3 >> 2u)] = k_at4(src_9 + c_3);
-          }
-        } else {
-          for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 32) {
-            block[(line_1 >> 2u) + (c_4 >> 2u)] = vec4f(0.0f);
-          }
-        }
-      }
-      if ((key / 16384 != query_block) || ((key + max(width + -1, 0) * params.dilation) / 16384 != query_block)) {
-        for (var r_3 = lane_y; r_3 < 32; r_3 += 8) {
-          for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 32) {
-            block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 288] = block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 288] * exp2(min(vec4f(decay[c_5], decay[c_5 + 1], decay[c_5 + 2], decay[c_5 + 3]) * vec4f(0.0f - f32((key + min(r_3, max(width + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
-          }
-        }
+        let dst_3 = base_5 + row_3 * stride_4;
+        out_put4(dst_3 + col, O_6 * vec4f(fade_3));
+        out_put4(dst_3 + col_1, O_7 * vec4f(fade_3));
       }
       workgroupBarrier();
       storageBarrier();
-      let a_row = lane_y * 36;
-      let a_row_1 = row_1 * 36;
-      let a_row_2 = row_2 * 36;
-      let a_row_3 = row_3 * 36;
-      let b_row = (col >> 2u) * 36 + 1152;
-      let b_row_1 = (col >> 2u) * 36 + 1440;
-      let b_row_2 = (col >> 2u) * 36 + 1728;
-      let b_row_3 = (col >> 2u) * 36 + 2016;
-      var sum = 0.0f;
-      var sum_1 = 0.0f;
-      var sum_2 = 0.0f;
-      var sum_3 = 0.0f;
-      var sum_4 = 0.0f;
-      var sum_5 = 0.0f;
-      var sum_6 = 0.0f;
-      var sum_7 = 0.0f;
-      var sum_8 = 0.0f;
-      var sum_9 = 0.0f;
-      var sum_10 = 0.0f;
-      var sum_11 = 0.0f;
-      var sum_12 = 0.0f;
-      var sum_13 = 0.0f;
-      var sum_14 = 0.0f;
-      var sum_15 = 0.0f;
-      for (var k_1 = 0; k_1 < 32; k_1 += 4) {
-        let a = block[(a_row >> 2u) + (k_1 >> 2u)];
-        let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
-        let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
-        let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
-        let b = block[(b_row >> 2u) + (k_1 >> 2u)];
-        let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
-        let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
-        let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
-        sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
-        sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
-        sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
-        sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
-        sum_4 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_4))));
-        sum_5 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_5))));
-        sum_6 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_6))));
-        sum_7 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_7))));
-        sum_8 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_8))));
-        sum_9 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_9))));
-        sum_10 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_10))));
-        sum_11 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_11))));
-        sum_12 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_12))));
-        sum_13 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_13))));
-        sum_14 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_14))));
-        sum_15 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_15))));
-      }
-      S = S + vec4f(sum, sum_1, sum_2, sum_3);
-      S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
-      S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
-      S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
-      if ((width < 32) || (31 > lead)) {
-        S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-        S_1 = select(vec4f(-3e30f), S_1, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-        S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-        S_3 = select(vec4f(-3e30f), S_3, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-      }
-      top = m;
-      top_1 = m_1;
-      top_2 = m_2;
-      top_3 = m_3;
-      partials[lane_y * 8 + lane_x] = most4(S);
-      partials[row_1 * 8 + lane_x] = most4(S_1);
-      partials[row_2 * 8 + lane_x] = most4(S_2);
-      partials[row_3 * 8 + lane_x] = most4(S_3);
-      workgroupBarrier();
-      storageBarrier();
-      top = max(top, most4(max(vec4f(partials[lane_y * 8], partials[lane_y * 8 + 1], partials[lane_y * 8 + 2], partials[lane_y * 8 + 3]), vec4f(partials[lane_y * 8 + 4], partials[lane_y * 8 + 4 + 1], partials[lane_y * 8 + 4 + 2], partials[lane_y * 8 + 4 + 3]))));
-      top_1 = max(top_1, most4(max(vec4f(partials[row_1 * 8], partials[row_1 * 8 + 1], partials[row_1 * 8 + 2], partials[row_1 * 8 + 3]), vec4f(partials[row_1 * 8 + 4], partials[row_1 * 8 + 4 + 1], partials[row_1 * 8 + 4 + 2], partials[row_1 * 8 + 4 + 3]))));
-      top_2 = max(top_2, most4(max(vec4f(partials[row_2 * 8], partials[row_2 * 8 + 1], partials[row_2 * 8 + 2], partials[row_2 * 8 + 3]), vec4f(partials[row_2 * 8 + 4], partials[row_2 * 8 + 4 + 1], partials[row_2 * 8 + 4 + 2], partials[row_2 * 8 + 4 + 3]))));
-      top_3 = max(top_3, most4(max(vec4f(partials[row_3 * 8], partials[row_3 * 8 + 1], partials[row_3 * 8 + 2], partials[row_3 * 8 + 3]), vec4f(partials[row_3 * 8 + 4], partials[row_3 * 8 + 4 + 1], partials[row_3 * 8 + 4 + 2], partials[row_3 * 8 + 4 + 3]))));
-      let base_4 = ((batch * params.N + key) * 8 + head) * 32;
-      let stride_3 = params.dilation * 256;
-      for (var r_4 = lane_y; r_4 < 32; r_4 += 8) {
-        let line_2 = r_4 * 32 + 1152;
-        if (r_4 < width) {
-          let src_10 = base_4 + r_4 * stride_3;
-          for (var c_6 = lane_x * 4; c_6 < 32; c_6 += 32) {
-            block[(line_2 >> 2u) + (c_6 >> 2u)] = v_at4(src_10 + c_6);
-          }
-        } else {
-          for (var c_7 = lane_x * 4; c_7 < 32; c_7 += 32) {
-            block[(line_2 >> 2u) + (c_7 >> 2u)] = vec4f(0.0f);
-          }
+      let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+      if (lane_y < rows) {
+        let dst_4 = base_6 + lane_y * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
         }
       }
-      fade = exp2(m - top);
-      fade_1 = exp2(m_1 - top_1);
-      fade_2 = exp2(m_2 - top_2);
-      fade_3 = exp2(m_3 - top_3);
-      m = top;
-      m_1 = top_1;
-      m_2 = top_2;
-      m_3 = top_3;
-      S = exp2(S - vec4f(m));
-      S_1 = exp2(S_1 - vec4f(m_1));
-      S_2 = exp2(S_2 - vec4f(m_2));
-      S_3 = exp2(S_3 - vec4f(m_3));
-      block[lane_y * 9 + (col >> 2u)] = S;
-      block[row_1 * 9 + (col >> 2u)] = S_1;
-      block[row_2 * 9 + (col >> 2u)] = S_2;
-      block[row_3 * 9 + (col >> 2u)] = S_3;
-      l = l * fade;
-      l_1 = l_1 * fade_1;
-      l_2 = l_2 * fade_2;
-      l_3 = l_3 * fade_3;
-      partials_1[lane_y * 8 + lane_x] = sum4(S);
-      partials_1[row_1 * 8 + lane_x] = sum4(S_1);
-      partials_1[row_2 * 8 + lane_x] = sum4(S_2);
-      partials_1[row_3 * 8 + lane_x] = sum4(S_3);
-      workgroupBarrier();
-      storageBarrier();
-      l = l + sum4(vec4f(partials_1[lane_y * 8], partials_1[lane_y * 8 + 1], partials_1[lane_y * 8 + 2], partials_1[lane_y * 8 + 3]) + vec4f(partials_1[lane_y * 8 + 4], partials_1[lane_y * 8 + 4 + 1], partials_1[lane_y * 8 + 4 + 2], partials_1[lane_y * 8 + 4 + 3]));
-      l_1 = l_1 + sum4(vec4f(partials_1[row_1 * 8], partials_1[row_1 * 8 + 1], partials_1[row_1 * 8 + 2], partials_1[row_1 * 8 + 3]) + vec4f(partials_1[row_1 * 8 + 4], partials_1[row_1 * 8 + 4 + 1], partials_1[row_1 * 8 + 4 + 2], partials_1[row_1 * 8 + 4 + 3]));
-      l_2 = l_2 + sum4(vec4f(partials_1[row_2 * 8], partials_1[row_2 * 8 + 1], partials_1[row_2 * 8 + 2], partials_1[row_2 * 8 + 3]) + vec4f(partials_1[row_2 * 8 + 4], partials_1[row_2 * 8 + 4 + 1], partials_1[row_2 * 8 + 4 + 2], partials_1[row_2 * 8 + 4 + 3]));
-      l_3 = l_3 + sum4(vec4f(partials_1[row_3 * 8], partials_1[row_3 * 8 + 1], partials_1[row_3 * 8 + 2], partials_1[row_3 * 8 + 3]) + vec4f(partials_1[row_3 * 8 + 4], partials_1[row_3 * 8 + 4 + 1], partials_1[row_3 * 8 + 4 + 2], partials_1[row_3 * 8 + 4 + 3]));
-      O = O * vec4f(fade);
-      O_1 = O_1 * vec4f(fade_1);
-      O_2 = O_2 * vec4f(fade_2);
-      O_3 = O_3 * vec4f(fade_3);
-      let a_row_4 = lane_y * 36;
-      let a_row_5 = row_1 * 36;
-      let a_row_6 = row_2 * 36;
-      let a_row_7 = row_3 * 36;
-      for (var k_2 = 0; k_2 < 32; k_2 += 4) {
-        let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
-        let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
-        let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
-        let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
-        let b_4 = block[k_2 * 8 + (col >> 2u) + 288];
-        let b_5 = block[k_2 * 8 + (col >> 2u) + 296];
-        let b_6 = block[k_2 * 8 + (col >> 2u) + 304];
-        let b_7 = block[k_2 * 8 + (col >> 2u) + 312];
-        O = fma(vec4f(a_4.w), b_7, fma(vec4f(a_4.z), b_6, fma(vec4f(a_4.y), b_5, fma(vec4f(a_4.x), b_4, O))));
-        O_1 = fma(vec4f(a_5.w), b_7, fma(vec4f(a_5.z), b_6, fma(vec4f(a_5.y), b_5, fma(vec4f(a_5.x), b_4, O_1))));
-        O_2 = fma(vec4f(a_6.w), b_7, fma(vec4f(a_6.z), b_6, fma(vec4f(a_6.y), b_5, fma(vec4f(a_6.x), b_4, O_2))));
-        O_3 = fma(vec4f(a_7.w), b_7, fma(vec4f(a_7.z), b_6, fma(vec4f(a_7.y), b_5, fma(vec4f(a_7.x), b_4, O_3))));
+      if (row_1 < rows) {
+        let dst_5 = base_6 + row_1 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
+        }
       }
-    }
-    fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
-    fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
-    fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
-    fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
-    let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
-    let stride_4 = params.dilation * 256;
-    if (lane_y < rows) {
-      let dst = base_5 + lane_y * stride_4;
-      out_put4(dst + col, O * vec4f(fade));
-    }
-    if (row_1 < rows) {
-      let dst_1 = base_5 + row_1 * stride_4;
-      out_put4(dst_1 + col, O_1 * vec4f(fade_1));
-    }
-    if (row_2 < rows) {
-      let dst_2 = base_5 + row_2 * stride_4;
-      out_put4(dst_2 + col, O_2 * vec4f(fade_2));
-    }
-    if (row_3 < rows) {
-      let dst_3 = base_5 + row_3 * stride_4;
-      out_put4(dst_3 + col, O_3 * vec4f(fade_3));
-    }
-    workgroupBarrier();
-    storageBarrier();
-    let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
-    if (lane_y < rows) {
-      let dst_4 = base_6 + lane_y * params.dilation;
-      if (lane_x == 0) {
-        lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
+      if (row_2 < rows) {
+        let dst_6 = base_6 + row_2 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
+        }
       }
-    }
-    if (row_1 < rows) {
-      let dst_5 = base_6 + row_1 * params.dilation;
-      if (lane_x == 0) {
-        lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
-      }
-    }
-    if (row_2 < rows) {
-      let dst_6 = base_6 + row_2 * params.dilation;
-      if (lane_x == 0) {
-        lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
-      }
-    }
-    if (row_3 < rows) {
-      let dst_7 = base_6 + row_3 * params.dilation;
-      if (lane_x == 0) {
-        lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
+      if (row_3 < rows) {
+        let dst_7 = base_6 + row_3 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
+        }
       }
     }
   }
@@ -7617,12 +11039,12 @@ fn main(
 `,
 };
 
-// The kernels: 29283 bytes of WebAssembly, 28779 with relaxed SIMD.
+// The kernels: 53783 bytes of WebAssembly, 53243 with relaxed SIMD.
 const $wasm = $wasmModules({
-  memoryFlag: { base: 509, relaxed: 509 },
-  dataEnd: 1280,
-  base: "AGFzbQEAAAAB4wNDYA1/f39/f39/f39/f39/AGAHf39/f39/fwBgCH9/f39/f39/AGAIf39/f39/f38AYAd/f39/f39/AGANf39/f39/f39/f39/fwBgCX9/f39/f39/fwBgCH9/f39/f39/AGAIf39/f39/f38AYAl/f39/f39/f38AYAd/f39/f39/AGAGf39/f397AGACf38AYAJ/ewBgBX9/f39/AGACf38AYAV/f39/fwBgAn9/AGAFf39/f38AYAJ/fwBgBX9/f39/AGAFf39/f38AYAJ/fwBgAn97AGACf38AYAR/f3t7AGABfwBgAX8AYAF/AGABfwBgAX8AYAF/AGAFf39/f38AYAV/f39/fwBgBX9/f39/AGACf38AYAR/f39/AGAEf39/fwBgAn9/AGABfwBgAX8AYAF/AGAGf39/f39/AGADf39/AGABfwBgAn9/AGAEf39/fwBgBH9/f38AYAR/f39/AGACf38AYAF/AGACf3sAYAV/f39/fwBgBn9/f39/ewBgB397e3t7e3sAYAF/AGAGf39/f39/AGASf39/f3t7e3t7e3t7e3t7e3t7AGAEf39/fwBgAn9/AGABfwBgAX8AYAF/AGAGf39/f39/AGAEf39/fwBgBH9/f38AYAJ/ewACEgEDZW52Bm1lbW9yeQIBAYCABANEQwABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj9AQUIHgAILHGF0dGVudGlvbl9zbWFsbF9icmFuY2hfMzJ4MzIAAAllbWJlZF8yNTYAARBub3JtXzI1Nl8wcDAwMDAxAAITbGluZWFyXzI1Nl8yNTZfYmlhcwADCXhwb3NfOF8zMgAEJGF0dGVudGlvbl9zbWFsbF94cG9zNTEyX2JyYW5jaF8zMngzMgAFGGxpbmVhcl8yNTZfMjU2X2JpYXNfYWRkMQAGGWxpbmVhcl8yNTZfMTAyNF9iaWFzX2dlbHUABxFub3JtXzEwMjRfMHAwMDAwMQAIGWxpbmVhcl8xMDI0XzI1Nl9iaWFzX2FkZDEACQ5saW5lYXJfMjU2XzI1NgAKCoLcAUO6FW0BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AXsBewF7AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF/AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfyAAIQ0gACABSARAA0BBICEOIAohDyAIIRAgDyAQIA8gEEgbIREgESALakF/aiALbiESIBJBH2pBIG4hEyAIIBFqQX9qIBFuIRQgDSATbiEVIA0gE3BBIGwhFiAVIBRwIRcgFSAUbiEYIBhBCHAhGSAYQQhuIRogCUEIbCAZakECdCIbKAKACCEcIBcgEWwgHGohHSARIR8gCCAXIBFsayEgIB8gICAfICBIGyAcayEeQQAhISAeICEgHiAhShsgC2pBf2ogC24hIkEAISNBICElICIgFmshJiAlICYgJSAmSBshJCAjICQgIyAkShshJyAiISggFiAnaiEpICggKSAoIClIGyEqQQAgJ0gEQCAdIBYgC2xqIStBACEsICchLkEgIS8gLiAvIC4gL0gbIS0gLCAtICwgLUobITAgMCEOIBogCGwgK2pBCGwgGWpBIGwhMSALQYACbCEyQ+6Tgj79EyEzIAIgAyAwIDEgMiAzEAsgAiAwEAwgDEEBRgRAQ8rySfH9EyE0IAIgNP0LAoCgASACIDT9CwKQoAEgAiA0/QsCoKABIAIgNP0LArCgASACIDT9CwLAoAEgAiA0/QsC0KABIAIgNP0LAuCgASACIDT9CwLwoAFDAAAAAP0TITUgAiA1/QsCgKEBIAIgNf0LApChASACIDX9CwKgoQEgAiA1/QsCsKEBIAIgNf0LAsChASACIDX9CwLQoQEgAiA1/QsC4KEBIAIgNf0LAvChAUMAAAAA/RMhNiACIDYQDQVBACE3ICchOUEgITogOSA6IDkgOkgbITggNyA4IDcgOEobITsgGiAIbCAdIBYgC2xqakEIbCAZakEgbCE8IAtBgAJsIT0gAiAGIDsgPCA9EA4gAiA7EA9BACE+ICchQEEgIUEgQCBBIEAgQUgbIT8gPiA/ID4gP0obIUIgGkEIbCAZaiAIbCAdIBYgC2xqaiFDIAIgByBCIEMgCxAQIAIgQhARQzuquD/9EyFEQ8rySfH9EyFFIAIgAv0AAoCgASBE/eYBIEX96wH9CwKAoAEgAiAC/QACkKABIET95gEgRf3rAf0LApCgASACIAL9AAKgoAEgRP3mASBF/esB/QsCoKABIAIgAv0AArCgASBE/eYBIEX96wH9CwKwoAEgAiAC/QACwKABIET95gEgRf3rAf0LAsCgASACIAL9AALQoAEgRP3mASBF/esB/QsC0KABIAIgAv0AAuCgASBE/eYBIEX96wH9CwLgoAEgAiAC/QAC8KABIET95gEgRf3rAf0LAvCgAUPK8knx/RMhRkMAAIA//RMhR0MAAAAA/RMhSCACIEcgSCAC/QACgKABIEb9RP1S/QsCgKEBIAIgRyBIIAL9AAKQoAEgRv1E/VL9CwKQoQEgAiBHIEggAv0AAqCgASBG/UT9Uv0LAqChASACIEcgSCAC/QACsKABIEb9RP1S/QsCsKEBIAIgRyBIIAL9AALAoAEgRv1E/VL9CwLAoQEgAiBHIEggAv0AAtCgASBG/UT9Uv0LAtChASACIEcgSCAC/QAC4KABIEb9RP1S/QsC4KEBIAIgRyBIIAL9AALwoAEgRv1E/VL9CwLwoQELQQAhSSAqIUogSSBKSARAA0AgHSBJIAtsaiFLQSAhTCAqIElrIU0gTCBNIEwgTUgbIU4gFiBJayFPQQAhUCBOIVJBICFTIFIgUyBSIFNIGyFRIFAgUSBQIFFKGyFUIBogCGwgS2pBCGwgGWpBIGwhVSALQYACbCFWIAQgAiBUIFUgVhASIAIgVBATIAIgBCBUIFUgVhAUQQAhVyBOIVlBICFaIFkgWiBZIFpIGyFYIFcgWCBXIFhKGyFbIBogCGwgS2pBCGwgGWpBIGwhXCALQYACbCFdIAIgBSBbIFwgXRAVIAIgWxAWQwAAAAD9EyFeIAIgXhAXIA5BA2pBfHEhXyACIF8QGCBOQSBIQR8gT0pyBEAgTv0RIWBDF3YX8v0TIWEgAiBPIGAgYRAZCyACIAL9AAKAoAH9CwKAogEgAiAC/QACkKAB/QsCkKIBIAIgAv0AAqCgAf0LAqCiASACIAL9AAKwoAH9CwKwogEgAiAC/QACwKAB/QsCwKIBIAIgAv0AAtCgAf0LAtCiASACIAL9AALgoAH9CwLgogEgAiAC/QAC8KAB/QsC8KIBIAIQGiACEBsgAiAC/QACgKIB/QsCgKABIAIgAv0AApCiAf0LApCgASACIAL9AAKgogH9CwKgoAEgAiAC/QACsKIB/QsCsKABIAIgAv0AAsCiAf0LAsCgASACIAL9AALQogH9CwLQoAEgAiAC/QAC4KIB/QsC4KABIAIgAv0AAvCiAf0LAvCgASACEBwgAiAC/QACgKEBIAL9AAKAowH95gH9CwKAoQEgAiAC/QACkKEBIAL9AAKQowH95gH9CwKQoQEgAiAC/QACoKEBIAL9AAKgowH95gH9CwKgoQEgAiAC/QACsKEBIAL9AAKwowH95gH9CwKwoQEgAiAC/QACwKEBIAL9AALAowH95gH9CwLAoQEgAiAC/QAC0KEBIAL9AALQowH95gH9CwLQoQEgAiAC/QAC4KEBIAL9AALgowH95gH9CwLgoQEgAiAC/QAC8KEBIAL9AALwowH95gH9CwLwoQEgAhAdIAIQHiACEB8gSUEgaiJJIEpIDQALC0MAAAAA/RMhYkPqHAgC/RMhY0MAAIA//RMhZCAC/QACgKEBIWUgAiBkIGUgY/3rAf3nASBiIGUgYv1E/VL9CwKAowEgAv0AApChASFmIAIgZCBmIGP96wH95wEgYiBmIGL9RP1S/QsCkKMBIAL9AAKgoQEhZyACIGQgZyBj/esB/ecBIGIgZyBi/UT9Uv0LAqCjASAC/QACsKEBIWggAiBkIGggY/3rAf3nASBiIGggYv1E/VL9CwKwowEgAv0AAsChASFpIAIgZCBpIGP96wH95wEgYiBpIGL9RP1S/QsCwKMBIAL9AALQoQEhaiACIGQgaiBj/esB/ecBIGIgaiBi/UT9Uv0LAtCjASAC/QAC4KEBIWsgAiBkIGsgY/3rAf3nASBiIGsgYv1E/VL9CwLgowEgAv0AAvChASFsIAIgZCBsIGP96wH95wEgYiBsIGL9RP1S/QsC8KMBQQAhbSAnIW9BICFwIG8gcCBvIHBIGyFuIG0gbiBtIG5KGyFxIBogCGwgHSAWIAtsampBCGwgGWpBIGwhciALQYACbCFzIAIgBiBxIHIgcxAgQQAhdCAnIXZBICF3IHYgdyB2IHdIGyF1IHQgdSB0IHVKGyF4IBpBCGwgGWogCGwgHSAWIAtsamoheSACIAcgeCB5IAsQIQsgDUEBaiINIAFIDQALCwuwAQ0BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfyAAIQcgACABSARAA0AgB0EQbCEIQQAhCSAGIAhrIQtBECEMIAsgDCALIAxIGyEKIAkgCiAJIApKGyENIAMgAiAEIA0gCBAiIAIgDRAjQQAhDiAGIAhrIRBBECERIBAgESAQIBFIGyEPIA4gDyAOIA9KGyESIAhBgAJsIRMgBSACIBIgExAkIAdBAWoiByABSA0ACwsLoAMUAX8BfwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF/AX8BfwF/AX8BfyAAIQggACABSARAA0AgCEEIbCEJQQAhCiAHIAlrIQxBCCENIAwgDSAMIA1IGyELIAogCyAKIAtKGyEOIAlBgAJsIQ8gAiADIA4gDxAlIAIgDhAmQwAAAAD9EyEQIAIgEP0LAoCAASACIBD9CwKQgAEgAhAnQwAAgDv9EyERIAIgAv0AAoCAASAR/eYB/QsCgIABIAIgAv0AApCAASAR/eYB/QsCkIABIAIQKEMAAAAA/RMhEiACIBL9CwKggAEgAiAS/QsCsIABIAIQKUMAAIA7/RMhE0OsxSc3/RMhFEMAAIA//RMhFSACIBUgAv0AAqCAASAT/eYBIBT95AH94wH95wH9CwKggAEgAiAVIAL9AAKwgAEgE/3mASAU/eQB/eMB/ecB/QsCsIABQQAhFiAHIAlrIRhBCCEZIBggGSAYIBlIGyEXIBYgFyAWIBdKGyEaIAlBgAJsIRsgAiAGIAQgBSAaIBsQKiAIQQFqIgggAUgNAAsLC4ECEgF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfyAAIQggACABSARAA0BBICEJIAhBAm5BIGwhCiAIQQJwQYABbCELIAIgBSALECsgAhAsQQAhDCAHIAprIQ5BICEPIA4gDyAOIA9IGyENIAwgDSAMIA1KGyEQIBAhCSAKQYACbCERIAIgAyAQIBEQJSACIBAQLSALQYACbCESIAlBA2pBfHEhEyACIAQgEiATEC5BACEUIAcgCmshFkEgIRcgFiAXIBYgF0gbIRUgFCAVIBQgFUobIRggCkGAAmwgC2ohGSAGIAIgGCAZEC8gCEEBaiIIIAFIDQALCwuRAhEBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AXsBewF7IAAhByAAIAFIBEADQCAGQQ9qQRBuIQggByAIcEEQbCEJIAcgCG4gBmwhCiAKIAlqIQsgCiAGIQwgCUEQaiENIAwgDSAMIA1IG2ohDkEAIQ8gDiALayERQRAhEiARIBIgESASSBshECAPIBAgDyAQShshEyAJQSBsIRQgAiAEIBMgFBAwIAIgExAxIAIQMkEA/RH9DAAAAAABAAAAAgAAAAMAAAD9rgFBAf0R/U4hFSAVQQD9Ef03IRZDAACAv/0TQwAAgD/9EyAW/VIhFyACIBcQMyACIAMgBSAOIAsQNCAHQQFqIgcgAUgNAAsLC8AXfAF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF/AX8BfwF/AX8BewF7AXsBewF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/IAAhDSAAIAFIBEADQCAKIQ4gCCEPIA4gDyAOIA9IGyEQIBAgC2pBf2ogC24hESARQR9qQSBuIRIgCCAQakF/aiAQbiETIA0gEm4hFCANIBJwQSBsIRUgFCATcCEWIBQgE24hFyAXQQhwIRggF0EIbiEZIAlBCGwgGGpBAnQiGigCgAghGyAWIBBsIBtqIRwgECEeIAggFiAQbGshHyAeIB8gHiAfSBsgG2shHUEAISAgHSAgIB0gIEobIAtqQX9qIAtuISFBACEiQSAhJCAhIBVrISUgJCAlICQgJUgbISMgIiAjICIgI0obISYgISEnIBUgJmohKCAnICggJyAoSBshKUEAICZIBEAgHCAVIAtsaiEqICpBgIABbiErQQAhLCAmIS5BICEvIC4gLyAuIC9IGyEtICwgLSAsIC1KGyEwIBkgCGwgKmpBCGwgGGpBIGwhMSALQYACbCEyQ+6Tgj79EyEzIAIgAyAwIDEgMiAzEAsgAiAwEAwgKkGAgAFuICtHICogJkF/aiE0QQAhNSA0IDUgNCA1ShsgC2xqQYCAAW4gK0dyBEAgJkF/aiE2QQAhNyA2IDcgNiA3ShshOEMAAMhC/RMhOSACICogOCALICsgORA1CyAMQQFGBEBDyvJJ8f0TITogAiA6/QsCgKABIAIgOv0LApCgASACIDr9CwKgoAEgAiA6/QsCsKABIAIgOv0LAsCgASACIDr9CwLQoAEgAiA6/QsC4KABIAIgOv0LAvCgAUMAAAAA/RMhOyACIDv9CwKAoQEgAiA7/QsCkKEBIAIgO/0LAqChASACIDv9CwKwoQEgAiA7/QsCwKEBIAIgO/0LAtChASACIDv9CwLgoQEgAiA7/QsC8KEBQwAAAAD9EyE8IAIgPBANBUEAIT0gJiE/QSAhQCA/IEAgPyBASBshPiA9ID4gPSA+ShshQSAZIAhsIBwgFSALbGpqQQhsIBhqQSBsIUIgC0GAAmwhQyACIAYgQSBCIEMQDiACIEEQD0EAIUQgJiFGQSAhRyBGIEcgRiBHSBshRSBEIEUgRCBFShshSCAZQQhsIBhqIAhsIBwgFSALbGpqIUkgAiAHIEggSSALEBAgAiBIEBFDO6q4P/0TIUpDyvJJ8f0TIUsgAiAC/QACgKABIEr95gEgS/3rAf0LAoCgASACIAL9AAKQoAEgSv3mASBL/esB/QsCkKABIAIgAv0AAqCgASBK/eYBIEv96wH9CwKgoAEgAiAC/QACsKABIEr95gEgS/3rAf0LArCgASACIAL9AALAoAEgSv3mASBL/esB/QsCwKABIAIgAv0AAtCgASBK/eYBIEv96wH9CwLQoAEgAiAC/QAC4KABIEr95gEgS/3rAf0LAuCgASACIAL9AALwoAEgSv3mASBL/esB/QsC8KABQ8rySfH9EyFMQwAAgD/9EyFNQwAAAAD9EyFOIAIgTSBOIAL9AAKAoAEgTP1E/VL9CwKAoQEgAiBNIE4gAv0AApCgASBM/UT9Uv0LApChASACIE0gTiAC/QACoKABIEz9RP1S/QsCoKEBIAIgTSBOIAL9AAKwoAEgTP1E/VL9CwKwoQEgAiBNIE4gAv0AAsCgASBM/UT9Uv0LAsChASACIE0gTiAC/QAC0KABIEz9RP1S/QsC0KEBIAIgTSBOIAL9AALgoAEgTP1E/VL9CwLgoQEgAiBNIE4gAv0AAvCgASBM/UT9Uv0LAvChAQtBACFPICkhUCBPIFBIBEADQCAcIE8gC2xqIVFBICFSICkgT2shUyBSIFMgUiBTSBshVCAVIE9rIVVBACFWIFQhWEEgIVkgWCBZIFggWUgbIVcgViBXIFYgV0obIVogGSAIbCBRakEIbCAYakEgbCFbIAtBgAJsIVwgBCACIFogWyBcEBIgAiBaEBMgAiAEIFogWyBcEBQgUUGAgAFuICtHIFEgVEF/aiFdQQAhXiBdIF4gXSBeShsgC2xqQYCAAW4gK0dyBEAgVEF/aiFfQQAhYCBfIGAgXyBgShv9ESFhIAv9ESFiIFH9ESFjICv9ESFkQwAAAAD9EyFlQwAAyEL9EyFmIAIgZSBjIGEgYiBkIGYQNgtBACFnIFQhaUEgIWogaSBqIGkgakgbIWggZyBoIGcgaEobIWsgGSAIbCBRakEIbCAYakEgbCFsIAtBgAJsIW0gAiAFIGsgbCBtEBUgAiBrEBZDAAAAAP0TIW4gAiBuEBcgAhA3IFRBIEhBHyBVSnIEQCBU/REhb0MXdhfy/RMhcCACIFUgbyBwEBkLIAIgAv0AAoCgAf0LAoCiASACIAL9AAKQoAH9CwKQogEgAiAC/QACoKAB/QsCoKIBIAIgAv0AArCgAf0LArCiASACIAL9AALAoAH9CwLAogEgAiAC/QAC0KAB/QsC0KIBIAIgAv0AAuCgAf0LAuCiASACIAL9AALwoAH9CwLwogEgAhAaIAIQGyACIAL9AAKAogH9CwKAoAEgAiAC/QACkKIB/QsCkKABIAIgAv0AAqCiAf0LAqCgASACIAL9AAKwogH9CwKwoAEgAiAC/QACwKIB/QsCwKABIAIgAv0AAtCiAf0LAtCgASACIAL9AALgogH9CwLgoAEgAiAC/QAC8KIB/QsC8KABIAIQHCACIAL9AAKAoQEgAv0AAoCjAf3mAf0LAoChASACIAL9AAKQoQEgAv0AApCjAf3mAf0LApChASACIAL9AAKgoQEgAv0AAqCjAf3mAf0LAqChASACIAL9AAKwoQEgAv0AArCjAf3mAf0LArChASACIAL9AALAoQEgAv0AAsCjAf3mAf0LAsChASACIAL9AALQoQEgAv0AAtCjAf3mAf0LAtChASACIAL9AALgoQEgAv0AAuCjAf3mAf0LAuChASACIAL9AALwoQEgAv0AAvCjAf3mAf0LAvChASACEB0gAhAeIAIQHyBPQSBqIk8gUEgNAAsLQwAAAAD9EyFxQ+ocCAL9EyFyQwAAgD/9EyFzIAL9AAKAoQEhdCACIHMgdCBy/esB/ecBIHEgdCBx/UT9Uv0LAoCjASAC/QACkKEBIXUgAiBzIHUgcv3rAf3nASBxIHUgcf1E/VL9CwKQowEgAv0AAqChASF2IAIgcyB2IHL96wH95wEgcSB2IHH9RP1S/QsCoKMBIAL9AAKwoQEhdyACIHMgdyBy/esB/ecBIHEgdyBx/UT9Uv0LArCjASAC/QACwKEBIXggAiBzIHggcv3rAf3nASBxIHggcf1E/VL9CwLAowEgAv0AAtChASF5IAIgcyB5IHL96wH95wEgcSB5IHH9RP1S/QsC0KMBIAL9AALgoQEheiACIHMgeiBy/esB/ecBIHEgeiBx/UT9Uv0LAuCjASAC/QAC8KEBIXsgAiBzIHsgcv3rAf3nASBxIHsgcf1E/VL9CwLwowFBACF8ICYhfkEgIX8gfiB/IH4gf0gbIX0gfCB9IHwgfUobIYABIBkgCGwgHCAVIAtsampBCGwgGGpBIGwhgQEgC0GAAmwhggEgAiAGIIABIIEBIIIBECBBACGDASAmIYUBQSAhhgEghQEghgEghQEghgFIGyGEASCDASCEASCDASCEAUobIYcBIBlBCGwgGGogCGwgHCAVIAtsamohiAEgAiAHIIcBIIgBIAsQIQsgDUEBaiINIAFIDQALCwuSAhMBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfyAAIQkgACABSARAA0BBICEKIAlBAm5BIGwhCyAJQQJwQYABbCEMIAIgBSAMECsgAhAsQQAhDSAIIAtrIQ9BICEQIA8gECAPIBBIGyEOIA0gDiANIA5KGyERIBEhCiALQYACbCESIAIgAyARIBIQJSACIBEQLSAMQYACbCETIApBA2pBfHEhFCACIAQgEyAUEC5BACEVIAggC2shF0EgIRggFyAYIBcgGEgbIRYgFSAWIBUgFkobIRkgC0GAAmwgDGohGiALQYACbCAMaiEbIAcgAiAGIBkgGiAbEDggCUEBaiIJIAFIDQALCwu3AyABfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7IAAhCCAAIAFIBEADQEEgIQkgCEEIbkEgbCEKIAhBCHBBgAFsIQsgAiAFIAsQKyACECxBACEMIAcgCmshDkEgIQ8gDiAPIA4gD0gbIQ0gDCANIAwgDUobIRAgECEJIApBgAJsIREgAiADIBAgERAlIAIgEBAtIAtBgAJsIRIgCUEDakF8cSETIAIgBCASIBMQLkEAIRQgByAKayEWQSAhFyAWIBcgFiAXSBshFSAUIBUgFCAVShshGCAKQYAIbCALaiEZQwAAAAD9EyEaQwAAUEH9EyEbQ3sUrj79EyEcQwAAgD/9EyEdQ0Mf2rz9EyEeQzFIET79EyEfQy1Ejr79EyEgQ3lZVD79EyEhQ28uRb39EyEiQ+wW7z39EyEjQ4A96z39EyEkQ4ZsCz79EyElQ3jfCj79EyEmQzuqOL/9EyEnIAIgBiAYIBkgGyAdIBwgJyAaIB4gHyAgICEgIiAjICQgJSAmEDkgCEEBaiIIIAFIDQALCwugAxQBfwF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF7AX8BfwF/AX8BfwF/IAAhCCAAIAFIBEADQCAIQQhsIQlBACEKIAcgCWshDEEIIQ0gDCANIAwgDUgbIQsgCiALIAogC0obIQ4gCUGACGwhDyACIAMgDiAPEDogAiAOEDtDAAAAAP0TIRAgAiAQ/QsCgIAEIAIgEP0LApCABCACEDxDAACAOv0TIREgAiAC/QACgIAEIBH95gH9CwKAgAQgAiAC/QACkIAEIBH95gH9CwKQgAQgAhA9QwAAAAD9EyESIAIgEv0LAqCABCACIBL9CwKwgAQgAhA+QwAAgDr9EyETQ6zFJzf9EyEUQwAAgD/9EyEVIAIgFSAC/QACoIAEIBP95gEgFP3kAf3jAf3nAf0LAqCABCACIBUgAv0AArCABCAT/eYBIBT95AH94wH95wH9CwKwgARBACEWIAcgCWshGEEIIRkgGCAZIBggGUgbIRcgFiAXIBYgF0obIRogCUGACGwhGyACIAYgBCAFIBogGxA/IAhBAWoiCCABSA0ACwsLsgIUAX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfyAAIQkgACABSARAA0BBICEKIAlBAm5BIGwhCyAJQQJwQYABbCEMIAIgBSAMECsgAhAsQQAhDQNAQQAhDiAIIAtrIRBBICERIBAgESAQIBFIGyEPIA4gDyAOIA9KGyESIBIhCiALQYAIbCANaiETIAIgAyASIBMQQCACIBIQLSAMQYAIbCANQQhsaiEUIApBA2pBfHEhFSACIAQgFCAVEEEgDUGAAmoiDUGACEgNAAtBACEWIAggC2shGEEgIRkgGCAZIBggGUgbIRcgFiAXIBYgF0obIRogC0GAAmwgDGohGyALQYACbCAMaiEcIAcgAiAGIBogGyAcEDggCUEBaiIJIAFIDQALCwuGAhMBfwF/AX8BfwF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfyAAIQcgACABSARAA0BBICEIIAdBAm5BIGwhCSAHQQJwQYABbCEKQwAAAAD9EyELIAIgCxBCQQAhDCAGIAlrIQ5BICEPIA4gDyAOIA9IGyENIAwgDSAMIA1KGyEQIBAhCCAJQYACbCERIAIgAyAQIBEQJSACIBAQLSAKQYACbCESIAhBA2pBfHEhEyACIAQgEiATEC5BACEUIAYgCWshFkEgIRcgFiAXIBYgF0gbIRUgFCAVIBQgFUobIRggCUGAAmwgCmohGSAFIAIgGCAZEC8gB0EBaiIHIAFIDQALCwvWAQYBfwF/AX8BfwF/AX9BACEGIAIhByAGIAdIBEADQCADIAYgBGxqIQggBkEgbCEJIAAgCUECdGoiCiABIAhBAnRqIgv9AAIAIAX95gH9CwIAIAogC/0AAhAgBf3mAf0LAhAgCiAL/QACICAF/eYB/QsCICAKIAv9AAIwIAX95gH9CwIwIAogC/0AAkAgBf3mAf0LAkAgCiAL/QACUCAF/eYB/QsCUCAKIAv9AAJgIAX95gH9CwJgIAogC/0AAnAgBf3mAf0LAnAgBkEBaiIGIAdIDQALCwuaAQMBfwF/AX8gASECIAJBIEgEQANAIAJBIGwhAyAAIANBAnRqIgRDAAAAAP0T/QsCACAEQwAAAAD9E/0LAhAgBEMAAAAA/RP9CwIgIARDAAAAAP0T/QsCMCAEQwAAAAD9E/0LAkAgBEMAAAAA/RP9CwJQIARDAAAAAP0T/QsCYCAEQwAAAAD9E/0LAnAgAkEBaiICQSBIDQALCwtyAgF/AX9BACECA0AgACACQQJ0aiIDIAH9CwKAgAEgAyAB/QsCkIABIAMgAf0LAqCAASADIAH9CwKwgAEgAyAB/QsCwIABIAMgAf0LAtCAASADIAH9CwLggAEgAyAB/QsC8IABIAJBIGoiAkGACEgNAAsLvgEGAX8BfwF/AX8BfwF/QQAhBSACIQYgBSAGSARAA0AgAyAFIARsaiEHIAVBIGwhCCAAIAhBAnRqIgkgASAHQQJ0aiIK/QACAP0LAoCAASAJIAr9AAIQ/QsCkIABIAkgCv0AAiD9CwKggAEgCSAK/QACMP0LArCAASAJIAr9AAJA/QsCwIABIAkgCv0AAlD9CwLQgAEgCSAK/QACYP0LAuCAASAJIAr9AAJw/QsC8IABIAVBAWoiBSAGSA0ACwsLqgEDAX8BfwF/IAEhAiACQSBIBEADQCACQSBsIQMgACADQQJ0aiIEQwAAAAD9E/0LAoCAASAEQwAAAAD9E/0LApCAASAEQwAAAAD9E/0LAqCAASAEQwAAAAD9E/0LArCAASAEQwAAAAD9E/0LAsCAASAEQwAAAAD9E/0LAtCAASAEQwAAAAD9E/0LAuCAASAEQwAAAAD9E/0LAvCAASACQQFqIgJBIEgNAAsLC1EFAX8BfwF/AX8Bf0EAIQUgAiEGIAUgBkgEQANAIAMgBSAEbGohByAAIAVBAnRqIgggASAHQQJ0aiIJKgIAOAKAoAEgBUEBaiIFIAZIDQALCws1AgF/AX8gASECIAJBIEgEQANAIAAgAkECdGoiA0MAAAAAOAKAoAEgAkEBaiICQSBIDQALCwvGEUwBfwF/AX8BfwF/AX8BfwF/AXsBfwF7AX8BewF/AXsBewF7AXsBewF/AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBe0EAIQUgAkF8cSEGIAUgBkgEQANAIAMgBSAEbGohByADIAVBAWogBGxqIQggAyAFQQJqIARsaiEJIAMgBUEDaiAEbGohCiAFQQN1QYACbCAFQQdxaiELIAAgB0ECdGoiDP0AAgAhDSAAIAhBAnRqIg79AAIAIQ8gACAJQQJ0aiIQ/QACACERIAAgCkECdGoiEv0AAgAhEyANIBH9DQABAgMQERITBAUGBxQVFhchFCAPIBP9DQABAgMQERITBAUGBxQVFhchFSANIBH9DQgJCgsYGRobDA0ODxwdHh8hFiAPIBP9DQgJCgsYGRobDA0ODxwdHh8hFyABIAtBAnRqIhggFCAV/Q0AAQIDEBESEwQFBgcUFRYX/QsCgCAgGCAUIBX9DQgJCgsYGRobDA0ODxwdHh/9CwKgICAYIBYgF/0NAAECAxAREhMEBQYHFBUWF/0LAsAgIBggFiAX/Q0ICQoLGBkaGwwNDg8cHR4f/QsC4CAgDP0AAhAhGSAO/QACECEaIBD9AAIQIRsgEv0AAhAhHCAZIBv9DQABAgMQERITBAUGBxQVFhchHSAaIBz9DQABAgMQERITBAUGBxQVFhchHiAZIBv9DQgJCgsYGRobDA0ODxwdHh8hHyAaIBz9DQgJCgsYGRobDA0ODxwdHh8hICAYIB0gHv0NAAECAxAREhMEBQYHFBUWF/0LAoAhIBggHSAe/Q0ICQoLGBkaGwwNDg8cHR4f/QsCoCEgGCAfICD9DQABAgMQERITBAUGBxQVFhf9CwLAISAYIB8gIP0NCAkKCxgZGhsMDQ4PHB0eH/0LAuAhIAz9AAIgISEgDv0AAiAhIiAQ/QACICEjIBL9AAIgISQgISAj/Q0AAQIDEBESEwQFBgcUFRYXISUgIiAk/Q0AAQIDEBESEwQFBgcUFRYXISYgISAj/Q0ICQoLGBkaGwwNDg8cHR4fIScgIiAk/Q0ICQoLGBkaGwwNDg8cHR4fISggGCAlICb9DQABAgMQERITBAUGBxQVFhf9CwKAIiAYICUgJv0NCAkKCxgZGhsMDQ4PHB0eH/0LAqAiIBggJyAo/Q0AAQIDEBESEwQFBgcUFRYX/QsCwCIgGCAnICj9DQgJCgsYGRobDA0ODxwdHh/9CwLgIiAM/QACMCEpIA79AAIwISogEP0AAjAhKyAS/QACMCEsICkgK/0NAAECAxAREhMEBQYHFBUWFyEtICogLP0NAAECAxAREhMEBQYHFBUWFyEuICkgK/0NCAkKCxgZGhsMDQ4PHB0eHyEvICogLP0NCAkKCxgZGhsMDQ4PHB0eHyEwIBggLSAu/Q0AAQIDEBESEwQFBgcUFRYX/QsCgCMgGCAtIC79DQgJCgsYGRobDA0ODxwdHh/9CwKgIyAYIC8gMP0NAAECAxAREhMEBQYHFBUWF/0LAsAjIBggLyAw/Q0ICQoLGBkaGwwNDg8cHR4f/QsC4CMgDP0AAkAhMSAO/QACQCEyIBD9AAJAITMgEv0AAkAhNCAxIDP9DQABAgMQERITBAUGBxQVFhchNSAyIDT9DQABAgMQERITBAUGBxQVFhchNiAxIDP9DQgJCgsYGRobDA0ODxwdHh8hNyAyIDT9DQgJCgsYGRobDA0ODxwdHh8hOCAYIDUgNv0NAAECAxAREhMEBQYHFBUWF/0LAoAkIBggNSA2/Q0ICQoLGBkaGwwNDg8cHR4f/QsCoCQgGCA3IDj9DQABAgMQERITBAUGBxQVFhf9CwLAJCAYIDcgOP0NCAkKCxgZGhsMDQ4PHB0eH/0LAuAkIAz9AAJQITkgDv0AAlAhOiAQ/QACUCE7IBL9AAJQITwgOSA7/Q0AAQIDEBESEwQFBgcUFRYXIT0gOiA8/Q0AAQIDEBESEwQFBgcUFRYXIT4gOSA7/Q0ICQoLGBkaGwwNDg8cHR4fIT8gOiA8/Q0ICQoLGBkaGwwNDg8cHR4fIUAgGCA9ID79DQABAgMQERITBAUGBxQVFhf9CwKAJSAYID0gPv0NCAkKCxgZGhsMDQ4PHB0eH/0LAqAlIBggPyBA/Q0AAQIDEBESEwQFBgcUFRYX/QsCwCUgGCA/IED9DQgJCgsYGRobDA0ODxwdHh/9CwLgJSAM/QACYCFBIA79AAJgIUIgEP0AAmAhQyAS/QACYCFEIEEgQ/0NAAECAxAREhMEBQYHFBUWFyFFIEIgRP0NAAECAxAREhMEBQYHFBUWFyFGIEEgQ/0NCAkKCxgZGhsMDQ4PHB0eHyFHIEIgRP0NCAkKCxgZGhsMDQ4PHB0eHyFIIBggRSBG/Q0AAQIDEBESEwQFBgcUFRYX/QsCgCYgGCBFIEb9DQgJCgsYGRobDA0ODxwdHh/9CwKgJiAYIEcgSP0NAAECAxAREhMEBQYHFBUWF/0LAsAmIBggRyBI/Q0ICQoLGBkaGwwNDg8cHR4f/QsC4CYgDP0AAnAhSSAO/QACcCFKIBD9AAJwIUsgEv0AAnAhTCBJIEv9DQABAgMQERITBAUGBxQVFhchTSBKIEz9DQABAgMQERITBAUGBxQVFhchTiBJIEv9DQgJCgsYGRobDA0ODxwdHh8hTyBKIEz9DQgJCgsYGRobDA0ODxwdHh8hUCAYIE0gTv0NAAECAxAREhMEBQYHFBUWF/0LAoAnIBggTSBO/Q0ICQoLGBkaGwwNDg8cHR4f/QsCoCcgGCBPIFD9DQABAgMQERITBAUGBxQVFhf9CwLAJyAYIE8gUP0NCAkKCxgZGhsMDQ4PHB0eH/0LAuAnIAVBBGoiBSAGSA0ACwsLZgQBfwF/AX8BfyABQXxxIQIgAkEgSARAA0AgAkEDdUGAAmwgAkEHcWohA0EAIQQDQCAAIAMgBGpBAnRqIgVDAAAAAP0T/QsCgCAgBEEIaiIEQYACSA0ACyACQQRqIgJBIEgNAAsLC4QBBwF/AX8BfwF/AX8BfwF/IAJBfHEhBSACIQYgBSAGSARAA0AgAyAFIARsaiEHIAVBA3VBgAJsIAVBB3FqIQhBACEJA0AgACAIIAlBCGxqQQJ0aiIKIAEgByAJakECdGoiCyoCADgCgCAgCUEBaiIJQSBIDQALIAVBAWoiBSAGSA0ACwsLtgEGAX8BfwF/AX8BfwF/QQAhBSACIQYgBSAGSARAA0AgAyAFIARsaiEHIAVBCGwhCCAAIAhBAnRqIgkgASAHQQJ0aiIK/QACAP0LAoBAIAkgCv0AAhD9CwKQQCAJIAr9AAIg/QsCgEggCSAK/QACMP0LApBIIAkgCv0AAkD9CwKAUCAJIAr9AAJQ/QsCkFAgCSAK/QACYP0LAoBYIAkgCv0AAnD9CwKQWCAFQQFqIgUgBkgNAAsLC6IBAwF/AX8BfyABIQIgAkEgSARAA0AgAkEIbCEDIAAgA0ECdGoiBEMAAAAA/RP9CwKAQCAEQwAAAAD9E/0LApBAIARDAAAAAP0T/QsCgEggBEMAAAAA/RP9CwKQSCAEQwAAAAD9E/0LAoBQIARDAAAAAP0T/QsCkFAgBEMAAAAA/RP9CwKAWCAEQwAAAAD9E/0LApBYIAJBAWoiAkEgSA0ACwsLagIBfwF/QQAhAgNAIAAgAkECdGoiAyAB/QsCgGAgAyAB/QsCkGAgAyAB/QsCoGAgAyAB/QsCsGAgAyAB/QsCwGAgAyAB/QsC0GAgAyAB/QsC4GAgAyAB/QsC8GAgAkEgaiICQYAISA0ACwuTBBoBfwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AXsBewF7AXsBewF7QQAhAgNAIAJBgAJsIQMgAkEIbCEEQQAhBSABIQYgBSAGSARAA0AgBUEgbCAEaiEHIAAgB0ECdGoiCP0AAoBgIQkgCP0AApBgIQogCP0AAoBhIQsgCP0AApBhIQwgCP0AAoBiIQ0gCP0AApBiIQ4gCP0AAoBjIQ8gCP0AApBjIRAgBUEgbCERIANBgAJqIRIgAyETIBIhFCATIBRIBEADQCAAIBNBAnRqIhX9AAKAICEWIBX9AAKQICEXIAAgEUECdGr9CQIAIRggGCAW/eYBIAn95AEhCSAYIBf95gEgCv3kASEKIAAgEUECdGr9CQKAASEZIBkgFv3mASAL/eQBIQsgGSAX/eYBIAz95AEhDCAAIBFBAnRq/QkCgAIhGiAaIBb95gEgDf3kASENIBogF/3mASAO/eQBIQ4gACARQQJ0av0JAoADIRsgGyAW/eYBIA/95AEhDyAbIBf95gEgEP3kASEQIBFBAWohESATQQhqIhMgFEgNAAsLIAggCf0LAoBgIAggCv0LApBgIAggC/0LAoBhIAggDP0LApBhIAggDf0LAoBiIAggDv0LApBiIAggD/0LAoBjIAggEP0LApBjIAVBBGoiBSAGSA0ACwsgAkEBaiICQQRIDQALC7AEDgF/AX8BewF/AXsBfwF/AXsBewF7AXsBewF7AXtBACEEA0AgBEEgbCEFIAQgAWr9ESEGIARBIGwhB0EA/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEhCCAAIAVBAnRqIgkgACAHQQJ0aiIK/QACgGAgAyAIIAL9OSAGIAj9P/1O/VL9CwKAYEEE/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEhCyAJIAr9AAKQYCADIAsgAv05IAYgC/0//U79Uv0LApBgQQj9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASEMIAkgCv0AAqBgIAMgDCAC/TkgBiAM/T/9Tv1S/QsCoGBBDP0R/QwAAAAAAQAAAAIAAAADAAAA/a4BIQ0gCSAK/QACsGAgAyANIAL9OSAGIA39P/1O/VL9CwKwYEEQ/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEhDiAJIAr9AALAYCADIA4gAv05IAYgDv0//U79Uv0LAsBgQRT9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASEPIAkgCv0AAtBgIAMgDyAC/TkgBiAP/T/9Tv1S/QsC0GBBGP0R/QwAAAAAAQAAAAIAAAADAAAA/a4BIRAgCSAK/QAC4GAgAyAQIAL9OSAGIBD9P/1O/VL9CwLgYEEc/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEhESAJIAr9AALwYCADIBEgAv05IAYgEf0//U79Uv0LAvBgIARBAWoiBEEgSA0ACwvrAQ0BfwF/AX8BewF7AXsBewF7AX0BfQF9AX0Bf0EAIQEDQCABQSBsIQIgACACQQJ0aiID/QACgGAhBCAD/QACkGAhBSAD/QACoGAhBiAD/QACsGAhByAEIAP9AALAYP3rASEEIAUgA/0AAtBg/esBIQUgBiAD/QAC4GD96wEhBiAHIAP9AALwYP3rASEHIAQgBf3rASAGIAf96wH96wEhCCAI/R8AIQkgCP0fASEKIAj9HwIhCyAI/R8DIQwgACABQQJ0aiINIA0qAoCiASAJIAqXIAsgDJeXlzgCgKIBIAFBAWoiAUEgSA0ACwunAwgBfwF/AXsBewF7AXsBewF7QQAhAQNAIAAgAUECdGoiAv0AAoCgASAC/QACgKIB/eUBQwAA/sL9E/3rAUMAAABD/RP96gEhAyADQ38AQEv9E/3kASEEIAMgBEN/AEBL/RP95QH95QEhBSACQ979IDn9EyAF/eYBQyqfrzr9E/3kASAF/eYBQ6aWHTz9E/3kASAF/eYBQ3RXYz39E/3kASAF/eYBQ+79dT79E/3kASAF/eYBQxhyMT/9E/3kASAF/eYBQwAAgD/9E/3kASAEQRf9qwH95gH9CwKAowEgAv0AApCgASAC/QACkKIB/eUBQwAA/sL9E/3rAUMAAABD/RP96gEhBiAGQ38AQEv9E/3kASEHIAYgB0N/AEBL/RP95QH95QEhCCACQ979IDn9EyAI/eYBQyqfrzr9E/3kASAI/eYBQ6aWHTz9E/3kASAI/eYBQ3RXYz39E/3kASAI/eYBQ+79dT79E/3kASAI/eYBQxhyMT/9E/3kASAI/eYBQwAAgD/9E/3kASAHQRf9qwH95gH9CwKQowEgAUEIaiIBQSBIDQALC+sDDwF/AX8BfwF/AX0BewF/AX8BewF7AXsBfwF7AXsBe0EAIQEDQCABQSBsIQIgAUEgbCEDIAAgAUECdGoiBCoCgKABIQUgBf0TIQZBACEHA0AgACADIAdqQQJ0aiII/QACgGAgBv3lAUMAAP7C/RP96wFDAAAAQ/0T/eoBIQkgCUN/AEBL/RP95AEhCiAJIApDfwBAS/0T/eUB/eUBIQsgACACIAdqQQJ0aiIMQ979IDn9EyAL/eYBQyqfrzr9E/3kASAL/eYBQ6aWHTz9E/3kASAL/eYBQ3RXYz39E/3kASAL/eYBQ+79dT79E/3kASAL/eYBQxhyMT/9E/3kASAL/eYBQwAAgD/9E/3kASAKQRf9qwH95gH9CwKAYCAI/QACkGAgBv3lAUMAAP7C/RP96wFDAAAAQ/0T/eoBIQ0gDUN/AEBL/RP95AEhDiANIA5DfwBAS/0T/eUB/eUBIQ8gDEPe/SA5/RMgD/3mAUMqn686/RP95AEgD/3mAUOmlh08/RP95AEgD/3mAUN0V2M9/RP95AEgD/3mAUPu/XU+/RP95AEgD/3mAUMYcjE//RP95AEgD/3mAUMAAIA//RP95AEgDkEX/asB/eYB/QsCkGAgB0EIaiIHQSBIDQALIAFBAWoiAUEgSA0ACwvrAQ0BfwF/AX8BewF7AXsBewF7AX0BfQF9AX0Bf0EAIQEDQCABQSBsIQIgACACQQJ0aiID/QACgGAhBCAD/QACkGAhBSAD/QACoGAhBiAD/QACsGAhByAEIAP9AALAYP3kASEEIAUgA/0AAtBg/eQBIQUgBiAD/QAC4GD95AEhBiAHIAP9AALwYP3kASEHIAQgBf3kASAGIAf95AH95AEhCCAI/R8AIQkgCP0fASEKIAj9HwIhCyAI/R8DIQwgACABQQJ0aiINIA0qAoChASAJIAqSIAsgDJKSkjgCgKEBIAFBAWoiAUEgSA0ACwuCAggBfwF/AX8BfwF9AXsBfwF/QQAhAQNAIAFBIGwhAiABQSBsIQMgACABQQJ0aiIEKgKAowEhBSAF/RMhBiAAIAJBAnRqIgcgACADQQJ0aiII/QACgIABIAb95gH9CwKAgAEgByAI/QACkIABIAb95gH9CwKQgAEgByAI/QACoIABIAb95gH9CwKggAEgByAI/QACsIABIAb95gH9CwKwgAEgByAI/QACwIABIAb95gH9CwLAgAEgByAI/QAC0IABIAb95gH9CwLQgAEgByAI/QAC4IABIAb95gH9CwLggAEgByAI/QAC8IABIAb95gH9CwLwgAEgAUEBaiIBQSBIDQALC5YEGQF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AXsBewF7AXsBewF7QQAhAQNAIAFBgAJsIQIgAUEIbCEDQQAhBANAIARBIGwgA2ohBSAAIAVBAnRqIgb9AAKAgAEhByAG/QACkIABIQggBv0AAoCBASEJIAb9AAKQgQEhCiAG/QACgIIBIQsgBv0AApCCASEMIAb9AAKAgwEhDSAG/QACkIMBIQ4gBEEgbCEPIAJBgAJqIRAgAiERIBAhEiARIBJIBEADQCAAIBFBAnRqIhP9AAKAQCEUIBP9AAKQQCEVIAAgD0ECdGr9CQKAYCEWIBYgFP3mASAH/eQBIQcgFiAV/eYBIAj95AEhCCAAIA9BAnRq/QkCgGEhFyAXIBT95gEgCf3kASEJIBcgFf3mASAK/eQBIQogACAPQQJ0av0JAoBiIRggGCAU/eYBIAv95AEhCyAYIBX95gEgDP3kASEMIAAgD0ECdGr9CQKAYyEZIBkgFP3mASAN/eQBIQ0gGSAV/eYBIA795AEhDiAPQQFqIQ8gEUEIaiIRIBJIDQALCyAGIAf9CwKAgAEgBiAI/QsCkIABIAYgCf0LAoCBASAGIAr9CwKQgQEgBiAL/QsCgIIBIAYgDP0LApCCASAGIA39CwKAgwEgBiAO/QsCkIMBIARBBGoiBEEgSA0ACyABQQFqIgFBBEgNAAsLgwIJAX8BfwF/AX8BfwF9AXsBfwF/QQAhBSACIQYgBSAGSARAA0AgAyAFIARsaiEHIAVBIGwhCCAAIAVBAnRqIgkqAoCjASEKIAr9EyELIAEgB0ECdGoiDCAAIAhBAnRqIg39AAKAgAEgC/3mAf0LAgAgDCAN/QACkIABIAv95gH9CwIQIAwgDf0AAqCAASAL/eYB/QsCICAMIA39AAKwgAEgC/3mAf0LAjAgDCAN/QACwIABIAv95gH9CwJAIAwgDf0AAtCAASAL/eYB/QsCUCAMIA39AALggAEgC/3mAf0LAmAgDCAN/QAC8IABIAv95gH9CwJwIAVBAWoiBSAGSA0ACwsLgAIOAX8BfwF/AX8BfQF9AX8BfwF9AX0BfQF9AX0Bf0EAIQUgAiEGIAUgBkgEQANAIAMgBSAEbGohByAAIAVBAnRqIggqAoChASEJIAgqAoCgASEKIAlD6hwIApe8IQsgC0GN9quGfGpBF3UhDCALIAxBF3RrviENIA1DAACAP5MgDUMAAIA/kpUhDiAOIA6UIQ8gCiAOQ2sM3T4gD5RDjqMTP5IgD5RDczh2P5IgD5RDO6o4QJKUIAyykpJDyvJJ8SAJQwAAAABeGyEQIBBDGHIxP5RDAACA/yAQQ8rySfFeGyERIAEgB0ECdGoiEiAROAIAIAVBAWoiBSAGSA0ACwsL2QEIAX8BfwF/AX8BfwF/AX8Bf0EAIQUgAyEGIAUgBkgEQANAIAAgBCAFakECdGoiBygCAEGAAmwhCCAFQYACbCEJQQAhCgNAIAEgCSAKakECdGoiCyACIAggCmpBAnRqIgz9AAIA/QsCACALIAz9AAIQ/QsCECALIAz9AAIg/QsCICALIAz9AAIw/QsCMCALIAz9AAJA/QsCQCALIAz9AAJQ/QsCUCALIAz9AAJg/QsCYCALIAz9AAJw/QsCcCAKQSBqIgpBgAJIDQALIAVBAWoiBSAGSA0ACwsLtAEEAX8BfwF/AX8gASECIAJBEEgEQANAIAJBgAJsIQNBACEEA0AgACADIARqQQJ0aiIFQwAAAAD9E/0LAgAgBUMAAAAA/RP9CwIQIAVDAAAAAP0T/QsCICAFQwAAAAD9E/0LAjAgBUMAAAAA/RP9CwJAIAVDAAAAAP0T/QsCUCAFQwAAAAD9E/0LAmAgBUMAAAAA/RP9CwJwIARBIGoiBEGAAkgNAAsgAkEBaiICQRBIDQALCwucAQcBfwF/AX8BfwF/AX8Bf0EAIQQgAiEFIAQgBUgEQANAIAMgBEGAAmxqIQYgBEGAAmwhB0EAIQgDQCAAIAYgCGpBAnRqIgkgASAHIAhqQQJ0aiIK/QACAP0LAgAgCSAK/QACEP0LAhAgCSAK/QACIP0LAiAgCSAK/QACMP0LAjAgCEEQaiIIQYACSA0ACyAEQQFqIgQgBUgNAAsLC8wBBwF/AX8BfwF/AX8BfwF/QQAhBCACIQUgBCAFSARAA0AgAyAEQYACbGohBiAEQYACbCEHQQAhCANAIAAgByAIakECdGoiCSABIAYgCGpBAnRqIgr9AAIA/QsCACAJIAr9AAIQ/QsCECAJIAr9AAIg/QsCICAJIAr9AAIw/QsCMCAJIAr9AAJA/QsCQCAJIAr9AAJQ/QsCUCAJIAr9AAJg/QsCYCAJIAr9AAJw/QsCcCAIQSBqIghBgAJIDQALIARBAWoiBCAFSA0ACwsLtAEEAX8BfwF/AX8gASECIAJBCEgEQANAIAJBgAJsIQNBACEEA0AgACADIARqQQJ0aiIFQwAAAAD9E/0LAgAgBUMAAAAA/RP9CwIQIAVDAAAAAP0T/QsCICAFQwAAAAD9E/0LAjAgBUMAAAAA/RP9CwJAIAVDAAAAAP0T/QsCUCAFQwAAAAD9E/0LAmAgBUMAAAAA/RP9CwJwIARBIGoiBEGAAkgNAAsgAkEBaiICQQhIDQALCwuHAg8BfwF/AX8BewF7AXsBewF/AX8BewF9AX0BfQF9AX9BACEBA0AgAUGAAmwhAiAAIAJBAnRqIgP9AAIAIQQgA/0AAhAhBSAD/QACICEGIAP9AAIwIQdBECEIA0AgBCAAIAIgCGpBAnRqIgn9AAIA/eQBIQQgBSAJ/QACEP3kASEFIAYgCf0AAiD95AEhBiAHIAn9AAIw/eQBIQcgCEEQaiIIQYACSA0ACyAEIAX95AEgBiAH/eQB/eQBIQogCv0fACELIAr9HwEhDCAK/R8CIQ0gCv0fAyEOIAAgAUECdGoiDyAPKgKAgAEgCyAMkiANIA6SkpI4AoCAASABQQFqIgFBCEgNAAsL4AIRAX8BfwF/AX8BfQF7AX8BfwF7AX8BewF7AXsBewF7AXsBe0EAIQEDQCABQYACbCECIAFBgAJsIQMgACABQQJ0aiIEKgKAgAEhBSAF/RMhBkEAIQcDQCAAIAMgB2pBAnRqIgj9AAIAIAb95QEhCSAAIAIgB2pBAnRqIgogCSAJ/eYB/QsCgEAgCP0AAhAgBv3lASELIAogCyAL/eYB/QsCkEAgCP0AAiAgBv3lASEMIAogDCAM/eYB/QsCoEAgCP0AAjAgBv3lASENIAogDSAN/eYB/QsCsEAgCP0AAkAgBv3lASEOIAogDiAO/eYB/QsCwEAgCP0AAlAgBv3lASEPIAogDyAP/eYB/QsC0EAgCP0AAmAgBv3lASEQIAogECAQ/eYB/QsC4EAgCP0AAnAgBv3lASERIAogESAR/eYB/QsC8EAgB0EgaiIHQYACSA0ACyABQQFqIgFBCEgNAAsLjwIPAX8BfwF/AXsBewF7AXsBfwF/AXsBfQF9AX0BfQF/QQAhAQNAIAFBgAJsIQIgACACQQJ0aiID/QACgEAhBCAD/QACkEAhBSAD/QACoEAhBiAD/QACsEAhB0EQIQgDQCAEIAAgAiAIakECdGoiCf0AAoBA/eQBIQQgBSAJ/QACkED95AEhBSAGIAn9AAKgQP3kASEGIAcgCf0AArBA/eQBIQcgCEEQaiIIQYACSA0ACyAEIAX95AEgBiAH/eQB/eQBIQogCv0fACELIAr9HwEhDCAK/R8CIQ0gCv0fAyEOIAAgAUECdGoiDyAPKgKggAEgCyAMkiANIA6SkpI4AqCAASABQQFqIgFBCEgNAAsLwgMaAX8BfwF/AX8BfwF9AXsBfQF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8Bf0EAIQYgBCEHIAYgB0gEQANAIAUgBkGAAmxqIQggBkGAAmwhCSAAIAZBAnRqIgoqAoCAASELIAv9EyEMIAoqAqCAASENIA39EyEOQQAhDwNAIAEgCCAPakECdGoiECAAIAkgD2pBAnRqIhH9AAIAIAz95QEgDv3mASACIA9BAnRqIhL9AAIA/eYBIAMgD0ECdGoiE/0AAgD95AH9CwIAIA9BBGohFCAPQQRqIRUgECAR/QACECAM/eUBIA795gEgAiAUQQJ0aiIW/QACAP3mASADIBVBAnRqIhf9AAIA/eQB/QsCECAPQQhqIRggD0EIaiEZIBAgEf0AAiAgDP3lASAO/eYBIAIgGEECdGoiGv0AAgD95gEgAyAZQQJ0aiIb/QACAP3kAf0LAiAgD0EMaiEcIA9BDGohHSAQIBH9AAIwIAz95QEgDv3mASACIBxBAnRqIh79AAIA/eYBIAMgHUECdGoiH/0AAgD95AH9CwIwIA9BEGoiD0GAAkgNAAsgBkEBaiIGIAdIDQALCwufAQMBfwF/AX9BACEDA0AgACADQQJ0aiIEIAEgAiADakECdGoiBf0AAgD9CwKAgAMgBCAF/QACEP0LApCAAyAEIAX9AAIg/QsCoIADIAQgBf0AAjD9CwKwgAMgBCAF/QACQP0LAsCAAyAEIAX9AAJQ/QsC0IADIAQgBf0AAmD9CwLggAMgBCAF/QACcP0LAvCAAyADQSBqIgNBgAFIDQALC84BBQF/AX8BfwF/AX9BACEBA0AgAUGAAWwhAkEAIQMDQCAAIAIgA2pBAnRqIgQgACADQQJ0aiIF/QACgIAD/QsCgIACIAQgBf0AApCAA/0LApCAAiAEIAX9AAKggAP9CwKggAIgBCAF/QACsIAD/QsCsIACIAQgBf0AAsCAA/0LAsCAAiAEIAX9AALQgAP9CwLQgAIgBCAF/QAC4IAD/QsC4IACIAQgBf0AAvCAA/0LAvCAAiADQSBqIgNBgAFIDQALIAFBAWoiAUEgSA0ACwu0AQQBfwF/AX8BfyABIQIgAkEgSARAA0AgAkGAAmwhA0EAIQQDQCAAIAMgBGpBAnRqIgVDAAAAAP0T/QsCACAFQwAAAAD9E/0LAhAgBUMAAAAA/RP9CwIgIAVDAAAAAP0T/QsCMCAFQwAAAAD9E/0LAkAgBUMAAAAA/RP9CwJQIAVDAAAAAP0T/QsCYCAFQwAAAAD9E/0LAnAgBEEgaiIEQYACSA0ACyACQQFqIgJBIEgNAAsLC6YEGgF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF7AXsBewF/AX8BfwF/AX8BewF7AXsBewF7AXtBACEEA0AgAiAEQYAQbGohBSAEQQhsIQZBACEHIAMhCCAHIAhIBEADQCAHQYABbCAGaiEJIAAgCUECdGoiCv0AAoCAAiELIAr9AAKQgAIhDCAK/QACgIQCIQ0gCv0AApCEAiEOIAr9AAKAiAIhDyAK/QACkIgCIRAgCv0AAoCMAiERIAr9AAKQjAIhEiAHQYACbCETIAVBgBBqIRQgBSEVIBQhFiAVIBZIBEADQCABIBVBAnRqIhf9AAIAIRggF/0AAhAhGSAAIBNBAnRq/QkCACEaIBogGP3mASAL/eQBIQsgGiAZ/eYBIAz95AEhDCAAIBNBAnRq/QkCgAghGyAbIBj95gEgDf3kASENIBsgGf3mASAO/eQBIQ4gACATQQJ0av0JAoAQIRwgHCAY/eYBIA/95AEhDyAcIBn95gEgEP3kASEQIAAgE0ECdGr9CQKAGCEdIB0gGP3mASAR/eQBIREgHSAZ/eYBIBL95AEhEiATQQFqIRMgFUEIaiIVIBZIDQALCyAKIAv9CwKAgAIgCiAM/QsCkIACIAogDf0LAoCEAiAKIA79CwKQhAIgCiAP/QsCgIgCIAogEP0LApCIAiAKIBH9CwKAjAIgCiAS/QsCkIwCIAdBBGoiByAISA0ACwsgBEEBaiIEQRBIDQALC6QBBwF/AX8BfwF/AX8BfwF/QQAhBCACIQUgBCAFSARAA0AgAyAEQYACbGohBiAEQYABbCEHQQAhCANAIAAgBiAIakECdGoiCSABIAcgCGpBAnRqIgr9AAKAgAL9CwIAIAkgCv0AApCAAv0LAhAgCSAK/QACoIAC/QsCICAJIAr9AAKwgAL9CwIwIAhBEGoiCEGAAUgNAAsgBEEBaiIEIAVIDQALCwuuAQYBfwF/AX8BfwF/AX9BACEEIAIhBSAEIAVIBEADQCADIARBIGxqIQYgBEEgbCEHIAAgB0ECdGoiCCABIAZBAnRqIgn9AAIA/QsCACAIIAn9AAIQ/QsCECAIIAn9AAIg/QsCICAIIAn9AAIw/QsCMCAIIAn9AAJA/QsCQCAIIAn9AAJQ/QsCUCAIIAn9AAJg/QsCYCAIIAn9AAJw/QsCcCAEQQFqIgQgBUgNAAsLC5oBAwF/AX8BfyABIQIgAkEQSARAA0AgAkEgbCEDIAAgA0ECdGoiBEMAAAAA/RP9CwIAIARDAAAAAP0T/QsCECAEQwAAAAD9E/0LAiAgBEMAAAAA/RP9CwIwIARDAAAAAP0T/QsCQCAEQwAAAAD9E/0LAlAgBEMAAAAA/RP9CwJgIARDAAAAAP0T/QsCcCACQQFqIgJBEEgNAAsLC/UCDQF/AX8BfwF/AXsBfwF7AXsBewF7AXsBewF7QQAhAQNAIAFBIGwhAiABQSBsIQMgACADQQJ0aiIE/QACACEFIAAgAkECdGoiBiAFIAX9DQABAgMAAQIDCAkKCwgJCgv9CwKAECAE/QACECEHIAYgByAH/Q0AAQIDAAECAwgJCgsICQoL/QsCkBAgBP0AAiAhCCAGIAggCP0NAAECAwABAgMICQoLCAkKC/0LAqAQIAT9AAIwIQkgBiAJIAn9DQABAgMAAQIDCAkKCwgJCgv9CwKwECAE/QACQCEKIAYgCiAK/Q0AAQIDAAECAwgJCgsICQoL/QsCwBAgBP0AAlAhCyAGIAsgC/0NAAECAwABAgMICQoLCAkKC/0LAtAQIAT9AAJgIQwgBiAMIAz9DQABAgMAAQIDCAkKCwgJCgv9CwLgECAE/QACcCENIAYgDSAN/Q0AAQIDAAECAwgJCgsICQoL/QsC8BAgAUEBaiIBQRBIDQALC50DDQF/AX8BfwF/AXsBfwF7AXsBewF7AXsBewF7QQAhAgNAIAJBIGwhAyACQSBsIQQgACAEQQJ0aiIF/QACACEGIAAgA0ECdGoiByAGIAb9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAoAgIAX9AAIQIQggByAIIAj9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LApAgIAX9AAIgIQkgByAJIAn9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAqAgIAX9AAIwIQogByAKIAr9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LArAgIAX9AAJAIQsgByALIAv9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAsAgIAX9AAJQIQwgByAMIAz9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAtAgIAX9AAJgIQ0gByANIA39DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAuAgIAX9AAJwIQ4gByAOIA79DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAvAgIAJBAWoiAkEQSA0ACwvjCCQBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF/AXsBewF7AXsBewF7AXtBACEFA0BBACEGIAMgBGshCEEQIQkgCCAJIAggCUgbIQcgBiAHIAYgB0obIQogBEGAAmwgBUEgbGohC0EAIQwgCiENIAwgDUgEQANAIAsgDEGAAmxqIQ4gDEEgbCEPIAAgD0ECdGoiECABIA5BAnRqIhH9AAIA/QsCgDAgECAR/QACEP0LApAwIBAgEf0AAiD9CwKgMCAQIBH9AAIw/QsCsDAgECAR/QACQP0LAsAwIBAgEf0AAlD9CwLQMCAQIBH9AAJg/QsC4DAgECAR/QACcP0LAvAwIAxBAWoiDCANSA0ACwsgCiESIBJBEEgEQANAIBJBIGwhEyAAIBNBAnRqIhRDAAAAAP0T/QsCgDAgFEMAAAAA/RP9CwKQMCAUQwAAAAD9E/0LAqAwIBRDAAAAAP0T/QsCsDAgFEMAAAAA/RP9CwLAMCAUQwAAAAD9E/0LAtAwIBRDAAAAAP0T/QsC4DAgFEMAAAAA/RP9CwLwMCASQQFqIhJBEEgNAAsLQQAhFSADIARrIRdBECEYIBcgGCAXIBhIGyEWIBUgFiAVIBZKGyEZIARBgAJsIAVBIGxqIRpBACEbIBkhHCAbIBxIBEADQCAaIBtBgAJsaiEdIBtBIGwhHiAAIB5BAnRqIh/9AAKAMCEgIAIgHUECdGoiISAf/QACgDAgH/0AAoAQ/eYBICAgIP0NBAUGBwABAgMMDQ4PCAkKCyAf/QACgCD95gH95AH9CwIAIB/9AAKQMCEiICEgH/0AApAwIB/9AAKQEP3mASAiICL9DQQFBgcAAQIDDA0ODwgJCgsgH/0AApAg/eYB/eQB/QsCECAf/QACoDAhIyAhIB/9AAKgMCAf/QACoBD95gEgIyAj/Q0EBQYHAAECAwwNDg8ICQoLIB/9AAKgIP3mAf3kAf0LAiAgH/0AArAwISQgISAf/QACsDAgH/0AArAQ/eYBICQgJP0NBAUGBwABAgMMDQ4PCAkKCyAf/QACsCD95gH95AH9CwIwIB/9AALAMCElICEgH/0AAsAwIB/9AALAEP3mASAlICX9DQQFBgcAAQIDDA0ODwgJCgsgH/0AAsAg/eYB/eQB/QsCQCAf/QAC0DAhJiAhIB/9AALQMCAf/QAC0BD95gEgJiAm/Q0EBQYHAAECAwwNDg8ICQoLIB/9AALQIP3mAf3kAf0LAlAgH/0AAuAwIScgISAf/QAC4DAgH/0AAuAQ/eYBICcgJ/0NBAUGBwABAgMMDQ4PCAkKCyAf/QAC4CD95gH95AH9CwJgIB/9AALwMCEoICEgH/0AAvAwIB/9AALwEP3mASAoICj9DQQFBgcAAQIDDA0ODwgJCgsgH/0AAvAg/eYB/eQB/QsCcCAbQQFqIhsgHEgNAAsLIAVBAWoiBUEISA0ACwukBBEBfwF/AX8BfwF/AXsBfwF/AXsBewF7AX8BfwF/AXsBewF7QQAhBgNAIAZBIGwhByAGQSBsIQggASAGIQkgAiEKIAkgCiAJIApIGyADbGpBgIABbiAEa7L9EyELQQAhDANAIAxBAnQiDf0AAoAJIAv95gEgBf3qAUMAAP7C/RP96wFDAAAAQ/0T/eoBIQ4gDkN/AEBL/RP95AEhDyAOIA9DfwBAS/0T/eUB/eUBIRAgACAHIAxqQQJ0aiIRIAAgCCAMakECdGoiEv0AAgBD3v0gOf0TIBD95gFDKp+vOv0T/eQBIBD95gFDppYdPP0T/eQBIBD95gFDdFdjPf0T/eQBIBD95gFD7v11Pv0T/eQBIBD95gFDGHIxP/0T/eQBIBD95gFDAACAP/0T/eQBIA9BF/2rAf3mAf3mAf0LAgAgDEEEakECdCIT/QACgAkgC/3mASAF/eoBQwAA/sL9E/3rAUMAAABD/RP96gEhFCAUQ38AQEv9E/3kASEVIBQgFUN/AEBL/RP95QH95QEhFiARIBL9AAIQQ979IDn9EyAW/eYBQyqfrzr9E/3kASAW/eYBQ6aWHTz9E/3kASAW/eYBQ3RXYz39E/3kASAW/eYBQ+79dT79E/3kASAW/eYBQxhyMT/9E/3kASAW/eYBQwAAgD/9E/3kASAVQRf9qwH95gH95gH9CwIQIAxBCGoiDEEgSA0ACyAGQQFqIgZBIEgNAAsLhwUOAX8BfwF7AX8BewF7AXsBfwF7AXsBewF7AX8Be0EAIQcDQCAHQQJ0Igj9CQKACSEJQQAhCgNAIAkgASACIAr9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASAD/bYBIAT9tQH9rgFBDv2sASAF/bEB/foB/eUB/eYBIAb96gFDAAD+wv0T/esBQwAAAEP9E/3qASELIAtDfwBAS/0T/eQBIQwgCyAMQ38AQEv9E/3lAf3lASENIAAgCkEDdUGAAmwgCkEHcWogB0EIbGpBAnRqIg79AAKAIEPe/SA5/RMgDf3mAUMqn686/RP95AEgDf3mAUOmlh08/RP95AEgDf3mAUN0V2M9/RP95AEgDf3mAUPu/XU+/RP95AEgDf3mAUMYcjE//RP95AEgDf3mAUMAAIA//RP95AEgDEEX/asB/eYB/eYBIQ8gDiAP/QsCgCAgCSABIAIgCkEEav0R/QwAAAAAAQAAAAIAAAADAAAA/a4BIAP9tgEgBP21Af2uAUEO/awBIAX9sQH9+gH95QH95gEgBv3qAUMAAP7C/RP96wFDAAAAQ/0T/eoBIRAgEEN/AEBL/RP95AEhESAQIBFDfwBAS/0T/eUB/eUBIRIgACAKQQRqQQN1QYACbCAKQQRqQQdxaiAHQQhsakECdGoiE/0AAoAgQ979IDn9EyAS/eYBQyqfrzr9E/3kASAS/eYBQ6aWHTz9E/3kASAS/eYBQ3RXYz39E/3kASAS/eYBQ+79dT79E/3kASAS/eYBQxhyMT/9E/3kASAS/eYBQwAAgD/9E/3kASARQRf9qwH95gH95gEhFCATIBT9CwKAICAKQQhqIgpBIEgNAAsgB0EBaiIHQSBIDQALC4UEGQF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AXsBewF7AXsBewF7QQAhAQNAIAFBgAJsIQIgAUEIbCEDQQAhBANAIARBIGwgA2ohBSAAIAVBAnRqIgb9AAKAYCEHIAb9AAKQYCEIIAb9AAKAYSEJIAb9AAKQYSEKIAb9AAKAYiELIAb9AAKQYiEMIAb9AAKAYyENIAb9AAKQYyEOIARBIGwhDyACQYACaiEQIAIhESAQIRIgESASSARAA0AgACARQQJ0aiIT/QACgCAhFCAT/QACkCAhFSAAIA9BAnRq/QkCACEWIBYgFP3mASAH/eQBIQcgFiAV/eYBIAj95AEhCCAAIA9BAnRq/QkCgAEhFyAXIBT95gEgCf3kASEJIBcgFf3mASAK/eQBIQogACAPQQJ0av0JAoACIRggGCAU/eYBIAv95AEhCyAYIBX95gEgDP3kASEMIAAgD0ECdGr9CQKAAyEZIBkgFP3mASAN/eQBIQ0gGSAV/eYBIA795AEhDiAPQQFqIQ8gEUEIaiIRIBJIDQALCyAGIAf9CwKAYCAGIAj9CwKQYCAGIAn9CwKAYSAGIAr9CwKQYSAGIAv9CwKAYiAGIAz9CwKQYiAGIA39CwKAYyAGIA79CwKQYyAEQQRqIgRBIEgNAAsgAUEBaiIBQQRIDQALC+IBCQF/AX8BfwF/AX8BfwF/AX8Bf0EAIQYgAyEHIAYgB0gEQANAIAQgBkGAAmxqIQggBkGAAWwhCSAGQYACbCEKQQAhCwNAIAAgCCALakECdGoiDCABIAkgC2pBAnRqIg39AAKAgAIgAiAKIAtqIAVqQQJ0aiIO/QACAP3kAf0LAgAgDCAN/QACkIACIA79AAIQ/eQB/QsCECAMIA39AAKggAIgDv0AAiD95AH9CwIgIAwgDf0AArCAAiAO/QACMP3kAf0LAjAgC0EQaiILQYABSA0ACyAGQQFqIgYgB0gNAAsLC7QLHwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF/AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7QQAhEiACIRMgEiATSARAA0AgAyASQYAIbGohFCASQYABbCEVQQAhFgNAIAAgFSAWakECdGoiF/0AAoCAAiEYIBj94AEgBP3qASEZIAUgGSAG/eYBIAX95AH95wEhGiAZIBn95gEgB/3mAUMAAP7C/RP96wFDAAAAQ/0T/eoBIRsgG0N/AEBL/RP95AEhHCAbIBxDfwBAS/0T/eUB/eUBIR0gASAUIBZqQQJ0aiIeIBggCP3rASAZIAkgGv3mASAK/eQBIBr95gEgC/3kASAa/eYBIAz95AEgGv3mASAN/eQBIBr95gEgDv3kASAa/eYBIA/95AEgGv3mASAQ/eQBIBr95gEgEf3kASAa/eYB/eYBQ979IDn9EyAd/eYBQyqfrzr9E/3kASAd/eYBQ6aWHTz9E/3kASAd/eYBQ3RXYz39E/3kASAd/eYBQ+79dT79E/3kASAd/eYBQxhyMT/9E/3kASAd/eYBQwAAgD/9E/3kASAcQRf9qwH95gH95gH95QH9CwIAIBf9AAKQgAIhHyAf/eABIAT96gEhICAFICAgBv3mASAF/eQB/ecBISEgICAg/eYBIAf95gFDAAD+wv0T/esBQwAAAEP9E/3qASEiICJDfwBAS/0T/eQBISMgIiAjQ38AQEv9E/3lAf3lASEkIB4gHyAI/esBICAgCSAh/eYBIAr95AEgIf3mASAL/eQBICH95gEgDP3kASAh/eYBIA395AEgIf3mASAO/eQBICH95gEgD/3kASAh/eYBIBD95AEgIf3mASAR/eQBICH95gH95gFD3v0gOf0TICT95gFDKp+vOv0T/eQBICT95gFDppYdPP0T/eQBICT95gFDdFdjPf0T/eQBICT95gFD7v11Pv0T/eQBICT95gFDGHIxP/0T/eQBICT95gFDAACAP/0T/eQBICNBF/2rAf3mAf3mAf3lAf0LAhAgF/0AAqCAAiElICX94AEgBP3qASEmIAUgJiAG/eYBIAX95AH95wEhJyAmICb95gEgB/3mAUMAAP7C/RP96wFDAAAAQ/0T/eoBISggKEN/AEBL/RP95AEhKSAoIClDfwBAS/0T/eUB/eUBISogHiAlIAj96wEgJiAJICf95gEgCv3kASAn/eYBIAv95AEgJ/3mASAM/eQBICf95gEgDf3kASAn/eYBIA795AEgJ/3mASAP/eQBICf95gEgEP3kASAn/eYBIBH95AEgJ/3mAf3mAUPe/SA5/RMgKv3mAUMqn686/RP95AEgKv3mAUOmlh08/RP95AEgKv3mAUN0V2M9/RP95AEgKv3mAUPu/XU+/RP95AEgKv3mAUMYcjE//RP95AEgKv3mAUMAAIA//RP95AEgKUEX/asB/eYB/eYB/eUB/QsCICAX/QACsIACISsgK/3gASAE/eoBISwgBSAsIAb95gEgBf3kAf3nASEtICwgLP3mASAH/eYBQwAA/sL9E/3rAUMAAABD/RP96gEhLiAuQ38AQEv9E/3kASEvIC4gL0N/AEBL/RP95QH95QEhMCAeICsgCP3rASAsIAkgLf3mASAK/eQBIC395gEgC/3kASAt/eYBIAz95AEgLf3mASAN/eQBIC395gEgDv3kASAt/eYBIA/95AEgLf3mASAQ/eQBIC395gEgEf3kASAt/eYB/eYBQ979IDn9EyAw/eYBQyqfrzr9E/3kASAw/eYBQ6aWHTz9E/3kASAw/eYBQ3RXYz39E/3kASAw/eYBQ+79dT79E/3kASAw/eYBQxhyMT/9E/3kASAw/eYBQwAAgD/9E/3kASAvQRf9qwH95gH95gH95QH9CwIwIBZBEGoiFkGAAUgNAAsgEkEBaiISIBNIDQALCwvMAQcBfwF/AX8BfwF/AX8Bf0EAIQQgAiEFIAQgBUgEQANAIAMgBEGACGxqIQYgBEGACGwhB0EAIQgDQCAAIAcgCGpBAnRqIgkgASAGIAhqQQJ0aiIK/QACAP0LAgAgCSAK/QACEP0LAhAgCSAK/QACIP0LAiAgCSAK/QACMP0LAjAgCSAK/QACQP0LAkAgCSAK/QACUP0LAlAgCSAK/QACYP0LAmAgCSAK/QACcP0LAnAgCEEgaiIIQYAISA0ACyAEQQFqIgQgBUgNAAsLC7QBBAF/AX8BfwF/IAEhAiACQQhIBEADQCACQYAIbCEDQQAhBANAIAAgAyAEakECdGoiBUMAAAAA/RP9CwIAIAVDAAAAAP0T/QsCECAFQwAAAAD9E/0LAiAgBUMAAAAA/RP9CwIwIAVDAAAAAP0T/QsCQCAFQwAAAAD9E/0LAlAgBUMAAAAA/RP9CwJgIAVDAAAAAP0T/QsCcCAEQSBqIgRBgAhIDQALIAJBAWoiAkEISA0ACwsLhwIPAX8BfwF/AXsBewF7AXsBfwF/AXsBfQF9AX0BfQF/QQAhAQNAIAFBgAhsIQIgACACQQJ0aiID/QACACEEIAP9AAIQIQUgA/0AAiAhBiAD/QACMCEHQRAhCANAIAQgACACIAhqQQJ0aiIJ/QACAP3kASEEIAUgCf0AAhD95AEhBSAGIAn9AAIg/eQBIQYgByAJ/QACMP3kASEHIAhBEGoiCEGACEgNAAsgBCAF/eQBIAYgB/3kAf3kASEKIAr9HwAhCyAK/R8BIQwgCv0fAiENIAr9HwMhDiAAIAFBAnRqIg8gDyoCgIAEIAsgDJIgDSAOkpKSOAKAgAQgAUEBaiIBQQhIDQALC+gCEQF/AX8BfwF/AX0BewF/AX8BewF/AXsBewF7AXsBewF7AXtBACEBA0AgAUGACGwhAiABQYAIbCEDIAAgAUECdGoiBCoCgIAEIQUgBf0TIQZBACEHA0AgACADIAdqQQJ0aiII/QACACAG/eUBIQkgACACIAdqQQJ0aiIKIAkgCf3mAf0LAoCAAiAI/QACECAG/eUBIQsgCiALIAv95gH9CwKQgAIgCP0AAiAgBv3lASEMIAogDCAM/eYB/QsCoIACIAj9AAIwIAb95QEhDSAKIA0gDf3mAf0LArCAAiAI/QACQCAG/eUBIQ4gCiAOIA795gH9CwLAgAIgCP0AAlAgBv3lASEPIAogDyAP/eYB/QsC0IACIAj9AAJgIAb95QEhECAKIBAgEP3mAf0LAuCAAiAI/QACcCAG/eUBIREgCiARIBH95gH9CwLwgAIgB0EgaiIHQYAISA0ACyABQQFqIgFBCEgNAAsLlwIPAX8BfwF/AXsBewF7AXsBfwF/AXsBfQF9AX0BfQF/QQAhAQNAIAFBgAhsIQIgACACQQJ0aiID/QACgIACIQQgA/0AApCAAiEFIAP9AAKggAIhBiAD/QACsIACIQdBECEIA0AgBCAAIAIgCGpBAnRqIgn9AAKAgAL95AEhBCAFIAn9AAKQgAL95AEhBSAGIAn9AAKggAL95AEhBiAHIAn9AAKwgAL95AEhByAIQRBqIghBgAhIDQALIAQgBf3kASAGIAf95AH95AEhCiAK/R8AIQsgCv0fASEMIAr9HwIhDSAK/R8DIQ4gACABQQJ0aiIPIA8qAqCABCALIAySIA0gDpKSkjgCoIAEIAFBAWoiAUEISA0ACwvCAxoBfwF/AX8BfwF/AX0BewF9AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/QQAhBiAEIQcgBiAHSARAA0AgBSAGQYAIbGohCCAGQYAIbCEJIAAgBkECdGoiCioCgIAEIQsgC/0TIQwgCioCoIAEIQ0gDf0TIQ5BACEPA0AgASAIIA9qQQJ0aiIQIAAgCSAPakECdGoiEf0AAgAgDP3lASAO/eYBIAIgD0ECdGoiEv0AAgD95gEgAyAPQQJ0aiIT/QACAP3kAf0LAgAgD0EEaiEUIA9BBGohFSAQIBH9AAIQIAz95QEgDv3mASACIBRBAnRqIhb9AAIA/eYBIAMgFUECdGoiF/0AAgD95AH9CwIQIA9BCGohGCAPQQhqIRkgECAR/QACICAM/eUBIA795gEgAiAYQQJ0aiIa/QACAP3mASADIBlBAnRqIhv9AAIA/eQB/QsCICAPQQxqIRwgD0EMaiEdIBAgEf0AAjAgDP3lASAO/eYBIAIgHEECdGoiHv0AAgD95gEgAyAdQQJ0aiIf/QACAP3kAf0LAjAgD0EQaiIPQYAISA0ACyAGQQFqIgYgB0gNAAsLC8wBBwF/AX8BfwF/AX8BfwF/QQAhBCACIQUgBCAFSARAA0AgAyAEQYAIbGohBiAEQYACbCEHQQAhCANAIAAgByAIakECdGoiCSABIAYgCGpBAnRqIgr9AAIA/QsCACAJIAr9AAIQ/QsCECAJIAr9AAIg/QsCICAJIAr9AAIw/QsCMCAJIAr9AAJA/QsCQCAJIAr9AAJQ/QsCUCAJIAr9AAJg/QsCYCAJIAr9AAJw/QsCcCAIQSBqIghBgAJIDQALIARBAWoiBCAFSA0ACwsLpwQaAX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AXsBewF7AX8BfwF/AX8BfwF7AXsBewF7AXsBe0EAIQQDQCACIARBgMAAbGohBSAEQQhsIQZBACEHIAMhCCAHIAhIBEADQCAHQYABbCAGaiEJIAAgCUECdGoiCv0AAoCAAiELIAr9AAKQgAIhDCAK/QACgIQCIQ0gCv0AApCEAiEOIAr9AAKAiAIhDyAK/QACkIgCIRAgCv0AAoCMAiERIAr9AAKQjAIhEiAHQYACbCETIAVBgBBqIRQgBSEVIBQhFiAVIBZIBEADQCABIBVBAnRqIhf9AAIAIRggF/0AAhAhGSAAIBNBAnRq/QkCACEaIBogGP3mASAL/eQBIQsgGiAZ/eYBIAz95AEhDCAAIBNBAnRq/QkCgAghGyAbIBj95gEgDf3kASENIBsgGf3mASAO/eQBIQ4gACATQQJ0av0JAoAQIRwgHCAY/eYBIA/95AEhDyAcIBn95gEgEP3kASEQIAAgE0ECdGr9CQKAGCEdIB0gGP3mASAR/eQBIREgHSAZ/eYBIBL95AEhEiATQQFqIRMgFUEIaiIVIBZIDQALCyAKIAv9CwKAgAIgCiAM/QsCkIACIAogDf0LAoCEAiAKIA79CwKQhAIgCiAP/QsCgIgCIAogEP0LApCIAiAKIBH9CwKAjAIgCiAS/QsCkIwCIAdBBGoiByAISA0ACwsgBEEBaiIEQRBIDQALC3ICAX8Bf0EAIQIDQCAAIAJBAnRqIgMgAf0LAoCAAiADIAH9CwKQgAIgAyAB/QsCoIACIAMgAf0LArCAAiADIAH9CwLAgAIgAyAB/QsC0IACIAMgAf0LAuCAAiADIAH9CwLwgAIgAkEgaiICQYAgSA0ACwsLjwICAEGACAuAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAEAAAABAAAAAQAAAAEAAAAAAAAAAAAAAAEAAAABAAAAAgAAAAIAAAADAAAAAwAAAAAAAAABAAAAAgAAAAMAAAAEAAAABQAAAAYAAAAHAAAAAEGACQuAAWdXZ8JnV2fCCYhMwgmITMLzHzXC8x81wqRaIMKkWiDCZq8NwmavDcKKdvnBinb5wZto2sGbaNrBmMO9wZjDvcGcLqPBnC6jwbBiisGwYorBkUxmwZFMZsEhlDrBIZQ6wU5NEcFOTRHBtWvUwLVr1MD9KorA/SqKwEPwBsBD8AbA",
-  relaxed: "AGFzbQEAAAAB4wNDYA1/f39/f39/f39/f39/AGAHf39/f39/fwBgCH9/f39/f39/AGAIf39/f39/f38AYAd/f39/f39/AGANf39/f39/f39/f39/fwBgCX9/f39/f39/fwBgCH9/f39/f39/AGAIf39/f39/f38AYAl/f39/f39/f38AYAd/f39/f39/AGAGf39/f397AGACf38AYAJ/ewBgBX9/f39/AGACf38AYAV/f39/fwBgAn9/AGAFf39/f38AYAJ/fwBgBX9/f39/AGAFf39/f38AYAJ/fwBgAn97AGACf38AYAR/f3t7AGABfwBgAX8AYAF/AGABfwBgAX8AYAF/AGAFf39/f38AYAV/f39/fwBgBX9/f39/AGACf38AYAR/f39/AGAEf39/fwBgAn9/AGABfwBgAX8AYAF/AGAGf39/f39/AGADf39/AGABfwBgAn9/AGAEf39/fwBgBH9/f38AYAR/f39/AGACf38AYAF/AGACf3sAYAV/f39/fwBgBn9/f39/ewBgB397e3t7e3sAYAF/AGAGf39/f39/AGASf39/f3t7e3t7e3t7e3t7e3t7AGAEf39/fwBgAn9/AGABfwBgAX8AYAF/AGAGf39/f39/AGAEf39/fwBgBH9/f38AYAJ/ewACEgEDZW52Bm1lbW9yeQIBAYCABANEQwABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4fICEiIyQlJicoKSorLC0uLzAxMjM0NTY3ODk6Ozw9Pj9AQUIHgAILHGF0dGVudGlvbl9zbWFsbF9icmFuY2hfMzJ4MzIAAAllbWJlZF8yNTYAARBub3JtXzI1Nl8wcDAwMDAxAAITbGluZWFyXzI1Nl8yNTZfYmlhcwADCXhwb3NfOF8zMgAEJGF0dGVudGlvbl9zbWFsbF94cG9zNTEyX2JyYW5jaF8zMngzMgAFGGxpbmVhcl8yNTZfMjU2X2JpYXNfYWRkMQAGGWxpbmVhcl8yNTZfMTAyNF9iaWFzX2dlbHUABxFub3JtXzEwMjRfMHAwMDAwMQAIGWxpbmVhcl8xMDI0XzI1Nl9iaWFzX2FkZDEACQ5saW5lYXJfMjU2XzI1NgAKCorYAUO6FW0BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AXsBewF7AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF/AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfyAAIQ0gACABSARAA0BBICEOIAohDyAIIRAgDyAQIA8gEEgbIREgESALakF/aiALbiESIBJBH2pBIG4hEyAIIBFqQX9qIBFuIRQgDSATbiEVIA0gE3BBIGwhFiAVIBRwIRcgFSAUbiEYIBhBCHAhGSAYQQhuIRogCUEIbCAZakECdCIbKAKACCEcIBcgEWwgHGohHSARIR8gCCAXIBFsayEgIB8gICAfICBIGyAcayEeQQAhISAeICEgHiAhShsgC2pBf2ogC24hIkEAISNBICElICIgFmshJiAlICYgJSAmSBshJCAjICQgIyAkShshJyAiISggFiAnaiEpICggKSAoIClIGyEqQQAgJ0gEQCAdIBYgC2xqIStBACEsICchLkEgIS8gLiAvIC4gL0gbIS0gLCAtICwgLUobITAgMCEOIBogCGwgK2pBCGwgGWpBIGwhMSALQYACbCEyQ+6Tgj79EyEzIAIgAyAwIDEgMiAzEAsgAiAwEAwgDEEBRgRAQ8rySfH9EyE0IAIgNP0LAoCgASACIDT9CwKQoAEgAiA0/QsCoKABIAIgNP0LArCgASACIDT9CwLAoAEgAiA0/QsC0KABIAIgNP0LAuCgASACIDT9CwLwoAFDAAAAAP0TITUgAiA1/QsCgKEBIAIgNf0LApChASACIDX9CwKgoQEgAiA1/QsCsKEBIAIgNf0LAsChASACIDX9CwLQoQEgAiA1/QsC4KEBIAIgNf0LAvChAUMAAAAA/RMhNiACIDYQDQVBACE3ICchOUEgITogOSA6IDkgOkgbITggNyA4IDcgOEobITsgGiAIbCAdIBYgC2xqakEIbCAZakEgbCE8IAtBgAJsIT0gAiAGIDsgPCA9EA4gAiA7EA9BACE+ICchQEEgIUEgQCBBIEAgQUgbIT8gPiA/ID4gP0obIUIgGkEIbCAZaiAIbCAdIBYgC2xqaiFDIAIgByBCIEMgCxAQIAIgQhARQzuquD/9EyFEQ8rySfH9EyFFIAIgAv0AAoCgASBE/eYBIEX96wH9CwKAoAEgAiAC/QACkKABIET95gEgRf3rAf0LApCgASACIAL9AAKgoAEgRP3mASBF/esB/QsCoKABIAIgAv0AArCgASBE/eYBIEX96wH9CwKwoAEgAiAC/QACwKABIET95gEgRf3rAf0LAsCgASACIAL9AALQoAEgRP3mASBF/esB/QsC0KABIAIgAv0AAuCgASBE/eYBIEX96wH9CwLgoAEgAiAC/QAC8KABIET95gEgRf3rAf0LAvCgAUPK8knx/RMhRkMAAIA//RMhR0MAAAAA/RMhSCACIEcgSCAC/QACgKABIEb9RP1S/QsCgKEBIAIgRyBIIAL9AAKQoAEgRv1E/VL9CwKQoQEgAiBHIEggAv0AAqCgASBG/UT9Uv0LAqChASACIEcgSCAC/QACsKABIEb9RP1S/QsCsKEBIAIgRyBIIAL9AALAoAEgRv1E/VL9CwLAoQEgAiBHIEggAv0AAtCgASBG/UT9Uv0LAtChASACIEcgSCAC/QAC4KABIEb9RP1S/QsC4KEBIAIgRyBIIAL9AALwoAEgRv1E/VL9CwLwoQELQQAhSSAqIUogSSBKSARAA0AgHSBJIAtsaiFLQSAhTCAqIElrIU0gTCBNIEwgTUgbIU4gFiBJayFPQQAhUCBOIVJBICFTIFIgUyBSIFNIGyFRIFAgUSBQIFFKGyFUIBogCGwgS2pBCGwgGWpBIGwhVSALQYACbCFWIAQgAiBUIFUgVhASIAIgVBATIAIgBCBUIFUgVhAUQQAhVyBOIVlBICFaIFkgWiBZIFpIGyFYIFcgWCBXIFhKGyFbIBogCGwgS2pBCGwgGWpBIGwhXCALQYACbCFdIAIgBSBbIFwgXRAVIAIgWxAWQwAAAAD9EyFeIAIgXhAXIA5BA2pBfHEhXyACIF8QGCBOQSBIQR8gT0pyBEAgTv0RIWBDF3YX8v0TIWEgAiBPIGAgYRAZCyACIAL9AAKAoAH9CwKAogEgAiAC/QACkKAB/QsCkKIBIAIgAv0AAqCgAf0LAqCiASACIAL9AAKwoAH9CwKwogEgAiAC/QACwKAB/QsCwKIBIAIgAv0AAtCgAf0LAtCiASACIAL9AALgoAH9CwLgogEgAiAC/QAC8KAB/QsC8KIBIAIQGiACEBsgAiAC/QACgKIB/QsCgKABIAIgAv0AApCiAf0LApCgASACIAL9AAKgogH9CwKgoAEgAiAC/QACsKIB/QsCsKABIAIgAv0AAsCiAf0LAsCgASACIAL9AALQogH9CwLQoAEgAiAC/QAC4KIB/QsC4KABIAIgAv0AAvCiAf0LAvCgASACEBwgAiAC/QACgKEBIAL9AAKAowH95gH9CwKAoQEgAiAC/QACkKEBIAL9AAKQowH95gH9CwKQoQEgAiAC/QACoKEBIAL9AAKgowH95gH9CwKgoQEgAiAC/QACsKEBIAL9AAKwowH95gH9CwKwoQEgAiAC/QACwKEBIAL9AALAowH95gH9CwLAoQEgAiAC/QAC0KEBIAL9AALQowH95gH9CwLQoQEgAiAC/QAC4KEBIAL9AALgowH95gH9CwLgoQEgAiAC/QAC8KEBIAL9AALwowH95gH9CwLwoQEgAhAdIAIQHiACEB8gSUEgaiJJIEpIDQALC0MAAAAA/RMhYkPqHAgC/RMhY0MAAIA//RMhZCAC/QACgKEBIWUgAiBkIGUgY/3rAf3nASBiIGUgYv1E/VL9CwKAowEgAv0AApChASFmIAIgZCBmIGP96wH95wEgYiBmIGL9RP1S/QsCkKMBIAL9AAKgoQEhZyACIGQgZyBj/esB/ecBIGIgZyBi/UT9Uv0LAqCjASAC/QACsKEBIWggAiBkIGggY/3rAf3nASBiIGggYv1E/VL9CwKwowEgAv0AAsChASFpIAIgZCBpIGP96wH95wEgYiBpIGL9RP1S/QsCwKMBIAL9AALQoQEhaiACIGQgaiBj/esB/ecBIGIgaiBi/UT9Uv0LAtCjASAC/QAC4KEBIWsgAiBkIGsgY/3rAf3nASBiIGsgYv1E/VL9CwLgowEgAv0AAvChASFsIAIgZCBsIGP96wH95wEgYiBsIGL9RP1S/QsC8KMBQQAhbSAnIW9BICFwIG8gcCBvIHBIGyFuIG0gbiBtIG5KGyFxIBogCGwgHSAWIAtsampBCGwgGWpBIGwhciALQYACbCFzIAIgBiBxIHIgcxAgQQAhdCAnIXZBICF3IHYgdyB2IHdIGyF1IHQgdSB0IHVKGyF4IBpBCGwgGWogCGwgHSAWIAtsamoheSACIAcgeCB5IAsQIQsgDUEBaiINIAFIDQALCwuwAQ0BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfyAAIQcgACABSARAA0AgB0EQbCEIQQAhCSAGIAhrIQtBECEMIAsgDCALIAxIGyEKIAkgCiAJIApKGyENIAMgAiAEIA0gCBAiIAIgDRAjQQAhDiAGIAhrIRBBECERIBAgESAQIBFIGyEPIA4gDyAOIA9KGyESIAhBgAJsIRMgBSACIBIgExAkIAdBAWoiByABSA0ACwsLmgMUAX8BfwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF/AX8BfwF/AX8BfyAAIQggACABSARAA0AgCEEIbCEJQQAhCiAHIAlrIQxBCCENIAwgDSAMIA1IGyELIAogCyAKIAtKGyEOIAlBgAJsIQ8gAiADIA4gDxAlIAIgDhAmQwAAAAD9EyEQIAIgEP0LAoCAASACIBD9CwKQgAEgAhAnQwAAgDv9EyERIAIgAv0AAoCAASAR/eYB/QsCgIABIAIgAv0AApCAASAR/eYB/QsCkIABIAIQKEMAAAAA/RMhEiACIBL9CwKggAEgAiAS/QsCsIABIAIQKUMAAIA7/RMhE0OsxSc3/RMhFEMAAIA//RMhFSACIBUgAv0AAqCAASATIBT9hQL94wH95wH9CwKggAEgAiAVIAL9AAKwgAEgEyAU/YUC/eMB/ecB/QsCsIABQQAhFiAHIAlrIRhBCCEZIBggGSAYIBlIGyEXIBYgFyAWIBdKGyEaIAlBgAJsIRsgAiAGIAQgBSAaIBsQKiAIQQFqIgggAUgNAAsLC4ECEgF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfyAAIQggACABSARAA0BBICEJIAhBAm5BIGwhCiAIQQJwQYABbCELIAIgBSALECsgAhAsQQAhDCAHIAprIQ5BICEPIA4gDyAOIA9IGyENIAwgDSAMIA1KGyEQIBAhCSAKQYACbCERIAIgAyAQIBEQJSACIBAQLSALQYACbCESIAlBA2pBfHEhEyACIAQgEiATEC5BACEUIAcgCmshFkEgIRcgFiAXIBYgF0gbIRUgFCAVIBQgFUobIRggCkGAAmwgC2ohGSAGIAIgGCAZEC8gCEEBaiIIIAFIDQALCwuRAhEBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AXsBewF7IAAhByAAIAFIBEADQCAGQQ9qQRBuIQggByAIcEEQbCEJIAcgCG4gBmwhCiAKIAlqIQsgCiAGIQwgCUEQaiENIAwgDSAMIA1IG2ohDkEAIQ8gDiALayERQRAhEiARIBIgESASSBshECAPIBAgDyAQShshEyAJQSBsIRQgAiAEIBMgFBAwIAIgExAxIAIQMkEA/RH9DAAAAAABAAAAAgAAAAMAAAD9rgFBAf0R/U4hFSAVQQD9Ef03IRZDAACAv/0TQwAAgD/9EyAW/VIhFyACIBcQMyACIAMgBSAOIAsQNCAHQQFqIgcgAUgNAAsLC8AXfAF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF/AX8BfwF/AX8BewF7AXsBewF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/IAAhDSAAIAFIBEADQCAKIQ4gCCEPIA4gDyAOIA9IGyEQIBAgC2pBf2ogC24hESARQR9qQSBuIRIgCCAQakF/aiAQbiETIA0gEm4hFCANIBJwQSBsIRUgFCATcCEWIBQgE24hFyAXQQhwIRggF0EIbiEZIAlBCGwgGGpBAnQiGigCgAghGyAWIBBsIBtqIRwgECEeIAggFiAQbGshHyAeIB8gHiAfSBsgG2shHUEAISAgHSAgIB0gIEobIAtqQX9qIAtuISFBACEiQSAhJCAhIBVrISUgJCAlICQgJUgbISMgIiAjICIgI0obISYgISEnIBUgJmohKCAnICggJyAoSBshKUEAICZIBEAgHCAVIAtsaiEqICpBgIABbiErQQAhLCAmIS5BICEvIC4gLyAuIC9IGyEtICwgLSAsIC1KGyEwIBkgCGwgKmpBCGwgGGpBIGwhMSALQYACbCEyQ+6Tgj79EyEzIAIgAyAwIDEgMiAzEAsgAiAwEAwgKkGAgAFuICtHICogJkF/aiE0QQAhNSA0IDUgNCA1ShsgC2xqQYCAAW4gK0dyBEAgJkF/aiE2QQAhNyA2IDcgNiA3ShshOEMAAMhC/RMhOSACICogOCALICsgORA1CyAMQQFGBEBDyvJJ8f0TITogAiA6/QsCgKABIAIgOv0LApCgASACIDr9CwKgoAEgAiA6/QsCsKABIAIgOv0LAsCgASACIDr9CwLQoAEgAiA6/QsC4KABIAIgOv0LAvCgAUMAAAAA/RMhOyACIDv9CwKAoQEgAiA7/QsCkKEBIAIgO/0LAqChASACIDv9CwKwoQEgAiA7/QsCwKEBIAIgO/0LAtChASACIDv9CwLgoQEgAiA7/QsC8KEBQwAAAAD9EyE8IAIgPBANBUEAIT0gJiE/QSAhQCA/IEAgPyBASBshPiA9ID4gPSA+ShshQSAZIAhsIBwgFSALbGpqQQhsIBhqQSBsIUIgC0GAAmwhQyACIAYgQSBCIEMQDiACIEEQD0EAIUQgJiFGQSAhRyBGIEcgRiBHSBshRSBEIEUgRCBFShshSCAZQQhsIBhqIAhsIBwgFSALbGpqIUkgAiAHIEggSSALEBAgAiBIEBFDO6q4P/0TIUpDyvJJ8f0TIUsgAiAC/QACgKABIEr95gEgS/3rAf0LAoCgASACIAL9AAKQoAEgSv3mASBL/esB/QsCkKABIAIgAv0AAqCgASBK/eYBIEv96wH9CwKgoAEgAiAC/QACsKABIEr95gEgS/3rAf0LArCgASACIAL9AALAoAEgSv3mASBL/esB/QsCwKABIAIgAv0AAtCgASBK/eYBIEv96wH9CwLQoAEgAiAC/QAC4KABIEr95gEgS/3rAf0LAuCgASACIAL9AALwoAEgSv3mASBL/esB/QsC8KABQ8rySfH9EyFMQwAAgD/9EyFNQwAAAAD9EyFOIAIgTSBOIAL9AAKAoAEgTP1E/VL9CwKAoQEgAiBNIE4gAv0AApCgASBM/UT9Uv0LApChASACIE0gTiAC/QACoKABIEz9RP1S/QsCoKEBIAIgTSBOIAL9AAKwoAEgTP1E/VL9CwKwoQEgAiBNIE4gAv0AAsCgASBM/UT9Uv0LAsChASACIE0gTiAC/QAC0KABIEz9RP1S/QsC0KEBIAIgTSBOIAL9AALgoAEgTP1E/VL9CwLgoQEgAiBNIE4gAv0AAvCgASBM/UT9Uv0LAvChAQtBACFPICkhUCBPIFBIBEADQCAcIE8gC2xqIVFBICFSICkgT2shUyBSIFMgUiBTSBshVCAVIE9rIVVBACFWIFQhWEEgIVkgWCBZIFggWUgbIVcgViBXIFYgV0obIVogGSAIbCBRakEIbCAYakEgbCFbIAtBgAJsIVwgBCACIFogWyBcEBIgAiBaEBMgAiAEIFogWyBcEBQgUUGAgAFuICtHIFEgVEF/aiFdQQAhXiBdIF4gXSBeShsgC2xqQYCAAW4gK0dyBEAgVEF/aiFfQQAhYCBfIGAgXyBgShv9ESFhIAv9ESFiIFH9ESFjICv9ESFkQwAAAAD9EyFlQwAAyEL9EyFmIAIgZSBjIGEgYiBkIGYQNgtBACFnIFQhaUEgIWogaSBqIGkgakgbIWggZyBoIGcgaEobIWsgGSAIbCBRakEIbCAYakEgbCFsIAtBgAJsIW0gAiAFIGsgbCBtEBUgAiBrEBZDAAAAAP0TIW4gAiBuEBcgAhA3IFRBIEhBHyBVSnIEQCBU/REhb0MXdhfy/RMhcCACIFUgbyBwEBkLIAIgAv0AAoCgAf0LAoCiASACIAL9AAKQoAH9CwKQogEgAiAC/QACoKAB/QsCoKIBIAIgAv0AArCgAf0LArCiASACIAL9AALAoAH9CwLAogEgAiAC/QAC0KAB/QsC0KIBIAIgAv0AAuCgAf0LAuCiASACIAL9AALwoAH9CwLwogEgAhAaIAIQGyACIAL9AAKAogH9CwKAoAEgAiAC/QACkKIB/QsCkKABIAIgAv0AAqCiAf0LAqCgASACIAL9AAKwogH9CwKwoAEgAiAC/QACwKIB/QsCwKABIAIgAv0AAtCiAf0LAtCgASACIAL9AALgogH9CwLgoAEgAiAC/QAC8KIB/QsC8KABIAIQHCACIAL9AAKAoQEgAv0AAoCjAf3mAf0LAoChASACIAL9AAKQoQEgAv0AApCjAf3mAf0LApChASACIAL9AAKgoQEgAv0AAqCjAf3mAf0LAqChASACIAL9AAKwoQEgAv0AArCjAf3mAf0LArChASACIAL9AALAoQEgAv0AAsCjAf3mAf0LAsChASACIAL9AALQoQEgAv0AAtCjAf3mAf0LAtChASACIAL9AALgoQEgAv0AAuCjAf3mAf0LAuChASACIAL9AALwoQEgAv0AAvCjAf3mAf0LAvChASACEB0gAhAeIAIQHyBPQSBqIk8gUEgNAAsLQwAAAAD9EyFxQ+ocCAL9EyFyQwAAgD/9EyFzIAL9AAKAoQEhdCACIHMgdCBy/esB/ecBIHEgdCBx/UT9Uv0LAoCjASAC/QACkKEBIXUgAiBzIHUgcv3rAf3nASBxIHUgcf1E/VL9CwKQowEgAv0AAqChASF2IAIgcyB2IHL96wH95wEgcSB2IHH9RP1S/QsCoKMBIAL9AAKwoQEhdyACIHMgdyBy/esB/ecBIHEgdyBx/UT9Uv0LArCjASAC/QACwKEBIXggAiBzIHggcv3rAf3nASBxIHggcf1E/VL9CwLAowEgAv0AAtChASF5IAIgcyB5IHL96wH95wEgcSB5IHH9RP1S/QsC0KMBIAL9AALgoQEheiACIHMgeiBy/esB/ecBIHEgeiBx/UT9Uv0LAuCjASAC/QAC8KEBIXsgAiBzIHsgcv3rAf3nASBxIHsgcf1E/VL9CwLwowFBACF8ICYhfkEgIX8gfiB/IH4gf0gbIX0gfCB9IHwgfUobIYABIBkgCGwgHCAVIAtsampBCGwgGGpBIGwhgQEgC0GAAmwhggEgAiAGIIABIIEBIIIBECBBACGDASAmIYUBQSAhhgEghQEghgEghQEghgFIGyGEASCDASCEASCDASCEAUobIYcBIBlBCGwgGGogCGwgHCAVIAtsamohiAEgAiAHIIcBIIgBIAsQIQsgDUEBaiINIAFIDQALCwuSAhMBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfyAAIQkgACABSARAA0BBICEKIAlBAm5BIGwhCyAJQQJwQYABbCEMIAIgBSAMECsgAhAsQQAhDSAIIAtrIQ9BICEQIA8gECAPIBBIGyEOIA0gDiANIA5KGyERIBEhCiALQYACbCESIAIgAyARIBIQJSACIBEQLSAMQYACbCETIApBA2pBfHEhFCACIAQgEyAUEC5BACEVIAggC2shF0EgIRggFyAYIBcgGEgbIRYgFSAWIBUgFkobIRkgC0GAAmwgDGohGiALQYACbCAMaiEbIAcgAiAGIBkgGiAbEDggCUEBaiIJIAFIDQALCwu3AyABfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7IAAhCCAAIAFIBEADQEEgIQkgCEEIbkEgbCEKIAhBCHBBgAFsIQsgAiAFIAsQKyACECxBACEMIAcgCmshDkEgIQ8gDiAPIA4gD0gbIQ0gDCANIAwgDUobIRAgECEJIApBgAJsIREgAiADIBAgERAlIAIgEBAtIAtBgAJsIRIgCUEDakF8cSETIAIgBCASIBMQLkEAIRQgByAKayEWQSAhFyAWIBcgFiAXSBshFSAUIBUgFCAVShshGCAKQYAIbCALaiEZQwAAAAD9EyEaQwAAUEH9EyEbQ3sUrj79EyEcQwAAgD/9EyEdQ0Mf2rz9EyEeQzFIET79EyEfQy1Ejr79EyEgQ3lZVD79EyEhQ28uRb39EyEiQ+wW7z39EyEjQ4A96z39EyEkQ4ZsCz79EyElQ3jfCj79EyEmQzuqOL/9EyEnIAIgBiAYIBkgGyAdIBwgJyAaIB4gHyAgICEgIiAjICQgJSAmEDkgCEEBaiIIIAFIDQALCwuaAxQBfwF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF7AX8BfwF/AX8BfwF/IAAhCCAAIAFIBEADQCAIQQhsIQlBACEKIAcgCWshDEEIIQ0gDCANIAwgDUgbIQsgCiALIAogC0obIQ4gCUGACGwhDyACIAMgDiAPEDogAiAOEDtDAAAAAP0TIRAgAiAQ/QsCgIAEIAIgEP0LApCABCACEDxDAACAOv0TIREgAiAC/QACgIAEIBH95gH9CwKAgAQgAiAC/QACkIAEIBH95gH9CwKQgAQgAhA9QwAAAAD9EyESIAIgEv0LAqCABCACIBL9CwKwgAQgAhA+QwAAgDr9EyETQ6zFJzf9EyEUQwAAgD/9EyEVIAIgFSAC/QACoIAEIBMgFP2FAv3jAf3nAf0LAqCABCACIBUgAv0AArCABCATIBT9hQL94wH95wH9CwKwgARBACEWIAcgCWshGEEIIRkgGCAZIBggGUgbIRcgFiAXIBYgF0obIRogCUGACGwhGyACIAYgBCAFIBogGxA/IAhBAWoiCCABSA0ACwsLsgIUAX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfyAAIQkgACABSARAA0BBICEKIAlBAm5BIGwhCyAJQQJwQYABbCEMIAIgBSAMECsgAhAsQQAhDQNAQQAhDiAIIAtrIRBBICERIBAgESAQIBFIGyEPIA4gDyAOIA9KGyESIBIhCiALQYAIbCANaiETIAIgAyASIBMQQCACIBIQLSAMQYAIbCANQQhsaiEUIApBA2pBfHEhFSACIAQgFCAVEEEgDUGAAmoiDUGACEgNAAtBACEWIAggC2shGEEgIRkgGCAZIBggGUgbIRcgFiAXIBYgF0obIRogC0GAAmwgDGohGyALQYACbCAMaiEcIAcgAiAGIBogGyAcEDggCUEBaiIJIAFIDQALCwuGAhMBfwF/AX8BfwF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfyAAIQcgACABSARAA0BBICEIIAdBAm5BIGwhCSAHQQJwQYABbCEKQwAAAAD9EyELIAIgCxBCQQAhDCAGIAlrIQ5BICEPIA4gDyAOIA9IGyENIAwgDSAMIA1KGyEQIBAhCCAJQYACbCERIAIgAyAQIBEQJSACIBAQLSAKQYACbCESIAhBA2pBfHEhEyACIAQgEiATEC5BACEUIAYgCWshFkEgIRcgFiAXIBYgF0gbIRUgFCAVIBQgFUobIRggCUGAAmwgCmohGSAFIAIgGCAZEC8gB0EBaiIHIAFIDQALCwvWAQYBfwF/AX8BfwF/AX9BACEGIAIhByAGIAdIBEADQCADIAYgBGxqIQggBkEgbCEJIAAgCUECdGoiCiABIAhBAnRqIgv9AAIAIAX95gH9CwIAIAogC/0AAhAgBf3mAf0LAhAgCiAL/QACICAF/eYB/QsCICAKIAv9AAIwIAX95gH9CwIwIAogC/0AAkAgBf3mAf0LAkAgCiAL/QACUCAF/eYB/QsCUCAKIAv9AAJgIAX95gH9CwJgIAogC/0AAnAgBf3mAf0LAnAgBkEBaiIGIAdIDQALCwuaAQMBfwF/AX8gASECIAJBIEgEQANAIAJBIGwhAyAAIANBAnRqIgRDAAAAAP0T/QsCACAEQwAAAAD9E/0LAhAgBEMAAAAA/RP9CwIgIARDAAAAAP0T/QsCMCAEQwAAAAD9E/0LAkAgBEMAAAAA/RP9CwJQIARDAAAAAP0T/QsCYCAEQwAAAAD9E/0LAnAgAkEBaiICQSBIDQALCwtyAgF/AX9BACECA0AgACACQQJ0aiIDIAH9CwKAgAEgAyAB/QsCkIABIAMgAf0LAqCAASADIAH9CwKwgAEgAyAB/QsCwIABIAMgAf0LAtCAASADIAH9CwLggAEgAyAB/QsC8IABIAJBIGoiAkGACEgNAAsLvgEGAX8BfwF/AX8BfwF/QQAhBSACIQYgBSAGSARAA0AgAyAFIARsaiEHIAVBIGwhCCAAIAhBAnRqIgkgASAHQQJ0aiIK/QACAP0LAoCAASAJIAr9AAIQ/QsCkIABIAkgCv0AAiD9CwKggAEgCSAK/QACMP0LArCAASAJIAr9AAJA/QsCwIABIAkgCv0AAlD9CwLQgAEgCSAK/QACYP0LAuCAASAJIAr9AAJw/QsC8IABIAVBAWoiBSAGSA0ACwsLqgEDAX8BfwF/IAEhAiACQSBIBEADQCACQSBsIQMgACADQQJ0aiIEQwAAAAD9E/0LAoCAASAEQwAAAAD9E/0LApCAASAEQwAAAAD9E/0LAqCAASAEQwAAAAD9E/0LArCAASAEQwAAAAD9E/0LAsCAASAEQwAAAAD9E/0LAtCAASAEQwAAAAD9E/0LAuCAASAEQwAAAAD9E/0LAvCAASACQQFqIgJBIEgNAAsLC1EFAX8BfwF/AX8Bf0EAIQUgAiEGIAUgBkgEQANAIAMgBSAEbGohByAAIAVBAnRqIgggASAHQQJ0aiIJKgIAOAKAoAEgBUEBaiIFIAZIDQALCws1AgF/AX8gASECIAJBIEgEQANAIAAgAkECdGoiA0MAAAAAOAKAoAEgAkEBaiICQSBIDQALCwvGEUwBfwF/AX8BfwF/AX8BfwF/AXsBfwF7AX8BewF/AXsBewF7AXsBewF/AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBe0EAIQUgAkF8cSEGIAUgBkgEQANAIAMgBSAEbGohByADIAVBAWogBGxqIQggAyAFQQJqIARsaiEJIAMgBUEDaiAEbGohCiAFQQN1QYACbCAFQQdxaiELIAAgB0ECdGoiDP0AAgAhDSAAIAhBAnRqIg79AAIAIQ8gACAJQQJ0aiIQ/QACACERIAAgCkECdGoiEv0AAgAhEyANIBH9DQABAgMQERITBAUGBxQVFhchFCAPIBP9DQABAgMQERITBAUGBxQVFhchFSANIBH9DQgJCgsYGRobDA0ODxwdHh8hFiAPIBP9DQgJCgsYGRobDA0ODxwdHh8hFyABIAtBAnRqIhggFCAV/Q0AAQIDEBESEwQFBgcUFRYX/QsCgCAgGCAUIBX9DQgJCgsYGRobDA0ODxwdHh/9CwKgICAYIBYgF/0NAAECAxAREhMEBQYHFBUWF/0LAsAgIBggFiAX/Q0ICQoLGBkaGwwNDg8cHR4f/QsC4CAgDP0AAhAhGSAO/QACECEaIBD9AAIQIRsgEv0AAhAhHCAZIBv9DQABAgMQERITBAUGBxQVFhchHSAaIBz9DQABAgMQERITBAUGBxQVFhchHiAZIBv9DQgJCgsYGRobDA0ODxwdHh8hHyAaIBz9DQgJCgsYGRobDA0ODxwdHh8hICAYIB0gHv0NAAECAxAREhMEBQYHFBUWF/0LAoAhIBggHSAe/Q0ICQoLGBkaGwwNDg8cHR4f/QsCoCEgGCAfICD9DQABAgMQERITBAUGBxQVFhf9CwLAISAYIB8gIP0NCAkKCxgZGhsMDQ4PHB0eH/0LAuAhIAz9AAIgISEgDv0AAiAhIiAQ/QACICEjIBL9AAIgISQgISAj/Q0AAQIDEBESEwQFBgcUFRYXISUgIiAk/Q0AAQIDEBESEwQFBgcUFRYXISYgISAj/Q0ICQoLGBkaGwwNDg8cHR4fIScgIiAk/Q0ICQoLGBkaGwwNDg8cHR4fISggGCAlICb9DQABAgMQERITBAUGBxQVFhf9CwKAIiAYICUgJv0NCAkKCxgZGhsMDQ4PHB0eH/0LAqAiIBggJyAo/Q0AAQIDEBESEwQFBgcUFRYX/QsCwCIgGCAnICj9DQgJCgsYGRobDA0ODxwdHh/9CwLgIiAM/QACMCEpIA79AAIwISogEP0AAjAhKyAS/QACMCEsICkgK/0NAAECAxAREhMEBQYHFBUWFyEtICogLP0NAAECAxAREhMEBQYHFBUWFyEuICkgK/0NCAkKCxgZGhsMDQ4PHB0eHyEvICogLP0NCAkKCxgZGhsMDQ4PHB0eHyEwIBggLSAu/Q0AAQIDEBESEwQFBgcUFRYX/QsCgCMgGCAtIC79DQgJCgsYGRobDA0ODxwdHh/9CwKgIyAYIC8gMP0NAAECAxAREhMEBQYHFBUWF/0LAsAjIBggLyAw/Q0ICQoLGBkaGwwNDg8cHR4f/QsC4CMgDP0AAkAhMSAO/QACQCEyIBD9AAJAITMgEv0AAkAhNCAxIDP9DQABAgMQERITBAUGBxQVFhchNSAyIDT9DQABAgMQERITBAUGBxQVFhchNiAxIDP9DQgJCgsYGRobDA0ODxwdHh8hNyAyIDT9DQgJCgsYGRobDA0ODxwdHh8hOCAYIDUgNv0NAAECAxAREhMEBQYHFBUWF/0LAoAkIBggNSA2/Q0ICQoLGBkaGwwNDg8cHR4f/QsCoCQgGCA3IDj9DQABAgMQERITBAUGBxQVFhf9CwLAJCAYIDcgOP0NCAkKCxgZGhsMDQ4PHB0eH/0LAuAkIAz9AAJQITkgDv0AAlAhOiAQ/QACUCE7IBL9AAJQITwgOSA7/Q0AAQIDEBESEwQFBgcUFRYXIT0gOiA8/Q0AAQIDEBESEwQFBgcUFRYXIT4gOSA7/Q0ICQoLGBkaGwwNDg8cHR4fIT8gOiA8/Q0ICQoLGBkaGwwNDg8cHR4fIUAgGCA9ID79DQABAgMQERITBAUGBxQVFhf9CwKAJSAYID0gPv0NCAkKCxgZGhsMDQ4PHB0eH/0LAqAlIBggPyBA/Q0AAQIDEBESEwQFBgcUFRYX/QsCwCUgGCA/IED9DQgJCgsYGRobDA0ODxwdHh/9CwLgJSAM/QACYCFBIA79AAJgIUIgEP0AAmAhQyAS/QACYCFEIEEgQ/0NAAECAxAREhMEBQYHFBUWFyFFIEIgRP0NAAECAxAREhMEBQYHFBUWFyFGIEEgQ/0NCAkKCxgZGhsMDQ4PHB0eHyFHIEIgRP0NCAkKCxgZGhsMDQ4PHB0eHyFIIBggRSBG/Q0AAQIDEBESEwQFBgcUFRYX/QsCgCYgGCBFIEb9DQgJCgsYGRobDA0ODxwdHh/9CwKgJiAYIEcgSP0NAAECAxAREhMEBQYHFBUWF/0LAsAmIBggRyBI/Q0ICQoLGBkaGwwNDg8cHR4f/QsC4CYgDP0AAnAhSSAO/QACcCFKIBD9AAJwIUsgEv0AAnAhTCBJIEv9DQABAgMQERITBAUGBxQVFhchTSBKIEz9DQABAgMQERITBAUGBxQVFhchTiBJIEv9DQgJCgsYGRobDA0ODxwdHh8hTyBKIEz9DQgJCgsYGRobDA0ODxwdHh8hUCAYIE0gTv0NAAECAxAREhMEBQYHFBUWF/0LAoAnIBggTSBO/Q0ICQoLGBkaGwwNDg8cHR4f/QsCoCcgGCBPIFD9DQABAgMQERITBAUGBxQVFhf9CwLAJyAYIE8gUP0NCAkKCxgZGhsMDQ4PHB0eH/0LAuAnIAVBBGoiBSAGSA0ACwsLZgQBfwF/AX8BfyABQXxxIQIgAkEgSARAA0AgAkEDdUGAAmwgAkEHcWohA0EAIQQDQCAAIAMgBGpBAnRqIgVDAAAAAP0T/QsCgCAgBEEIaiIEQYACSA0ACyACQQRqIgJBIEgNAAsLC4QBBwF/AX8BfwF/AX8BfwF/IAJBfHEhBSACIQYgBSAGSARAA0AgAyAFIARsaiEHIAVBA3VBgAJsIAVBB3FqIQhBACEJA0AgACAIIAlBCGxqQQJ0aiIKIAEgByAJakECdGoiCyoCADgCgCAgCUEBaiIJQSBIDQALIAVBAWoiBSAGSA0ACwsLtgEGAX8BfwF/AX8BfwF/QQAhBSACIQYgBSAGSARAA0AgAyAFIARsaiEHIAVBCGwhCCAAIAhBAnRqIgkgASAHQQJ0aiIK/QACAP0LAoBAIAkgCv0AAhD9CwKQQCAJIAr9AAIg/QsCgEggCSAK/QACMP0LApBIIAkgCv0AAkD9CwKAUCAJIAr9AAJQ/QsCkFAgCSAK/QACYP0LAoBYIAkgCv0AAnD9CwKQWCAFQQFqIgUgBkgNAAsLC6IBAwF/AX8BfyABIQIgAkEgSARAA0AgAkEIbCEDIAAgA0ECdGoiBEMAAAAA/RP9CwKAQCAEQwAAAAD9E/0LApBAIARDAAAAAP0T/QsCgEggBEMAAAAA/RP9CwKQSCAEQwAAAAD9E/0LAoBQIARDAAAAAP0T/QsCkFAgBEMAAAAA/RP9CwKAWCAEQwAAAAD9E/0LApBYIAJBAWoiAkEgSA0ACwsLagIBfwF/QQAhAgNAIAAgAkECdGoiAyAB/QsCgGAgAyAB/QsCkGAgAyAB/QsCoGAgAyAB/QsCsGAgAyAB/QsCwGAgAyAB/QsC0GAgAyAB/QsC4GAgAyAB/QsC8GAgAkEgaiICQYAISA0ACwv7AxoBfwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AXsBewF7AXsBewF7QQAhAgNAIAJBgAJsIQMgAkEIbCEEQQAhBSABIQYgBSAGSARAA0AgBUEgbCAEaiEHIAAgB0ECdGoiCP0AAoBgIQkgCP0AApBgIQogCP0AAoBhIQsgCP0AApBhIQwgCP0AAoBiIQ0gCP0AApBiIQ4gCP0AAoBjIQ8gCP0AApBjIRAgBUEgbCERIANBgAJqIRIgAyETIBIhFCATIBRIBEADQCAAIBNBAnRqIhX9AAKAICEWIBX9AAKQICEXIAAgEUECdGr9CQIAIRggGCAWIAn9hQIhCSAYIBcgCv2FAiEKIAAgEUECdGr9CQKAASEZIBkgFiAL/YUCIQsgGSAXIAz9hQIhDCAAIBFBAnRq/QkCgAIhGiAaIBYgDf2FAiENIBogFyAO/YUCIQ4gACARQQJ0av0JAoADIRsgGyAWIA/9hQIhDyAbIBcgEP2FAiEQIBFBAWohESATQQhqIhMgFEgNAAsLIAggCf0LAoBgIAggCv0LApBgIAggC/0LAoBhIAggDP0LApBhIAggDf0LAoBiIAggDv0LApBiIAggD/0LAoBjIAggEP0LApBjIAVBBGoiBSAGSA0ACwsgAkEBaiICQQRIDQALC7AEDgF/AX8BewF/AXsBfwF/AXsBewF7AXsBewF7AXtBACEEA0AgBEEgbCEFIAQgAWr9ESEGIARBIGwhB0EA/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEhCCAAIAVBAnRqIgkgACAHQQJ0aiIK/QACgGAgAyAIIAL9OSAGIAj9P/1O/VL9CwKAYEEE/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEhCyAJIAr9AAKQYCADIAsgAv05IAYgC/0//U79Uv0LApBgQQj9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASEMIAkgCv0AAqBgIAMgDCAC/TkgBiAM/T/9Tv1S/QsCoGBBDP0R/QwAAAAAAQAAAAIAAAADAAAA/a4BIQ0gCSAK/QACsGAgAyANIAL9OSAGIA39P/1O/VL9CwKwYEEQ/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEhDiAJIAr9AALAYCADIA4gAv05IAYgDv0//U79Uv0LAsBgQRT9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASEPIAkgCv0AAtBgIAMgDyAC/TkgBiAP/T/9Tv1S/QsC0GBBGP0R/QwAAAAAAQAAAAIAAAADAAAA/a4BIRAgCSAK/QAC4GAgAyAQIAL9OSAGIBD9P/1O/VL9CwLgYEEc/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEhESAJIAr9AALwYCADIBEgAv05IAYgEf0//U79Uv0LAvBgIARBAWoiBEEgSA0ACwvrAQ0BfwF/AX8BewF7AXsBewF7AX0BfQF9AX0Bf0EAIQEDQCABQSBsIQIgACACQQJ0aiID/QACgGAhBCAD/QACkGAhBSAD/QACoGAhBiAD/QACsGAhByAEIAP9AALAYP3rASEEIAUgA/0AAtBg/esBIQUgBiAD/QAC4GD96wEhBiAHIAP9AALwYP3rASEHIAQgBf3rASAGIAf96wH96wEhCCAI/R8AIQkgCP0fASEKIAj9HwIhCyAI/R8DIQwgACABQQJ0aiINIA0qAoCiASAJIAqXIAsgDJeXlzgCgKIBIAFBAWoiAUEgSA0ACwuDAwgBfwF/AXsBewF7AXsBewF7QQAhAQNAIAAgAUECdGoiAv0AAoCgASAC/QACgKIB/eUBQwAA/sL9E/3rAUMAAABD/RP96gEhAyADQ38AQEv9E/3kASEEIAMgBEN/AEBL/RP95QH95QEhBSACQ979IDn9EyAFQyqfrzr9E/2FAiAFQ6aWHTz9E/2FAiAFQ3RXYz39E/2FAiAFQ+79dT79E/2FAiAFQxhyMT/9E/2FAiAFQwAAgD/9E/2FAiAEQRf9qwH95gH9CwKAowEgAv0AApCgASAC/QACkKIB/eUBQwAA/sL9E/3rAUMAAABD/RP96gEhBiAGQ38AQEv9E/3kASEHIAYgB0N/AEBL/RP95QH95QEhCCACQ979IDn9EyAIQyqfrzr9E/2FAiAIQ6aWHTz9E/2FAiAIQ3RXYz39E/2FAiAIQ+79dT79E/2FAiAIQxhyMT/9E/2FAiAIQwAAgD/9E/2FAiAHQRf9qwH95gH9CwKQowEgAUEIaiIBQSBIDQALC8cDDwF/AX8BfwF/AX0BewF/AX8BewF7AXsBfwF7AXsBe0EAIQEDQCABQSBsIQIgAUEgbCEDIAAgAUECdGoiBCoCgKABIQUgBf0TIQZBACEHA0AgACADIAdqQQJ0aiII/QACgGAgBv3lAUMAAP7C/RP96wFDAAAAQ/0T/eoBIQkgCUN/AEBL/RP95AEhCiAJIApDfwBAS/0T/eUB/eUBIQsgACACIAdqQQJ0aiIMQ979IDn9EyALQyqfrzr9E/2FAiALQ6aWHTz9E/2FAiALQ3RXYz39E/2FAiALQ+79dT79E/2FAiALQxhyMT/9E/2FAiALQwAAgD/9E/2FAiAKQRf9qwH95gH9CwKAYCAI/QACkGAgBv3lAUMAAP7C/RP96wFDAAAAQ/0T/eoBIQ0gDUN/AEBL/RP95AEhDiANIA5DfwBAS/0T/eUB/eUBIQ8gDEPe/SA5/RMgD0Mqn686/RP9hQIgD0Omlh08/RP9hQIgD0N0V2M9/RP9hQIgD0Pu/XU+/RP9hQIgD0MYcjE//RP9hQIgD0MAAIA//RP9hQIgDkEX/asB/eYB/QsCkGAgB0EIaiIHQSBIDQALIAFBAWoiAUEgSA0ACwvrAQ0BfwF/AX8BewF7AXsBewF7AX0BfQF9AX0Bf0EAIQEDQCABQSBsIQIgACACQQJ0aiID/QACgGAhBCAD/QACkGAhBSAD/QACoGAhBiAD/QACsGAhByAEIAP9AALAYP3kASEEIAUgA/0AAtBg/eQBIQUgBiAD/QAC4GD95AEhBiAHIAP9AALwYP3kASEHIAQgBf3kASAGIAf95AH95AEhCCAI/R8AIQkgCP0fASEKIAj9HwIhCyAI/R8DIQwgACABQQJ0aiINIA0qAoChASAJIAqSIAsgDJKSkjgCgKEBIAFBAWoiAUEgSA0ACwuCAggBfwF/AX8BfwF9AXsBfwF/QQAhAQNAIAFBIGwhAiABQSBsIQMgACABQQJ0aiIEKgKAowEhBSAF/RMhBiAAIAJBAnRqIgcgACADQQJ0aiII/QACgIABIAb95gH9CwKAgAEgByAI/QACkIABIAb95gH9CwKQgAEgByAI/QACoIABIAb95gH9CwKggAEgByAI/QACsIABIAb95gH9CwKwgAEgByAI/QACwIABIAb95gH9CwLAgAEgByAI/QAC0IABIAb95gH9CwLQgAEgByAI/QAC4IABIAb95gH9CwLggAEgByAI/QAC8IABIAb95gH9CwLwgAEgAUEBaiIBQSBIDQALC/4DGQF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AXsBewF7AXsBewF7QQAhAQNAIAFBgAJsIQIgAUEIbCEDQQAhBANAIARBIGwgA2ohBSAAIAVBAnRqIgb9AAKAgAEhByAG/QACkIABIQggBv0AAoCBASEJIAb9AAKQgQEhCiAG/QACgIIBIQsgBv0AApCCASEMIAb9AAKAgwEhDSAG/QACkIMBIQ4gBEEgbCEPIAJBgAJqIRAgAiERIBAhEiARIBJIBEADQCAAIBFBAnRqIhP9AAKAQCEUIBP9AAKQQCEVIAAgD0ECdGr9CQKAYCEWIBYgFCAH/YUCIQcgFiAVIAj9hQIhCCAAIA9BAnRq/QkCgGEhFyAXIBQgCf2FAiEJIBcgFSAK/YUCIQogACAPQQJ0av0JAoBiIRggGCAUIAv9hQIhCyAYIBUgDP2FAiEMIAAgD0ECdGr9CQKAYyEZIBkgFCAN/YUCIQ0gGSAVIA79hQIhDiAPQQFqIQ8gEUEIaiIRIBJIDQALCyAGIAf9CwKAgAEgBiAI/QsCkIABIAYgCf0LAoCBASAGIAr9CwKQgQEgBiAL/QsCgIIBIAYgDP0LApCCASAGIA39CwKAgwEgBiAO/QsCkIMBIARBBGoiBEEgSA0ACyABQQFqIgFBBEgNAAsLgwIJAX8BfwF/AX8BfwF9AXsBfwF/QQAhBSACIQYgBSAGSARAA0AgAyAFIARsaiEHIAVBIGwhCCAAIAVBAnRqIgkqAoCjASEKIAr9EyELIAEgB0ECdGoiDCAAIAhBAnRqIg39AAKAgAEgC/3mAf0LAgAgDCAN/QACkIABIAv95gH9CwIQIAwgDf0AAqCAASAL/eYB/QsCICAMIA39AAKwgAEgC/3mAf0LAjAgDCAN/QACwIABIAv95gH9CwJAIAwgDf0AAtCAASAL/eYB/QsCUCAMIA39AALggAEgC/3mAf0LAmAgDCAN/QAC8IABIAv95gH9CwJwIAVBAWoiBSAGSA0ACwsLgAIOAX8BfwF/AX8BfQF9AX8BfwF9AX0BfQF9AX0Bf0EAIQUgAiEGIAUgBkgEQANAIAMgBSAEbGohByAAIAVBAnRqIggqAoChASEJIAgqAoCgASEKIAlD6hwIApe8IQsgC0GN9quGfGpBF3UhDCALIAxBF3RrviENIA1DAACAP5MgDUMAAIA/kpUhDiAOIA6UIQ8gCiAOQ2sM3T4gD5RDjqMTP5IgD5RDczh2P5IgD5RDO6o4QJKUIAyykpJDyvJJ8SAJQwAAAABeGyEQIBBDGHIxP5RDAACA/yAQQ8rySfFeGyERIAEgB0ECdGoiEiAROAIAIAVBAWoiBSAGSA0ACwsL2QEIAX8BfwF/AX8BfwF/AX8Bf0EAIQUgAyEGIAUgBkgEQANAIAAgBCAFakECdGoiBygCAEGAAmwhCCAFQYACbCEJQQAhCgNAIAEgCSAKakECdGoiCyACIAggCmpBAnRqIgz9AAIA/QsCACALIAz9AAIQ/QsCECALIAz9AAIg/QsCICALIAz9AAIw/QsCMCALIAz9AAJA/QsCQCALIAz9AAJQ/QsCUCALIAz9AAJg/QsCYCALIAz9AAJw/QsCcCAKQSBqIgpBgAJIDQALIAVBAWoiBSAGSA0ACwsLtAEEAX8BfwF/AX8gASECIAJBEEgEQANAIAJBgAJsIQNBACEEA0AgACADIARqQQJ0aiIFQwAAAAD9E/0LAgAgBUMAAAAA/RP9CwIQIAVDAAAAAP0T/QsCICAFQwAAAAD9E/0LAjAgBUMAAAAA/RP9CwJAIAVDAAAAAP0T/QsCUCAFQwAAAAD9E/0LAmAgBUMAAAAA/RP9CwJwIARBIGoiBEGAAkgNAAsgAkEBaiICQRBIDQALCwucAQcBfwF/AX8BfwF/AX8Bf0EAIQQgAiEFIAQgBUgEQANAIAMgBEGAAmxqIQYgBEGAAmwhB0EAIQgDQCAAIAYgCGpBAnRqIgkgASAHIAhqQQJ0aiIK/QACAP0LAgAgCSAK/QACEP0LAhAgCSAK/QACIP0LAiAgCSAK/QACMP0LAjAgCEEQaiIIQYACSA0ACyAEQQFqIgQgBUgNAAsLC8wBBwF/AX8BfwF/AX8BfwF/QQAhBCACIQUgBCAFSARAA0AgAyAEQYACbGohBiAEQYACbCEHQQAhCANAIAAgByAIakECdGoiCSABIAYgCGpBAnRqIgr9AAIA/QsCACAJIAr9AAIQ/QsCECAJIAr9AAIg/QsCICAJIAr9AAIw/QsCMCAJIAr9AAJA/QsCQCAJIAr9AAJQ/QsCUCAJIAr9AAJg/QsCYCAJIAr9AAJw/QsCcCAIQSBqIghBgAJIDQALIARBAWoiBCAFSA0ACwsLtAEEAX8BfwF/AX8gASECIAJBCEgEQANAIAJBgAJsIQNBACEEA0AgACADIARqQQJ0aiIFQwAAAAD9E/0LAgAgBUMAAAAA/RP9CwIQIAVDAAAAAP0T/QsCICAFQwAAAAD9E/0LAjAgBUMAAAAA/RP9CwJAIAVDAAAAAP0T/QsCUCAFQwAAAAD9E/0LAmAgBUMAAAAA/RP9CwJwIARBIGoiBEGAAkgNAAsgAkEBaiICQQhIDQALCwuHAg8BfwF/AX8BewF7AXsBewF/AX8BewF9AX0BfQF9AX9BACEBA0AgAUGAAmwhAiAAIAJBAnRqIgP9AAIAIQQgA/0AAhAhBSAD/QACICEGIAP9AAIwIQdBECEIA0AgBCAAIAIgCGpBAnRqIgn9AAIA/eQBIQQgBSAJ/QACEP3kASEFIAYgCf0AAiD95AEhBiAHIAn9AAIw/eQBIQcgCEEQaiIIQYACSA0ACyAEIAX95AEgBiAH/eQB/eQBIQogCv0fACELIAr9HwEhDCAK/R8CIQ0gCv0fAyEOIAAgAUECdGoiDyAPKgKAgAEgCyAMkiANIA6SkpI4AoCAASABQQFqIgFBCEgNAAsL4AIRAX8BfwF/AX8BfQF7AX8BfwF7AX8BewF7AXsBewF7AXsBe0EAIQEDQCABQYACbCECIAFBgAJsIQMgACABQQJ0aiIEKgKAgAEhBSAF/RMhBkEAIQcDQCAAIAMgB2pBAnRqIgj9AAIAIAb95QEhCSAAIAIgB2pBAnRqIgogCSAJ/eYB/QsCgEAgCP0AAhAgBv3lASELIAogCyAL/eYB/QsCkEAgCP0AAiAgBv3lASEMIAogDCAM/eYB/QsCoEAgCP0AAjAgBv3lASENIAogDSAN/eYB/QsCsEAgCP0AAkAgBv3lASEOIAogDiAO/eYB/QsCwEAgCP0AAlAgBv3lASEPIAogDyAP/eYB/QsC0EAgCP0AAmAgBv3lASEQIAogECAQ/eYB/QsC4EAgCP0AAnAgBv3lASERIAogESAR/eYB/QsC8EAgB0EgaiIHQYACSA0ACyABQQFqIgFBCEgNAAsLjwIPAX8BfwF/AXsBewF7AXsBfwF/AXsBfQF9AX0BfQF/QQAhAQNAIAFBgAJsIQIgACACQQJ0aiID/QACgEAhBCAD/QACkEAhBSAD/QACoEAhBiAD/QACsEAhB0EQIQgDQCAEIAAgAiAIakECdGoiCf0AAoBA/eQBIQQgBSAJ/QACkED95AEhBSAGIAn9AAKgQP3kASEGIAcgCf0AArBA/eQBIQcgCEEQaiIIQYACSA0ACyAEIAX95AEgBiAH/eQB/eQBIQogCv0fACELIAr9HwEhDCAK/R8CIQ0gCv0fAyEOIAAgAUECdGoiDyAPKgKggAEgCyAMkiANIA6SkpI4AqCAASABQQFqIgFBCEgNAAsLtgMaAX8BfwF/AX8BfwF9AXsBfQF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8Bf0EAIQYgBCEHIAYgB0gEQANAIAUgBkGAAmxqIQggBkGAAmwhCSAAIAZBAnRqIgoqAoCAASELIAv9EyEMIAoqAqCAASENIA39EyEOQQAhDwNAIAEgCCAPakECdGoiECAAIAkgD2pBAnRqIhH9AAIAIAz95QEgDv3mASACIA9BAnRqIhL9AAIAIAMgD0ECdGoiE/0AAgD9hQL9CwIAIA9BBGohFCAPQQRqIRUgECAR/QACECAM/eUBIA795gEgAiAUQQJ0aiIW/QACACADIBVBAnRqIhf9AAIA/YUC/QsCECAPQQhqIRggD0EIaiEZIBAgEf0AAiAgDP3lASAO/eYBIAIgGEECdGoiGv0AAgAgAyAZQQJ0aiIb/QACAP2FAv0LAiAgD0EMaiEcIA9BDGohHSAQIBH9AAIwIAz95QEgDv3mASACIBxBAnRqIh79AAIAIAMgHUECdGoiH/0AAgD9hQL9CwIwIA9BEGoiD0GAAkgNAAsgBkEBaiIGIAdIDQALCwufAQMBfwF/AX9BACEDA0AgACADQQJ0aiIEIAEgAiADakECdGoiBf0AAgD9CwKAgAMgBCAF/QACEP0LApCAAyAEIAX9AAIg/QsCoIADIAQgBf0AAjD9CwKwgAMgBCAF/QACQP0LAsCAAyAEIAX9AAJQ/QsC0IADIAQgBf0AAmD9CwLggAMgBCAF/QACcP0LAvCAAyADQSBqIgNBgAFIDQALC84BBQF/AX8BfwF/AX9BACEBA0AgAUGAAWwhAkEAIQMDQCAAIAIgA2pBAnRqIgQgACADQQJ0aiIF/QACgIAD/QsCgIACIAQgBf0AApCAA/0LApCAAiAEIAX9AAKggAP9CwKggAIgBCAF/QACsIAD/QsCsIACIAQgBf0AAsCAA/0LAsCAAiAEIAX9AALQgAP9CwLQgAIgBCAF/QAC4IAD/QsC4IACIAQgBf0AAvCAA/0LAvCAAiADQSBqIgNBgAFIDQALIAFBAWoiAUEgSA0ACwu0AQQBfwF/AX8BfyABIQIgAkEgSARAA0AgAkGAAmwhA0EAIQQDQCAAIAMgBGpBAnRqIgVDAAAAAP0T/QsCACAFQwAAAAD9E/0LAhAgBUMAAAAA/RP9CwIgIAVDAAAAAP0T/QsCMCAFQwAAAAD9E/0LAkAgBUMAAAAA/RP9CwJQIAVDAAAAAP0T/QsCYCAFQwAAAAD9E/0LAnAgBEEgaiIEQYACSA0ACyACQQFqIgJBIEgNAAsLC44EGgF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF7AXsBewF/AX8BfwF/AX8BewF7AXsBewF7AXtBACEEA0AgAiAEQYAQbGohBSAEQQhsIQZBACEHIAMhCCAHIAhIBEADQCAHQYABbCAGaiEJIAAgCUECdGoiCv0AAoCAAiELIAr9AAKQgAIhDCAK/QACgIQCIQ0gCv0AApCEAiEOIAr9AAKAiAIhDyAK/QACkIgCIRAgCv0AAoCMAiERIAr9AAKQjAIhEiAHQYACbCETIAVBgBBqIRQgBSEVIBQhFiAVIBZIBEADQCABIBVBAnRqIhf9AAIAIRggF/0AAhAhGSAAIBNBAnRq/QkCACEaIBogGCAL/YUCIQsgGiAZIAz9hQIhDCAAIBNBAnRq/QkCgAghGyAbIBggDf2FAiENIBsgGSAO/YUCIQ4gACATQQJ0av0JAoAQIRwgHCAYIA/9hQIhDyAcIBkgEP2FAiEQIAAgE0ECdGr9CQKAGCEdIB0gGCAR/YUCIREgHSAZIBL9hQIhEiATQQFqIRMgFUEIaiIVIBZIDQALCyAKIAv9CwKAgAIgCiAM/QsCkIACIAogDf0LAoCEAiAKIA79CwKQhAIgCiAP/QsCgIgCIAogEP0LApCIAiAKIBH9CwKAjAIgCiAS/QsCkIwCIAdBBGoiByAISA0ACwsgBEEBaiIEQRBIDQALC6QBBwF/AX8BfwF/AX8BfwF/QQAhBCACIQUgBCAFSARAA0AgAyAEQYACbGohBiAEQYABbCEHQQAhCANAIAAgBiAIakECdGoiCSABIAcgCGpBAnRqIgr9AAKAgAL9CwIAIAkgCv0AApCAAv0LAhAgCSAK/QACoIAC/QsCICAJIAr9AAKwgAL9CwIwIAhBEGoiCEGAAUgNAAsgBEEBaiIEIAVIDQALCwuuAQYBfwF/AX8BfwF/AX9BACEEIAIhBSAEIAVIBEADQCADIARBIGxqIQYgBEEgbCEHIAAgB0ECdGoiCCABIAZBAnRqIgn9AAIA/QsCACAIIAn9AAIQ/QsCECAIIAn9AAIg/QsCICAIIAn9AAIw/QsCMCAIIAn9AAJA/QsCQCAIIAn9AAJQ/QsCUCAIIAn9AAJg/QsCYCAIIAn9AAJw/QsCcCAEQQFqIgQgBUgNAAsLC5oBAwF/AX8BfyABIQIgAkEQSARAA0AgAkEgbCEDIAAgA0ECdGoiBEMAAAAA/RP9CwIAIARDAAAAAP0T/QsCECAEQwAAAAD9E/0LAiAgBEMAAAAA/RP9CwIwIARDAAAAAP0T/QsCQCAEQwAAAAD9E/0LAlAgBEMAAAAA/RP9CwJgIARDAAAAAP0T/QsCcCACQQFqIgJBEEgNAAsLC/UCDQF/AX8BfwF/AXsBfwF7AXsBewF7AXsBewF7QQAhAQNAIAFBIGwhAiABQSBsIQMgACADQQJ0aiIE/QACACEFIAAgAkECdGoiBiAFIAX9DQABAgMAAQIDCAkKCwgJCgv9CwKAECAE/QACECEHIAYgByAH/Q0AAQIDAAECAwgJCgsICQoL/QsCkBAgBP0AAiAhCCAGIAggCP0NAAECAwABAgMICQoLCAkKC/0LAqAQIAT9AAIwIQkgBiAJIAn9DQABAgMAAQIDCAkKCwgJCgv9CwKwECAE/QACQCEKIAYgCiAK/Q0AAQIDAAECAwgJCgsICQoL/QsCwBAgBP0AAlAhCyAGIAsgC/0NAAECAwABAgMICQoLCAkKC/0LAtAQIAT9AAJgIQwgBiAMIAz9DQABAgMAAQIDCAkKCwgJCgv9CwLgECAE/QACcCENIAYgDSAN/Q0AAQIDAAECAwgJCgsICQoL/QsC8BAgAUEBaiIBQRBIDQALC50DDQF/AX8BfwF/AXsBfwF7AXsBewF7AXsBewF7QQAhAgNAIAJBIGwhAyACQSBsIQQgACAEQQJ0aiIF/QACACEGIAAgA0ECdGoiByAGIAb9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAoAgIAX9AAIQIQggByAIIAj9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LApAgIAX9AAIgIQkgByAJIAn9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAqAgIAX9AAIwIQogByAKIAr9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LArAgIAX9AAJAIQsgByALIAv9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAsAgIAX9AAJQIQwgByAMIAz9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAtAgIAX9AAJgIQ0gByANIA39DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAuAgIAX9AAJwIQ4gByAOIA79DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAvAgIAJBAWoiAkEQSA0ACwvLCCQBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF/AXsBewF7AXsBewF7AXtBACEFA0BBACEGIAMgBGshCEEQIQkgCCAJIAggCUgbIQcgBiAHIAYgB0obIQogBEGAAmwgBUEgbGohC0EAIQwgCiENIAwgDUgEQANAIAsgDEGAAmxqIQ4gDEEgbCEPIAAgD0ECdGoiECABIA5BAnRqIhH9AAIA/QsCgDAgECAR/QACEP0LApAwIBAgEf0AAiD9CwKgMCAQIBH9AAIw/QsCsDAgECAR/QACQP0LAsAwIBAgEf0AAlD9CwLQMCAQIBH9AAJg/QsC4DAgECAR/QACcP0LAvAwIAxBAWoiDCANSA0ACwsgCiESIBJBEEgEQANAIBJBIGwhEyAAIBNBAnRqIhRDAAAAAP0T/QsCgDAgFEMAAAAA/RP9CwKQMCAUQwAAAAD9E/0LAqAwIBRDAAAAAP0T/QsCsDAgFEMAAAAA/RP9CwLAMCAUQwAAAAD9E/0LAtAwIBRDAAAAAP0T/QsC4DAgFEMAAAAA/RP9CwLwMCASQQFqIhJBEEgNAAsLQQAhFSADIARrIRdBECEYIBcgGCAXIBhIGyEWIBUgFiAVIBZKGyEZIARBgAJsIAVBIGxqIRpBACEbIBkhHCAbIBxIBEADQCAaIBtBgAJsaiEdIBtBIGwhHiAAIB5BAnRqIh/9AAKAMCEgIAIgHUECdGoiISAf/QACgDAgH/0AAoAQICAgIP0NBAUGBwABAgMMDQ4PCAkKCyAf/QACgCD95gH9hQL9CwIAIB/9AAKQMCEiICEgH/0AApAwIB/9AAKQECAiICL9DQQFBgcAAQIDDA0ODwgJCgsgH/0AApAg/eYB/YUC/QsCECAf/QACoDAhIyAhIB/9AAKgMCAf/QACoBAgIyAj/Q0EBQYHAAECAwwNDg8ICQoLIB/9AAKgIP3mAf2FAv0LAiAgH/0AArAwISQgISAf/QACsDAgH/0AArAQICQgJP0NBAUGBwABAgMMDQ4PCAkKCyAf/QACsCD95gH9hQL9CwIwIB/9AALAMCElICEgH/0AAsAwIB/9AALAECAlICX9DQQFBgcAAQIDDA0ODwgJCgsgH/0AAsAg/eYB/YUC/QsCQCAf/QAC0DAhJiAhIB/9AALQMCAf/QAC0BAgJiAm/Q0EBQYHAAECAwwNDg8ICQoLIB/9AALQIP3mAf2FAv0LAlAgH/0AAuAwIScgISAf/QAC4DAgH/0AAuAQICcgJ/0NBAUGBwABAgMMDQ4PCAkKCyAf/QAC4CD95gH9hQL9CwJgIB/9AALwMCEoICEgH/0AAvAwIB/9AALwECAoICj9DQQFBgcAAQIDDA0ODwgJCgsgH/0AAvAg/eYB/YUC/QsCcCAbQQFqIhsgHEgNAAsLIAVBAWoiBUEISA0ACwuABBEBfwF/AX8BfwF/AXsBfwF/AXsBewF7AX8BfwF/AXsBewF7QQAhBgNAIAZBIGwhByAGQSBsIQggASAGIQkgAiEKIAkgCiAJIApIGyADbGpBgIABbiAEa7L9EyELQQAhDANAIAxBAnQiDf0AAoAJIAv95gEgBf3qAUMAAP7C/RP96wFDAAAAQ/0T/eoBIQ4gDkN/AEBL/RP95AEhDyAOIA9DfwBAS/0T/eUB/eUBIRAgACAHIAxqQQJ0aiIRIAAgCCAMakECdGoiEv0AAgBD3v0gOf0TIBBDKp+vOv0T/YUCIBBDppYdPP0T/YUCIBBDdFdjPf0T/YUCIBBD7v11Pv0T/YUCIBBDGHIxP/0T/YUCIBBDAACAP/0T/YUCIA9BF/2rAf3mAf3mAf0LAgAgDEEEakECdCIT/QACgAkgC/3mASAF/eoBQwAA/sL9E/3rAUMAAABD/RP96gEhFCAUQ38AQEv9E/3kASEVIBQgFUN/AEBL/RP95QH95QEhFiARIBL9AAIQQ979IDn9EyAWQyqfrzr9E/2FAiAWQ6aWHTz9E/2FAiAWQ3RXYz39E/2FAiAWQ+79dT79E/2FAiAWQxhyMT/9E/2FAiAWQwAAgD/9E/2FAiAVQRf9qwH95gH95gH9CwIQIAxBCGoiDEEgSA0ACyAGQQFqIgZBIEgNAAsL4wQOAX8BfwF7AX8BewF7AXsBfwF7AXsBewF7AX8Be0EAIQcDQCAHQQJ0Igj9CQKACSEJQQAhCgNAIAkgASACIAr9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASAD/bYBIAT9tQH9rgFBDv2sASAF/bEB/foB/eUB/eYBIAb96gFDAAD+wv0T/esBQwAAAEP9E/3qASELIAtDfwBAS/0T/eQBIQwgCyAMQ38AQEv9E/3lAf3lASENIAAgCkEDdUGAAmwgCkEHcWogB0EIbGpBAnRqIg79AAKAIEPe/SA5/RMgDUMqn686/RP9hQIgDUOmlh08/RP9hQIgDUN0V2M9/RP9hQIgDUPu/XU+/RP9hQIgDUMYcjE//RP9hQIgDUMAAIA//RP9hQIgDEEX/asB/eYB/eYBIQ8gDiAP/QsCgCAgCSABIAIgCkEEav0R/QwAAAAAAQAAAAIAAAADAAAA/a4BIAP9tgEgBP21Af2uAUEO/awBIAX9sQH9+gH95QH95gEgBv3qAUMAAP7C/RP96wFDAAAAQ/0T/eoBIRAgEEN/AEBL/RP95AEhESAQIBFDfwBAS/0T/eUB/eUBIRIgACAKQQRqQQN1QYACbCAKQQRqQQdxaiAHQQhsakECdGoiE/0AAoAgQ979IDn9EyASQyqfrzr9E/2FAiASQ6aWHTz9E/2FAiASQ3RXYz39E/2FAiASQ+79dT79E/2FAiASQxhyMT/9E/2FAiASQwAAgD/9E/2FAiARQRf9qwH95gH95gEhFCATIBT9CwKAICAKQQhqIgpBIEgNAAsgB0EBaiIHQSBIDQALC+0DGQF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AXsBewF7AXsBewF7QQAhAQNAIAFBgAJsIQIgAUEIbCEDQQAhBANAIARBIGwgA2ohBSAAIAVBAnRqIgb9AAKAYCEHIAb9AAKQYCEIIAb9AAKAYSEJIAb9AAKQYSEKIAb9AAKAYiELIAb9AAKQYiEMIAb9AAKAYyENIAb9AAKQYyEOIARBIGwhDyACQYACaiEQIAIhESAQIRIgESASSARAA0AgACARQQJ0aiIT/QACgCAhFCAT/QACkCAhFSAAIA9BAnRq/QkCACEWIBYgFCAH/YUCIQcgFiAVIAj9hQIhCCAAIA9BAnRq/QkCgAEhFyAXIBQgCf2FAiEJIBcgFSAK/YUCIQogACAPQQJ0av0JAoACIRggGCAUIAv9hQIhCyAYIBUgDP2FAiEMIAAgD0ECdGr9CQKAAyEZIBkgFCAN/YUCIQ0gGSAVIA79hQIhDiAPQQFqIQ8gEUEIaiIRIBJIDQALCyAGIAf9CwKAYCAGIAj9CwKQYCAGIAn9CwKAYSAGIAr9CwKQYSAGIAv9CwKAYiAGIAz9CwKQYiAGIA39CwKAYyAGIA79CwKQYyAEQQRqIgRBIEgNAAsgAUEBaiIBQQRIDQALC+IBCQF/AX8BfwF/AX8BfwF/AX8Bf0EAIQYgAyEHIAYgB0gEQANAIAQgBkGAAmxqIQggBkGAAWwhCSAGQYACbCEKQQAhCwNAIAAgCCALakECdGoiDCABIAkgC2pBAnRqIg39AAKAgAIgAiAKIAtqIAVqQQJ0aiIO/QACAP3kAf0LAgAgDCAN/QACkIACIA79AAIQ/eQB/QsCECAMIA39AAKggAIgDv0AAiD95AH9CwIgIAwgDf0AArCAAiAO/QACMP3kAf0LAjAgC0EQaiILQYABSA0ACyAGQQFqIgYgB0gNAAsLC4AKHwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF/AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7QQAhEiACIRMgEiATSARAA0AgAyASQYAIbGohFCASQYABbCEVQQAhFgNAIAAgFSAWakECdGoiF/0AAoCAAiEYIBj94AEgBP3qASEZIAUgGSAGIAX9hQL95wEhGiAZIBn95gEgB/3mAUMAAP7C/RP96wFDAAAAQ/0T/eoBIRsgG0N/AEBL/RP95AEhHCAbIBxDfwBAS/0T/eUB/eUBIR0gASAUIBZqQQJ0aiIeIBggCP3rASAZIAkgGiAK/YUCIBogC/2FAiAaIAz9hQIgGiAN/YUCIBogDv2FAiAaIA/9hQIgGiAQ/YUCIBogEf2FAiAa/eYB/eYBQ979IDn9EyAdQyqfrzr9E/2FAiAdQ6aWHTz9E/2FAiAdQ3RXYz39E/2FAiAdQ+79dT79E/2FAiAdQxhyMT/9E/2FAiAdQwAAgD/9E/2FAiAcQRf9qwH95gH95gH95QH9CwIAIBf9AAKQgAIhHyAf/eABIAT96gEhICAFICAgBiAF/YUC/ecBISEgICAg/eYBIAf95gFDAAD+wv0T/esBQwAAAEP9E/3qASEiICJDfwBAS/0T/eQBISMgIiAjQ38AQEv9E/3lAf3lASEkIB4gHyAI/esBICAgCSAhIAr9hQIgISAL/YUCICEgDP2FAiAhIA39hQIgISAO/YUCICEgD/2FAiAhIBD9hQIgISAR/YUCICH95gH95gFD3v0gOf0TICRDKp+vOv0T/YUCICRDppYdPP0T/YUCICRDdFdjPf0T/YUCICRD7v11Pv0T/YUCICRDGHIxP/0T/YUCICRDAACAP/0T/YUCICNBF/2rAf3mAf3mAf3lAf0LAhAgF/0AAqCAAiElICX94AEgBP3qASEmIAUgJiAGIAX9hQL95wEhJyAmICb95gEgB/3mAUMAAP7C/RP96wFDAAAAQ/0T/eoBISggKEN/AEBL/RP95AEhKSAoIClDfwBAS/0T/eUB/eUBISogHiAlIAj96wEgJiAJICcgCv2FAiAnIAv9hQIgJyAM/YUCICcgDf2FAiAnIA79hQIgJyAP/YUCICcgEP2FAiAnIBH9hQIgJ/3mAf3mAUPe/SA5/RMgKkMqn686/RP9hQIgKkOmlh08/RP9hQIgKkN0V2M9/RP9hQIgKkPu/XU+/RP9hQIgKkMYcjE//RP9hQIgKkMAAIA//RP9hQIgKUEX/asB/eYB/eYB/eUB/QsCICAX/QACsIACISsgK/3gASAE/eoBISwgBSAsIAYgBf2FAv3nASEtICwgLP3mASAH/eYBQwAA/sL9E/3rAUMAAABD/RP96gEhLiAuQ38AQEv9E/3kASEvIC4gL0N/AEBL/RP95QH95QEhMCAeICsgCP3rASAsIAkgLSAK/YUCIC0gC/2FAiAtIAz9hQIgLSAN/YUCIC0gDv2FAiAtIA/9hQIgLSAQ/YUCIC0gEf2FAiAt/eYB/eYBQ979IDn9EyAwQyqfrzr9E/2FAiAwQ6aWHTz9E/2FAiAwQ3RXYz39E/2FAiAwQ+79dT79E/2FAiAwQxhyMT/9E/2FAiAwQwAAgD/9E/2FAiAvQRf9qwH95gH95gH95QH9CwIwIBZBEGoiFkGAAUgNAAsgEkEBaiISIBNIDQALCwvMAQcBfwF/AX8BfwF/AX8Bf0EAIQQgAiEFIAQgBUgEQANAIAMgBEGACGxqIQYgBEGACGwhB0EAIQgDQCAAIAcgCGpBAnRqIgkgASAGIAhqQQJ0aiIK/QACAP0LAgAgCSAK/QACEP0LAhAgCSAK/QACIP0LAiAgCSAK/QACMP0LAjAgCSAK/QACQP0LAkAgCSAK/QACUP0LAlAgCSAK/QACYP0LAmAgCSAK/QACcP0LAnAgCEEgaiIIQYAISA0ACyAEQQFqIgQgBUgNAAsLC7QBBAF/AX8BfwF/IAEhAiACQQhIBEADQCACQYAIbCEDQQAhBANAIAAgAyAEakECdGoiBUMAAAAA/RP9CwIAIAVDAAAAAP0T/QsCECAFQwAAAAD9E/0LAiAgBUMAAAAA/RP9CwIwIAVDAAAAAP0T/QsCQCAFQwAAAAD9E/0LAlAgBUMAAAAA/RP9CwJgIAVDAAAAAP0T/QsCcCAEQSBqIgRBgAhIDQALIAJBAWoiAkEISA0ACwsLhwIPAX8BfwF/AXsBewF7AXsBfwF/AXsBfQF9AX0BfQF/QQAhAQNAIAFBgAhsIQIgACACQQJ0aiID/QACACEEIAP9AAIQIQUgA/0AAiAhBiAD/QACMCEHQRAhCANAIAQgACACIAhqQQJ0aiIJ/QACAP3kASEEIAUgCf0AAhD95AEhBSAGIAn9AAIg/eQBIQYgByAJ/QACMP3kASEHIAhBEGoiCEGACEgNAAsgBCAF/eQBIAYgB/3kAf3kASEKIAr9HwAhCyAK/R8BIQwgCv0fAiENIAr9HwMhDiAAIAFBAnRqIg8gDyoCgIAEIAsgDJIgDSAOkpKSOAKAgAQgAUEBaiIBQQhIDQALC+gCEQF/AX8BfwF/AX0BewF/AX8BewF/AXsBewF7AXsBewF7AXtBACEBA0AgAUGACGwhAiABQYAIbCEDIAAgAUECdGoiBCoCgIAEIQUgBf0TIQZBACEHA0AgACADIAdqQQJ0aiII/QACACAG/eUBIQkgACACIAdqQQJ0aiIKIAkgCf3mAf0LAoCAAiAI/QACECAG/eUBIQsgCiALIAv95gH9CwKQgAIgCP0AAiAgBv3lASEMIAogDCAM/eYB/QsCoIACIAj9AAIwIAb95QEhDSAKIA0gDf3mAf0LArCAAiAI/QACQCAG/eUBIQ4gCiAOIA795gH9CwLAgAIgCP0AAlAgBv3lASEPIAogDyAP/eYB/QsC0IACIAj9AAJgIAb95QEhECAKIBAgEP3mAf0LAuCAAiAI/QACcCAG/eUBIREgCiARIBH95gH9CwLwgAIgB0EgaiIHQYAISA0ACyABQQFqIgFBCEgNAAsLlwIPAX8BfwF/AXsBewF7AXsBfwF/AXsBfQF9AX0BfQF/QQAhAQNAIAFBgAhsIQIgACACQQJ0aiID/QACgIACIQQgA/0AApCAAiEFIAP9AAKggAIhBiAD/QACsIACIQdBECEIA0AgBCAAIAIgCGpBAnRqIgn9AAKAgAL95AEhBCAFIAn9AAKQgAL95AEhBSAGIAn9AAKggAL95AEhBiAHIAn9AAKwgAL95AEhByAIQRBqIghBgAhIDQALIAQgBf3kASAGIAf95AH95AEhCiAK/R8AIQsgCv0fASEMIAr9HwIhDSAK/R8DIQ4gACABQQJ0aiIPIA8qAqCABCALIAySIA0gDpKSkjgCoIAEIAFBAWoiAUEISA0ACwu2AxoBfwF/AX8BfwF/AX0BewF9AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/QQAhBiAEIQcgBiAHSARAA0AgBSAGQYAIbGohCCAGQYAIbCEJIAAgBkECdGoiCioCgIAEIQsgC/0TIQwgCioCoIAEIQ0gDf0TIQ5BACEPA0AgASAIIA9qQQJ0aiIQIAAgCSAPakECdGoiEf0AAgAgDP3lASAO/eYBIAIgD0ECdGoiEv0AAgAgAyAPQQJ0aiIT/QACAP2FAv0LAgAgD0EEaiEUIA9BBGohFSAQIBH9AAIQIAz95QEgDv3mASACIBRBAnRqIhb9AAIAIAMgFUECdGoiF/0AAgD9hQL9CwIQIA9BCGohGCAPQQhqIRkgECAR/QACICAM/eUBIA795gEgAiAYQQJ0aiIa/QACACADIBlBAnRqIhv9AAIA/YUC/QsCICAPQQxqIRwgD0EMaiEdIBAgEf0AAjAgDP3lASAO/eYBIAIgHEECdGoiHv0AAgAgAyAdQQJ0aiIf/QACAP2FAv0LAjAgD0EQaiIPQYAISA0ACyAGQQFqIgYgB0gNAAsLC8wBBwF/AX8BfwF/AX8BfwF/QQAhBCACIQUgBCAFSARAA0AgAyAEQYAIbGohBiAEQYACbCEHQQAhCANAIAAgByAIakECdGoiCSABIAYgCGpBAnRqIgr9AAIA/QsCACAJIAr9AAIQ/QsCECAJIAr9AAIg/QsCICAJIAr9AAIw/QsCMCAJIAr9AAJA/QsCQCAJIAr9AAJQ/QsCUCAJIAr9AAJg/QsCYCAJIAr9AAJw/QsCcCAIQSBqIghBgAJIDQALIARBAWoiBCAFSA0ACwsLjwQaAX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AXsBewF7AX8BfwF/AX8BfwF7AXsBewF7AXsBe0EAIQQDQCACIARBgMAAbGohBSAEQQhsIQZBACEHIAMhCCAHIAhIBEADQCAHQYABbCAGaiEJIAAgCUECdGoiCv0AAoCAAiELIAr9AAKQgAIhDCAK/QACgIQCIQ0gCv0AApCEAiEOIAr9AAKAiAIhDyAK/QACkIgCIRAgCv0AAoCMAiERIAr9AAKQjAIhEiAHQYACbCETIAVBgBBqIRQgBSEVIBQhFiAVIBZIBEADQCABIBVBAnRqIhf9AAIAIRggF/0AAhAhGSAAIBNBAnRq/QkCACEaIBogGCAL/YUCIQsgGiAZIAz9hQIhDCAAIBNBAnRq/QkCgAghGyAbIBggDf2FAiENIBsgGSAO/YUCIQ4gACATQQJ0av0JAoAQIRwgHCAYIA/9hQIhDyAcIBkgEP2FAiEQIAAgE0ECdGr9CQKAGCEdIB0gGCAR/YUCIREgHSAZIBL9hQIhEiATQQFqIRMgFUEIaiIVIBZIDQALCyAKIAv9CwKAgAIgCiAM/QsCkIACIAogDf0LAoCEAiAKIA79CwKQhAIgCiAP/QsCgIgCIAogEP0LApCIAiAKIBH9CwKAjAIgCiAS/QsCkIwCIAdBBGoiByAISA0ACwsgBEEBaiIEQRBIDQALC3ICAX8Bf0EAIQIDQCAAIAJBAnRqIgMgAf0LAoCAAiADIAH9CwKQgAIgAyAB/QsCoIACIAMgAf0LArCAAiADIAH9CwLAgAIgAyAB/QsC0IACIAMgAf0LAuCAAiADIAH9CwLwgAIgAkEgaiICQYAgSA0ACwsLjwICAEGACAuAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAEAAAABAAAAAQAAAAEAAAAAAAAAAAAAAAEAAAABAAAAAgAAAAIAAAADAAAAAwAAAAAAAAABAAAAAgAAAAMAAAAEAAAABQAAAAYAAAAHAAAAAEGACQuAAWdXZ8JnV2fCCYhMwgmITMLzHzXC8x81wqRaIMKkWiDCZq8NwmavDcKKdvnBinb5wZto2sGbaNrBmMO9wZjDvcGcLqPBnC6jwbBiisGwYorBkUxmwZFMZsEhlDrBIZQ6wU5NEcFOTRHBtWvUwLVr1MD9KorA/SqKwEPwBsBD8AbA",
+  memoryFlag: { base: 667, relaxed: 667 },
+  dataEnd: 2000,
+  base: "AGFzbQEAAAABgQVNYBB/f39/f39/f39/f39/f39/AGANf39/f39/f39/f39/fwBgB39/f39/f38AYAh/f39/f39/fwBgCH9/f39/f39/AGAHf39/f39/fwBgEH9/f39/f39/f39/f39/f38AYA1/f39/f39/f39/f39/AGAJf39/f39/f39/AGAIf39/f39/f38AYAh/f39/f39/fwBgCX9/f39/f39/fwBgB39/f39/f38AYAZ/f39/f3sAYAJ/fwBgAn97AGAFf39/f38AYAJ/fwBgBX9/f39/AGACf38AYAx/e3t7e3t7e3t7e3sAYAx/e3t7e3t7e3t7e3sAYAx/e3t7e3t7e3t7e3sAYAV/f39/fwBgAn9/AGAFf39/f38AYAV/f39/fwBgAn9/AGACf3sAYAJ/fwBgBH9/e3sAYAR/f3t7AGASf3t7e3t7e3t7e3t7e3t7e3t7AGASf3t7e3t7e3t7e3t7e3t7e3t7AGASf3t7e3t7e3t7e3t7e3t7e3t7AGABfwBgAX8AYAJ/ewBgAX8AYAF/AGABfwBgBX9/f39/AGAFf39/f38AYAF/AGAFf39/f38AYAJ/fwBgBH9/f38AYAR/f39/AGACf38AYAF/AGABfwBgAX8AYAZ/f39/f38AYAN/f38AYAF/AGACf38AYAR/f39/AGAEf39/fwBgBH9/f38AYAJ/fwBgAX8AYAJ/ewBgBX9/f39/AGAGf39/f397AGAHf3t7e3t7ewBgAX8AYAZ/f39/f38AYBJ/f39/e3t7e3t7e3t7e3t7e3sAYAR/f39/AGACf38AYAF/AGABfwBgAX8AYAZ/f39/f38AYAR/f39/AGAEf39/fwBgAn97AAISAQNlbnYGbWVtb3J5AgEBgIAEA05NAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+P0BBQkNERUZHSElKS0wH1gINI2F0dGVudGlvbl9zbWFsbF9hbm51bHVzXzMyeDMyX2ZvbGRzAAAdYXR0ZW50aW9uX3NtYWxsX2FubnVsdXNfMzJ4MzIAAQllbWJlZF8yNTYAAhBub3JtXzI1Nl8wcDAwMDAxAAMTbGluZWFyXzI1Nl8yNTZfYmlhcwAECXhwb3NfOF8zMgAFK2F0dGVudGlvbl9zbWFsbF94cG9zNTEyX2FubnVsdXNfMzJ4MzJfZm9sZHMABiVhdHRlbnRpb25fc21hbGxfeHBvczUxMl9hbm51bHVzXzMyeDMyAAcYbGluZWFyXzI1Nl8yNTZfYmlhc19hZGQxAAgZbGluZWFyXzI1Nl8xMDI0X2JpYXNfZ2VsdQAJEW5vcm1fMTAyNF8wcDAwMDAxAAoZbGluZWFyXzEwMjRfMjU2X2JpYXNfYWRkMQALDmxpbmVhcl8yNTZfMjU2AAwKzpMDTeFFmAQBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF7AXsBewF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfQF9AX0BfQF9AX0BfQF9AX0BfQF9AX0BfQF9AX0BfQF9AX0BewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF/AXsBewF7AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AX8BfwF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF7AXsBewF7AXsBewF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/IAAhECAAIAFIBEADQEEgIREgDSESIAghEyASIBMgEiATSBshFCAIIBRqQX9qIBRuIRUgFCALakF/aiALbiAOakEfakEgbiAPaiEWIBAgFm4hFyAXIBVuIRggGEEIcCEZIBhBCG4hGiAJQQhsIBlqQQJ0IhsoAoAIIRwgFyAVcCAUbCEdIB0gFGohHiAIIR8gHiAfIB4gH0gbISAgCiEhIAghIiAhICIgISAiSBshIyAQIBZwISQgHSAjbiElICUgI2whJiAmIBxqIScgHSAnayEoQQAhKSAoICkgKCApShsgC2pBf2ogC24hKkEAISsgICAnayEtQQAhLiAtIC4gLSAuShsgC2pBf2ogC24gKmshLCArICwgKyAsShshLyAqICRBIGxqITBBACExQSAhMyAvICRBIGxrITQgMyA0IDMgNEgbITIgMSAyIDEgMkobITUgIyE3IAggJmshOCA3IDggNyA4SBsgHGshNkEAITkgNiA5IDYgOUobIAtqQX9qIAtuITogOiE7IDAgNWohPCA7IDwgOyA8SBshPSAbKAKQCSE+ID5BAnQiPygCkAohQEEAIDVIBEAgJyAwIAtsaiFBIEFBACFCIDVBf2ohQyBCIEMgQiBDShsgC2xqIUQgQEECdCJFKAKACSFGIEEgRm4gRmwhRyBEIEZuIEZsIUggQCAJRiFJIEggJ2shSkEAIUsgSiBLIEogS0obIAtqQX9qIAtuIUwgPSA9IU0gRyAnayFPQQAhUCBPIFAgTyBQShsgC2pBf2ogC24hTiBNIE4gTSBOSBsgSRshUSA9ID0hUiBIIEZqICdrIVRBACFVIFQgVSBUIFVKGyALakF/aiALbiFTIFIgUyBSIFNIGyBJGyFWIFEgUSA9IVcgTCFYIFcgWCBXIFhIGyBHIEhGGyBJGyFZIAxBAUZBACBZID0gVmtqSHIEQCAnIDAgC2xqIVpBACFbIDUhXUEgIV4gXSBeIF0gXkgbIVwgWyBcIFsgXEobIV8gXyERIBogCGwgWmpBCGwgGWpBIGwhYCALQYACbCFhQ+6Tgj79EyFiIAIgAyBfIGAgYSBiEA0gAiBfEA4gDEEBRgRAQ8rySfH9EyFjIAIgY/0LAoCgASACIGP9CwKQoAEgAiBj/QsCoKABIAIgY/0LArCgASACIGP9CwLAoAEgAiBj/QsC0KABIAIgY/0LAuCgASACIGP9CwLwoAFDAAAAAP0TIWQgAiBk/QsCgKEBIAIgZP0LApChASACIGT9CwKgoQEgAiBk/QsCsKEBIAIgZP0LAsChASACIGT9CwLQoQEgAiBk/QsC4KEBIAIgZP0LAvChAUMAAAAA/RMhZSACIGUQDwVBACFmIDUhaEEgIWkgaCBpIGggaUgbIWcgZiBnIGYgZ0obIWogGiAIbCAnIDAgC2xqakEIbCAZakEgbCFrIAtBgAJsIWwgAiAGIGogayBsEBAgAiBqEBFBACFtIDUhb0EgIXAgbyBwIG8gcEgbIW4gbSBuIG0gbkobIXEgGkEIbCAZaiAIbCAnIDAgC2xqaiFyIAIgByBxIHIgCxASIAIgcRATQzuquD/9EyFzQ8rySfH9EyF0IAIgAv0AAoCgASBz/eYBIHT96wH9CwKAoAEgAiAC/QACkKABIHP95gEgdP3rAf0LApCgASACIAL9AAKgoAEgc/3mASB0/esB/QsCoKABIAIgAv0AArCgASBz/eYBIHT96wH9CwKwoAEgAiAC/QACwKABIHP95gEgdP3rAf0LAsCgASACIAL9AALQoAEgc/3mASB0/esB/QsC0KABIAIgAv0AAuCgASBz/eYBIHT96wH9CwLgoAEgAiAC/QAC8KABIHP95gEgdP3rAf0LAvCgAUPK8knx/RMhdUMAAIA//RMhdkMAAAAA/RMhdyACIHYgdyAC/QACgKABIHX9RP1S/QsCgKEBIAIgdiB3IAL9AAKQoAEgdf1E/VL9CwKQoQEgAiB2IHcgAv0AAqCgASB1/UT9Uv0LAqChASACIHYgdyAC/QACsKABIHX9RP1S/QsCsKEBIAIgdiB3IAL9AALAoAEgdf1E/VL9CwLAoQEgAiB2IHcgAv0AAtCgASB1/UT9Uv0LAtChASACIHYgdyAC/QAC4KABIHX9RP1S/QsC4KEBIAIgdiB3IAL9AALwoAEgdf1E/VL9CwLwoQELICcgMCALbGoheCA+QQFqQQJ0InkoApAKIXogekECbiF7IHtBAnQifCgCgAkhfSB8KALADiF+IHggfW4gfWwhf0EAIYABIH8gJ2shggFBACGDASCCASCDASCCASCDAUobIAtqQX9qIAtuIYEBIIABIIEBIIABIIEBShshhAEgOiGFASB/IH1qICdrIYcBQQAhiAEghwEgiAEghwEgiAFKGyALakF/aiALbiGGASCFASCGASCFASCGAUgbIYkBIH4gC24higEgeCB/ayB7QQhsIBlqQQJ0IosBKAKACGsgfmogfnAgC24hjAEgjAEgigEgMCCKAXBraiCKAXAhjQEgPkECakECdCKOASgCkAohjwEgjwFBAm4hkAEgkAFBAnQikQEoAoAJIZIBIJEBKALADiGTASB4IJIBbiCSAWwhlAEghAEhlQEglAEgJ2shlwFBACGYASCXASCYASCXASCYAUobIAtqQX9qIAtuIZYBIJUBIJYBIJUBIJYBShshmQEgiQEhmgEglAEgkgFqICdrIZwBQQAhnQEgnAEgnQEgnAEgnQFKGyALakF/aiALbiGbASCaASCbASCaASCbAUgbIZ4BIJMBIAtuIZ8BIHgglAFrIJABQQhsIBlqQQJ0IqABKAKACGsgkwFqIJMBcCALbiGhASChASCfASAwIJ8BcGtqIJ8BcCGiASA+QQNqQQJ0IqMBKAKQCiGkASCkAUECbiGlASClAUECdCKmASgCgAkhpwEgpgEoAsAOIagBIHggpwFuIKcBbCGpASCZASGqASCpASAnayGsAUEAIa0BIKwBIK0BIKwBIK0BShsgC2pBf2ogC24hqwEgqgEgqwEgqgEgqwFKGyGuASCeASGvASCpASCnAWogJ2shsQFBACGyASCxASCyASCxASCyAUobIAtqQX9qIAtuIbABIK8BILABIK8BILABSBshswEgqAEgC24htAEgeCCpAWsgpQFBCGwgGWpBAnQitQEoAoAIayCoAWogqAFwIAtuIbYBILYBILQBIDAgtAFwa2ogtAFwIbcBID5BBGpBAnQiuAEoApAKIbkBILkBQQJuIboBILoBQQJ0IrsBKAKACSG8ASC7ASgCwA4hvQEgeCC8AW4gvAFsIb4BQQAhvwEgvgEgJ2shwQFBACHCASDBASDCASDBASDCAUobIAtqQX9qIAtuIcABIL8BIMABIL8BIMABShshwwEgOiHEASC+ASC8AWogJ2shxgFBACHHASDGASDHASDGASDHAUobIAtqQX9qIAtuIcUBIMQBIMUBIMQBIMUBSBshyAEgvQEgC24hyQEgeCC+AWsgugFBCGwgGWpBAnQiygEoAoAIayC9AWogvQFwIAtuIcsBIMsBIMkBIDAgyQFwa2ogyQFwIcwBID5BBWpBAnQizQEoApAKIc4BIM4BQQJuIc8BIM8BQQJ0ItABKAKACSHRASDQASgCwA4h0gEgeCDRAW4g0QFsIdMBIMMBIdQBINMBICdrIdYBQQAh1wEg1gEg1wEg1gEg1wFKGyALakF/aiALbiHVASDUASDVASDUASDVAUobIdgBIMgBIdkBINMBINEBaiAnayHbAUEAIdwBINsBINwBINsBINwBShsgC2pBf2ogC24h2gEg2QEg2gEg2QEg2gFIGyHdASDSASALbiHeASB4INMBayDPAUEIbCAZakECdCLfASgCgAhrINIBaiDSAXAgC24h4AEg4AEg3gEgMCDeAXBraiDeAXAh4QEgPkEGakECdCLiASgCkAoh4wEg4wFBAm4h5AEg5AFBAnQi5QEoAoAJIeYBIOUBKALADiHnASB4IOYBbiDmAWwh6AEg2AEh6QEg6AEgJ2sh6wFBACHsASDrASDsASDrASDsAUobIAtqQX9qIAtuIeoBIOkBIOoBIOkBIOoBShsh7QEg3QEh7gEg6AEg5gFqICdrIfABQQAh8QEg8AEg8QEg8AEg8QFKGyALakF/aiALbiHvASDuASDvASDuASDvAUgbIfIBIOcBIAtuIfMBIHgg6AFrIOQBQQhsIBlqQQJ0IvQBKAKACGsg5wFqIOcBcCALbiH1ASD1ASDzASAwIPMBcGtqIPMBcCH2ASA+QQdqQQJ0IvcBKAKQCiH4ASD4AUECbiH5ASD5AUECdCL6ASgCgAkh+wEg+gEoAsAOIfwBIHgg+wFuIPsBbCH9AUEAIf4BIP0BICdrIYACQQAhgQIggAIggQIggAIggQJKGyALakF/aiALbiH/ASD+ASD/ASD+ASD/AUobIYICIDohgwIg/QEg+wFqICdrIYUCQQAhhgIghQIghgIghQIghgJKGyALakF/aiALbiGEAiCDAiCEAiCDAiCEAkgbIYcCIPwBIAtuIYgCIHgg/QFrIPkBQQhsIBlqQQJ0IokCKAKACGsg/AFqIPwBcCALbiGKAiCKAiCIAiAwIIgCcGtqIIgCcCGLAiA+QQhqQQJ0IowCKAKQCiGNAiCNAkECbiGOAiCOAkECdCKPAigCgAkhkAIgjwIoAsAOIZECIHggkAJuIJACbCGSAiCCAiGTAiCSAiAnayGVAkEAIZYCIJUCIJYCIJUCIJYCShsgC2pBf2ogC24hlAIgkwIglAIgkwIglAJKGyGXAiCHAiGYAiCSAiCQAmogJ2shmgJBACGbAiCaAiCbAiCaAiCbAkobIAtqQX9qIAtuIZkCIJgCIJkCIJgCIJkCSBshnAIgkQIgC24hnQIgeCCSAmsgjgJBCGwgGWpBAnQingIoAoAIayCRAmogkQJwIAtuIZ8CIJ8CIJ0CIDAgnQJwa2ognQJwIaACID5BCWpBAnQioQIoApAKIaICIKICQQJuIaMCIKMCQQJ0IqQCKAKACSGlAiCkAigCwA4hpgIgeCClAm4gpQJsIacCIJcCIagCIKcCICdrIaoCQQAhqwIgqgIgqwIgqgIgqwJKGyALakF/aiALbiGpAiCoAiCpAiCoAiCpAkobIawCIJwCIa0CIKcCIKUCaiAnayGvAkEAIbACIK8CILACIK8CILACShsgC2pBf2ogC24hrgIgrQIgrgIgrQIgrgJIGyGxAiCmAiALbiGyAiB4IKcCayCjAkEIbCAZakECdCKzAigCgAhrIKYCaiCmAnAgC24htAIgtAIgsgIgMCCyAnBraiCyAnAhtQIgekECcLIhtgIgigGyIbcCII8BQQJwsiG4AiCfAbIhuQIgpAFBAnCyIboCILQBsiG7AiC5AUECcLIhvAIgyQGyIb0CIM4BQQJwsiG+AiDeAbIhvwIg4wFBAnCyIcACIPMBsiHBAiD4AUECcLIhwgIgiAKyIcMCII0CQQJwsiHEAiCdArIhxQIgogJBAnCyIcYCILICsiHHAiCMAf0RIcgCQwAAAD/9EyHJAiC3Av0TIcoCILYC/RMhywJDAAAAAP0TIcwCIKEB/REhzQIguQL9EyHOAiC4Av0TIc8CILYB/REh0AIguwL9EyHRAiC6Av0TIdICIAIgyAIgzQIg0AIgyQIgygIgywIgzAIgzgIgzwIg0QIg0gIQFCDLAf0RIdMCQwAAAD/9EyHUAiC9Av0TIdUCILwC/RMh1gJDAAAAAP0TIdcCIOAB/REh2AIgvwL9EyHZAiC+Av0TIdoCIPUB/REh2wIgwQL9EyHcAiDAAv0TId0CIAIg0wIg2AIg2wIg1AIg1QIg1gIg1wIg2QIg2gIg3AIg3QIQFSCKAv0RId4CQwAAAD/9EyHfAiDDAv0TIeACIMIC/RMh4QJDAAAAAP0TIeICIJ8C/REh4wIgxQL9EyHkAiDEAv0TIeUCILQC/REh5gIgxwL9EyHnAiDGAv0TIegCIAIg3gIg4wIg5gIg3wIg4AIg4QIg4gIg5AIg5QIg5wIg6AIQFkEAIekCA0BBACBRIFYg6QJBAUYbIOkCQQBGGyHqAiBRIFkgPSDpAkEBRhsg6QJBAEYbIesCQQAh7AIg6gIh7QIg6wIh7gIg7QIg7gJIBEADQCAnIO0CIAtsaiHvAkEgIfACIOsCIO0CayHxAiDwAiDxAiDwAiDxAkgbIfICIDAg7QJrIfMCIEwgMGsh9AIgTCDtAmsh9QJBACH2AiDyAiH4AkEgIfkCIPgCIPkCIPgCIPkCSBsh9wIg9gIg9wIg9gIg9wJKGyH6AiAaIAhsIO8CakEIbCAZakEgbCH7AiALQYACbCH8AiAEIAIg+gIg+wIg/AIQFyACIPoCEBggAiAEIPoCIPsCIPwCEBlBACH9AiDyAiH/AkEgIYADIP8CIIADIP8CIIADSBsh/gIg/QIg/gIg/QIg/gJKGyGBAyAaIAhsIO8CakEIbCAZakEgbCGCAyALQYACbCGDAyACIAUggQMgggMggwMQGiACIIEDEBtDAAAAAP0TIYQDIAIghAMQHCARQQNqQXxxIYUDIAIghQMQHSDyAkEgSEEfIPMCSnIEQCDyAv0RIYYDQxd2F/L9EyGHAyACIPMCIIYDIIcDEB4LIOkCQQFGBEAg9QL9ESGIA0MXdhfy/RMhiQMgAiD0AiCIAyCJAxAfCyDtAkEgaiGKAyDsAiCKA0gEQCDtAiCNAWogigFwIYsDIIQBIO0CayGMAyCJASDtAmshjQMg7QIgogFqIJ8BcCGOAyCZASDtAmshjwMgngEg7QJrIZADIO0CILcBaiC0AXAhkQMgrgEg7QJrIZIDILMBIO0CayGTAyCMA/0RIZQDII0D/REhlQMgiwP9ESGWA0MAAAA//RMhlwMgtwL9EyGYAyC2Av0TIZkDQwAAAAD9EyGaAyCPA/0RIZsDIJAD/REhnAMgjgP9ESGdAyC5Av0TIZ4DILgC/RMhnwMgkgP9ESGgAyCTA/0RIaEDIJED/REhogMguwL9EyGjAyC6Av0TIaQDIAIglgMgnQMgogMglAMglQMglwMgmAMgmQMgmgMgmwMgnAMgngMgnwMgoAMgoQMgowMgpAMQICDtAiDMAWogyQFwIaUDIMMBIO0CayGmAyDIASDtAmshpwMg7QIg4QFqIN4BcCGoAyDYASDtAmshqQMg3QEg7QJrIaoDIO0CIPYBaiDzAXAhqwMg7QEg7QJrIawDIPIBIO0CayGtAyCmA/0RIa4DIKcD/REhrwMgpQP9ESGwA0MAAAA//RMhsQMgvQL9EyGyAyC8Av0TIbMDQwAAAAD9EyG0AyCpA/0RIbUDIKoD/REhtgMgqAP9ESG3AyC/Av0TIbgDIL4C/RMhuQMgrAP9ESG6AyCtA/0RIbsDIKsD/REhvAMgwQL9EyG9AyDAAv0TIb4DIAIgsAMgtwMgvAMgrgMgrwMgsQMgsgMgswMgtAMgtQMgtgMguAMguQMgugMguwMgvQMgvgMQISDtAiCLAmogiAJwIb8DIIICIO0CayHAAyCHAiDtAmshwQMg7QIgoAJqIJ0CcCHCAyCXAiDtAmshwwMgnAIg7QJrIcQDIO0CILUCaiCyAnAhxQMgrAIg7QJrIcYDILECIO0CayHHAyDAA/0RIcgDIMED/REhyQMgvwP9ESHKA0MAAAA//RMhywMgwwL9EyHMAyDCAv0TIc0DQwAAAAD9EyHOAyDDA/0RIc8DIMQD/REh0AMgwgP9ESHRAyDFAv0TIdIDIMQC/RMh0wMgxgP9ESHUAyDHA/0RIdUDIMUD/REh1gMgxwL9EyHXAyDGAv0TIdgDIAIgygMg0QMg1gMgyAMgyQMgywMgzAMgzQMgzgMgzwMg0AMg0gMg0wMg1AMg1QMg1wMg2AMQIkH/////AyHZAyCEASHaAyDZAyDaAyDZAyDaA0gbQf////8DIO0CIIQBSBsh2wMg2wMh3AMgiQEh3QMg3AMg3QMg3AMg3QNIGyDbAyDtAiCJAUgbId4DIN4DId8DIJkBIeADIN8DIOADIN8DIOADSBsg3gMg7QIgmQFIGyHhAyDhAyHiAyCeASHjAyDiAyDjAyDiAyDjA0gbIOEDIO0CIJ4BSBsh5AMg5AMh5QMgrgEh5gMg5QMg5gMg5QMg5gNIGyDkAyDtAiCuAUgbIecDIOcDIegDILMBIekDIOgDIOkDIOgDIOkDSBsg5wMg7QIgswFIGyHqAyDqAyHrAyDDASHsAyDrAyDsAyDrAyDsA0gbIOoDIO0CIMMBSBsh7QMg7QMh7gMgyAEh7wMg7gMg7wMg7gMg7wNIGyDtAyDtAiDIAUgbIfADIPADIfEDINgBIfIDIPEDIPIDIPEDIPIDSBsg8AMg7QIg2AFIGyHzAyDzAyH0AyDdASH1AyD0AyD1AyD0AyD1A0gbIPMDIO0CIN0BSBsh9gMg9gMh9wMg7QEh+AMg9wMg+AMg9wMg+ANIGyD2AyDtAiDtAUgbIfkDIPkDIfoDIPIBIfsDIPoDIPsDIPoDIPsDSBsg+QMg7QIg8gFIGyH8AyD8AyH9AyCCAiH+AyD9AyD+AyD9AyD+A0gbIPwDIO0CIIICSBsh/wMg/wMhgAQghwIhgQQggAQggQQggAQggQRIGyD/AyDtAiCHAkgbIYIEIIIEIYMEIJcCIYQEIIMEIIQEIIMEIIQESBsgggQg7QIglwJIGyGFBCCFBCGGBCCcAiGHBCCGBCCHBCCGBCCHBEgbIIUEIO0CIJwCSBshiAQgiAQhiQQgrAIhigQgiQQgigQgiQQgigRIGyCIBCDtAiCsAkgbIYsEIIsEIYwEILECIY0EIIwEII0EIIwEII0ESBsgiwQg7QIgsQJIGyGOBCDtAiCOBCCOBCCKA0gbIewCCyACIAL9AAKAoAH9CwKAogEgAiAC/QACkKAB/QsCkKIBIAIgAv0AAqCgAf0LAqCiASACIAL9AAKwoAH9CwKwogEgAiAC/QACwKAB/QsCwKIBIAIgAv0AAtCgAf0LAtCiASACIAL9AALgoAH9CwLgogEgAiAC/QAC8KAB/QsC8KIBIAIQIyACECQgAiAC/QACgKIB/QsCgKABIAIgAv0AApCiAf0LApCgASACIAL9AAKgogH9CwKgoAEgAiAC/QACsKIB/QsCsKABIAIgAv0AAsCiAf0LAsCgASACIAL9AALQogH9CwLQoAEgAiAC/QAC4KIB/QsC4KABIAIgAv0AAvCiAf0LAvCgAUMAAIA//RMhjwQgAiCPBBAlIAIgAv0AAoChASAC/QACgKMB/eYB/QsCgKEBIAIgAv0AApChASAC/QACkKMB/eYB/QsCkKEBIAIgAv0AAqChASAC/QACoKMB/eYB/QsCoKEBIAIgAv0AArChASAC/QACsKMB/eYB/QsCsKEBIAIgAv0AAsChASAC/QACwKMB/eYB/QsCwKEBIAIgAv0AAtChASAC/QAC0KMB/eYB/QsC0KEBIAIgAv0AAuChASAC/QAC4KMB/eYB/QsC4KEBIAIgAv0AAvChASAC/QAC8KMB/eYB/QsC8KEBIAIQJiACECcgAhAoIO0CQSBqIu0CIO4CSA0ACwsg6QJBAWoi6QJBAkgNAAtDAAAAAP0TIZAEQ+ocCAL9EyGRBEMAAIA//RMhkgQgAv0AAoChASGTBCACIJIEIJMEIJEE/esB/ecBIJAEIJMEIJAE/UT9Uv0LAoCjASAC/QACkKEBIZQEIAIgkgQglAQgkQT96wH95wEgkAQglAQgkAT9RP1S/QsCkKMBIAL9AAKgoQEhlQQgAiCSBCCVBCCRBP3rAf3nASCQBCCVBCCQBP1E/VL9CwKgowEgAv0AArChASGWBCACIJIEIJYEIJEE/esB/ecBIJAEIJYEIJAE/UT9Uv0LArCjASAC/QACwKEBIZcEIAIgkgQglwQgkQT96wH95wEgkAQglwQgkAT9RP1S/QsCwKMBIAL9AALQoQEhmAQgAiCSBCCYBCCRBP3rAf3nASCQBCCYBCCQBP1E/VL9CwLQowEgAv0AAuChASGZBCACIJIEIJkEIJEE/esB/ecBIJAEIJkEIJAE/UT9Uv0LAuCjASAC/QAC8KEBIZoEIAIgkgQgmgQgkQT96wH95wEgkAQgmgQgkAT9RP1S/QsC8KMBQQAhmwQgNSGdBEEgIZ4EIJ0EIJ4EIJ0EIJ4ESBshnAQgmwQgnAQgmwQgnARKGyGfBCAaIAhsICcgMCALbGpqQQhsIBlqQSBsIaAEIAtBgAJsIaEEIAIgBiCfBCCgBCChBBApQQAhogQgNSGkBEEgIaUEIKQEIKUEIKQEIKUESBshowQgogQgowQgogQgowRKGyGmBCAaQQhsIBlqIAhsICcgMCALbGpqIacEIAIgByCmBCCnBCALECoLCyAQQQFqIhAgAUgNAAsLC9QboAEBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF7AXsBewF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF7AX8BewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfyAAIQ0gACABSARAA0BBICEOIAohDyAIIRAgDyAQIA8gEEgbIREgCCARakF/aiARbiESIBEgC2pBf2ogC25BH2pBIG4hEyANIBNuIRQgFCASbiEVIBVBCHAhFiAVQQhuIRcgCUEIbCAWakECdCIYKAKACCEZIBQgEnAgEWwhGiAaIBFqIRsgCCEcIBsgHCAbIBxIGyEdIAohHiAIIR8gHiAfIB4gH0gbISAgDSATcCEhIBogIG4hIiAiICBsISMgIyAZaiEkIBogJGshJUEAISYgJSAmICUgJkobIAtqQX9qIAtuISdBACEoIB0gJGshKkEAISsgKiArICogK0obIAtqQX9qIAtuICdrISkgKCApICggKUobISwgJyAhQSBsaiEtQQAhLkEgITAgLCAhQSBsayExIDAgMSAwIDFIGyEvIC4gLyAuIC9KGyEyICAhNCAIICNrITUgNCA1IDQgNUgbIBlrITNBACE2IDMgNiAzIDZKGyALakF/aiALbiE3IDchOCAtIDJqITkgOCA5IDggOUgbITogGCgCkAkhOyA7QQJ0IjwoApAKIT1BACAySARAICQgLSALbGohPiA+QQAhPyAyQX9qIUAgPyBAID8gQEobIAtsaiFBID1BAnQiQigCgAkhQyA+IENuIENsIUQgQSBDbiBDbCFFID0gCUYhRiBFICRrIUdBACFIIEcgSCBHIEhKGyALakF/aiALbiFJIDogOiFKIEQgJGshTEEAIU0gTCBNIEwgTUobIAtqQX9qIAtuIUsgSiBLIEogS0gbIEYbIU4gOiA6IU8gRSBDaiAkayFRQQAhUiBRIFIgUSBSShsgC2pBf2ogC24hUCBPIFAgTyBQSBsgRhshUyBOIE4gOiFUIEkhVSBUIFUgVCBVSBsgRCBFRhsgRhshViAMQQFGQQAgViA6IFNrakhyBEAgJCAtIAtsaiFXQQAhWCAyIVpBICFbIFogWyBaIFtIGyFZIFggWSBYIFlKGyFcIFwhDiAXIAhsIFdqQQhsIBZqQSBsIV0gC0GAAmwhXkPuk4I+/RMhXyACIAMgXCBdIF4gXxANIAIgXBAOIAxBAUYEQEPK8knx/RMhYCACIGD9CwKAoAEgAiBg/QsCkKABIAIgYP0LAqCgASACIGD9CwKwoAEgAiBg/QsCwKABIAIgYP0LAtCgASACIGD9CwLgoAEgAiBg/QsC8KABQwAAAAD9EyFhIAIgYf0LAoChASACIGH9CwKQoQEgAiBh/QsCoKEBIAIgYf0LArChASACIGH9CwLAoQEgAiBh/QsC0KEBIAIgYf0LAuChASACIGH9CwLwoQFDAAAAAP0TIWIgAiBiEA8FQQAhYyAyIWVBICFmIGUgZiBlIGZIGyFkIGMgZCBjIGRKGyFnIBcgCGwgJCAtIAtsampBCGwgFmpBIGwhaCALQYACbCFpIAIgBiBnIGggaRAQIAIgZxARQQAhaiAyIWxBICFtIGwgbSBsIG1IGyFrIGogayBqIGtKGyFuIBdBCGwgFmogCGwgJCAtIAtsamohbyACIAcgbiBvIAsQEiACIG4QE0M7qrg//RMhcEPK8knx/RMhcSACIAL9AAKAoAEgcP3mASBx/esB/QsCgKABIAIgAv0AApCgASBw/eYBIHH96wH9CwKQoAEgAiAC/QACoKABIHD95gEgcf3rAf0LAqCgASACIAL9AAKwoAEgcP3mASBx/esB/QsCsKABIAIgAv0AAsCgASBw/eYBIHH96wH9CwLAoAEgAiAC/QAC0KABIHD95gEgcf3rAf0LAtCgASACIAL9AALgoAEgcP3mASBx/esB/QsC4KABIAIgAv0AAvCgASBw/eYBIHH96wH9CwLwoAFDyvJJ8f0TIXJDAACAP/0TIXNDAAAAAP0TIXQgAiBzIHQgAv0AAoCgASBy/UT9Uv0LAoChASACIHMgdCAC/QACkKABIHL9RP1S/QsCkKEBIAIgcyB0IAL9AAKgoAEgcv1E/VL9CwKgoQEgAiBzIHQgAv0AArCgASBy/UT9Uv0LArChASACIHMgdCAC/QACwKABIHL9RP1S/QsCwKEBIAIgcyB0IAL9AALQoAEgcv1E/VL9CwLQoQEgAiBzIHQgAv0AAuCgASBy/UT9Uv0LAuChASACIHMgdCAC/QAC8KABIHL9RP1S/QsC8KEBC0EAIXUDQEEAIE4gUyB1QQFGGyB1QQBGGyF2IE4gViA6IHVBAUYbIHVBAEYbIXcgdiF4IHcheSB4IHlIBEADQCAkIHggC2xqIXpBICF7IHcgeGshfCB7IHwgeyB8SBshfSAtIHhrIX4gSSAtayF/IEkgeGshgAFBACGBASB9IYMBQSAhhAEggwEghAEggwEghAFIGyGCASCBASCCASCBASCCAUobIYUBIBcgCGwgempBCGwgFmpBIGwhhgEgC0GAAmwhhwEgBCACIIUBIIYBIIcBEBcgAiCFARAYIAIgBCCFASCGASCHARAZQQAhiAEgfSGKAUEgIYsBIIoBIIsBIIoBIIsBSBshiQEgiAEgiQEgiAEgiQFKGyGMASAXIAhsIHpqQQhsIBZqQSBsIY0BIAtBgAJsIY4BIAIgBSCMASCNASCOARAaIAIgjAEQG0MAAAAA/RMhjwEgAiCPARAcIA5BA2pBfHEhkAEgAiCQARAdIH1BIEhBHyB+SnIEQCB9/REhkQFDF3YX8v0TIZIBIAIgfiCRASCSARAeCyB1QQFGBEAggAH9ESGTAUMXdhfy/RMhlAEgAiB/IJMBIJQBEB8LIAIgAv0AAoCgAf0LAoCiASACIAL9AAKQoAH9CwKQogEgAiAC/QACoKAB/QsCoKIBIAIgAv0AArCgAf0LArCiASACIAL9AALAoAH9CwLAogEgAiAC/QAC0KAB/QsC0KIBIAIgAv0AAuCgAf0LAuCiASACIAL9AALwoAH9CwLwogEgAhAjIAIQJCACIAL9AAKAogH9CwKAoAEgAiAC/QACkKIB/QsCkKABIAIgAv0AAqCiAf0LAqCgASACIAL9AAKwogH9CwKwoAEgAiAC/QACwKIB/QsCwKABIAIgAv0AAtCiAf0LAtCgASACIAL9AALgogH9CwLgoAEgAiAC/QAC8KIB/QsC8KABIAIQKyACIAL9AAKAoQEgAv0AAoCjAf3mAf0LAoChASACIAL9AAKQoQEgAv0AApCjAf3mAf0LApChASACIAL9AAKgoQEgAv0AAqCjAf3mAf0LAqChASACIAL9AAKwoQEgAv0AArCjAf3mAf0LArChASACIAL9AALAoQEgAv0AAsCjAf3mAf0LAsChASACIAL9AALQoQEgAv0AAtCjAf3mAf0LAtChASACIAL9AALgoQEgAv0AAuCjAf3mAf0LAuChASACIAL9AALwoQEgAv0AAvCjAf3mAf0LAvChASACECYgAhAnIAIQKCB4QSBqInggeUgNAAsLIHVBAWoidUECSA0AC0MAAAAA/RMhlQFD6hwIAv0TIZYBQwAAgD/9EyGXASAC/QACgKEBIZgBIAIglwEgmAEglgH96wH95wEglQEgmAEglQH9RP1S/QsCgKMBIAL9AAKQoQEhmQEgAiCXASCZASCWAf3rAf3nASCVASCZASCVAf1E/VL9CwKQowEgAv0AAqChASGaASACIJcBIJoBIJYB/esB/ecBIJUBIJoBIJUB/UT9Uv0LAqCjASAC/QACsKEBIZsBIAIglwEgmwEglgH96wH95wEglQEgmwEglQH9RP1S/QsCsKMBIAL9AALAoQEhnAEgAiCXASCcASCWAf3rAf3nASCVASCcASCVAf1E/VL9CwLAowEgAv0AAtChASGdASACIJcBIJ0BIJYB/esB/ecBIJUBIJ0BIJUB/UT9Uv0LAtCjASAC/QAC4KEBIZ4BIAIglwEgngEglgH96wH95wEglQEgngEglQH9RP1S/QsC4KMBIAL9AALwoQEhnwEgAiCXASCfASCWAf3rAf3nASCVASCfASCVAf1E/VL9CwLwowFBACGgASAyIaIBQSAhowEgogEgowEgogEgowFIGyGhASCgASChASCgASChAUobIaQBIBcgCGwgJCAtIAtsampBCGwgFmpBIGwhpQEgC0GAAmwhpgEgAiAGIKQBIKUBIKYBEClBACGnASAyIakBQSAhqgEgqQEgqgEgqQEgqgFIGyGoASCnASCoASCnASCoAUobIasBIBdBCGwgFmogCGwgJCAtIAtsamohrAEgAiAHIKsBIKwBIAsQKgsLIA1BAWoiDSABSA0ACwsLsAENAX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8gACEHIAAgAUgEQANAIAdBEGwhCEEAIQkgBiAIayELQRAhDCALIAwgCyAMSBshCiAJIAogCSAKShshDSADIAIgBCANIAgQLCACIA0QLUEAIQ4gBiAIayEQQRAhESAQIBEgECARSBshDyAOIA8gDiAPShshEiAIQYACbCETIAUgAiASIBMQLiAHQQFqIgcgAUgNAAsLC6ADFAF/AX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AXsBfwF/AX8BfwF/AX8gACEIIAAgAUgEQANAIAhBCGwhCUEAIQogByAJayEMQQghDSAMIA0gDCANSBshCyAKIAsgCiALShshDiAJQYACbCEPIAIgAyAOIA8QLyACIA4QMEMAAAAA/RMhECACIBD9CwKAgAEgAiAQ/QsCkIABIAIQMUMAAIA7/RMhESACIAL9AAKAgAEgEf3mAf0LAoCAASACIAL9AAKQgAEgEf3mAf0LApCAASACEDJDAAAAAP0TIRIgAiAS/QsCoIABIAIgEv0LArCAASACEDNDAACAO/0TIRNDrMUnN/0TIRRDAACAP/0TIRUgAiAVIAL9AAKggAEgE/3mASAU/eQB/eMB/ecB/QsCoIABIAIgFSAC/QACsIABIBP95gEgFP3kAf3jAf3nAf0LArCAAUEAIRYgByAJayEYQQghGSAYIBkgGCAZSBshFyAWIBcgFiAXShshGiAJQYACbCEbIAIgBiAEIAUgGiAbEDQgCEEBaiIIIAFIDQALCwuBAhIBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8gACEIIAAgAUgEQANAQSAhCSAIQQJuQSBsIQogCEECcEGAAWwhCyACIAUgCxA1IAIQNkEAIQwgByAKayEOQSAhDyAOIA8gDiAPSBshDSAMIA0gDCANShshECAQIQkgCkGAAmwhESACIAMgECAREC8gAiAQEDcgC0GAAmwhEiAJQQNqQXxxIRMgAiAEIBIgExA4QQAhFCAHIAprIRZBICEXIBYgFyAWIBdIGyEVIBQgFSAUIBVKGyEYIApBgAJsIAtqIRkgBiACIBggGRA5IAhBAWoiCCABSA0ACwsLkQIRAX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF7AXsBeyAAIQcgACABSARAA0AgBkEPakEQbiEIIAcgCHBBEGwhCSAHIAhuIAZsIQogCiAJaiELIAogBiEMIAlBEGohDSAMIA0gDCANSBtqIQ5BACEPIA4gC2shEUEQIRIgESASIBEgEkgbIRAgDyAQIA8gEEobIRMgCUEgbCEUIAIgBCATIBQQOiACIBMQOyACEDxBAP0R/QwAAAAAAQAAAAIAAAADAAAA/a4BQQH9Ef1OIRUgFUEA/RH9NyEWQwAAgL/9E0MAAIA//RMgFv1SIRcgAiAXED0gAiADIAUgDiALED4gB0EBaiIHIAFIDQALCwuASKcEAX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF/AX8BfwF/AX8BewF7AXsBewF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX0BfQF9AX0BfQF9AX0BfQF9AX0BfQF9AX0BfQF9AX0BfQF9AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF7AX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AX8BfwF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF/AX8BfwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfyAAIRAgACABSARAA0AgDSERIAghEiARIBIgESASSBshEyAIIBNqQX9qIBNuIRQgEyALakF/aiALbiAOakEfakEgbiAPaiEVIBAgFW4hFiAWIBRuIRcgF0EIcCEYIBdBCG4hGSAJQQhsIBhqQQJ0IhooAoAIIRsgFiAUcCATbCEcIBwgE2ohHSAIIR4gHSAeIB0gHkgbIR8gCiEgIAghISAgICEgICAhSBshIiAQIBVwISMgHCAibiEkICQgImwhJSAlIBtqISYgHCAmayEnQQAhKCAnICggJyAoShsgC2pBf2ogC24hKUEAISogHyAmayEsQQAhLSAsIC0gLCAtShsgC2pBf2ogC24gKWshKyAqICsgKiArShshLiApICNBIGxqIS9BACEwQSAhMiAuICNBIGxrITMgMiAzIDIgM0gbITEgMCAxIDAgMUobITQgIiE2IAggJWshNyA2IDcgNiA3SBsgG2shNUEAITggNSA4IDUgOEobIAtqQX9qIAtuITkgOSE6IC8gNGohOyA6IDsgOiA7SBshPCAaKAKQCSE9ID1BAnQiPigCkAohP0EAIDRIBEAgJiAvIAtsaiFAIEBBACFBIDRBf2ohQiBBIEIgQSBCShsgC2xqIUMgP0ECdCJEKAKACSFFIEAgRW4gRWwhRiBDIEVuIEVsIUcgPyAJRiFIIEcgJmshSUEAIUogSSBKIEkgSkobIAtqQX9qIAtuIUsgPCA8IUwgRiAmayFOQQAhTyBOIE8gTiBPShsgC2pBf2ogC24hTSBMIE0gTCBNSBsgSBshUCA8IDwhUSBHIEVqICZrIVNBACFUIFMgVCBTIFRKGyALakF/aiALbiFSIFEgUiBRIFJIGyBIGyFVIFAgUCA8IVYgSyFXIFYgVyBWIFdIGyBGIEdGGyBIGyFYIAxBAUZBACBYIDwgVWtqSHIEQCAmIC8gC2xqIVkgWUGAgAFuIVpBACFbIDQhXUEgIV4gXSBeIF0gXkgbIVwgWyBcIFsgXEobIV8gGSAIbCBZakEIbCAYakEgbCFgIAtBgAJsIWFD7pOCPv0TIWIgAiADIF8gYCBhIGIQDSACIF8QDiBZQYCAAW4gWkcgWSA0QX9qIWNBACFkIGMgZCBjIGRKGyALbGpBgIABbiBaR3IEQCA0QX9qIWVBACFmIGUgZiBlIGZKGyFnQwAAyEL9EyFoIAIgWSBnIAsgWiBoED8LIAxBAUYEQEPK8knx/RMhaSACIGn9CwKAoAEgAiBp/QsCkKABIAIgaf0LAqCgASACIGn9CwKwoAEgAiBp/QsCwKABIAIgaf0LAtCgASACIGn9CwLgoAEgAiBp/QsC8KABQwAAAAD9EyFqIAIgav0LAoChASACIGr9CwKQoQEgAiBq/QsCoKEBIAIgav0LArChASACIGr9CwLAoQEgAiBq/QsC0KEBIAIgav0LAuChASACIGr9CwLwoQFDAAAAAP0TIWsgAiBrEA8FQQAhbCA0IW5BICFvIG4gbyBuIG9IGyFtIGwgbSBsIG1KGyFwIBkgCGwgJiAvIAtsampBCGwgGGpBIGwhcSALQYACbCFyIAIgBiBwIHEgchAQIAIgcBARQQAhcyA0IXVBICF2IHUgdiB1IHZIGyF0IHMgdCBzIHRKGyF3IBlBCGwgGGogCGwgJiAvIAtsamoheCACIAcgdyB4IAsQEiACIHcQE0M7qrg//RMheUPK8knx/RMheiACIAL9AAKAoAEgef3mASB6/esB/QsCgKABIAIgAv0AApCgASB5/eYBIHr96wH9CwKQoAEgAiAC/QACoKABIHn95gEgev3rAf0LAqCgASACIAL9AAKwoAEgef3mASB6/esB/QsCsKABIAIgAv0AAsCgASB5/eYBIHr96wH9CwLAoAEgAiAC/QAC0KABIHn95gEgev3rAf0LAtCgASACIAL9AALgoAEgef3mASB6/esB/QsC4KABIAIgAv0AAvCgASB5/eYBIHr96wH9CwLwoAFDyvJJ8f0TIXtDAACAP/0TIXxDAAAAAP0TIX0gAiB8IH0gAv0AAoCgASB7/UT9Uv0LAoChASACIHwgfSAC/QACkKABIHv9RP1S/QsCkKEBIAIgfCB9IAL9AAKgoAEge/1E/VL9CwKgoQEgAiB8IH0gAv0AArCgASB7/UT9Uv0LArChASACIHwgfSAC/QACwKABIHv9RP1S/QsCwKEBIAIgfCB9IAL9AALQoAEge/1E/VL9CwLQoQEgAiB8IH0gAv0AAuCgASB7/UT9Uv0LAuChASACIHwgfSAC/QAC8KABIHv9RP1S/QsC8KEBCyAmIC8gC2xqIX4gPUEBakECdCJ/KAKQCiGAASCAAUECbiGBASCBAUECdCKCASgCgAkhgwEgggEoAsAOIYQBIH4ggwFuIIMBbCGFAUEAIYYBIIUBICZrIYgBQQAhiQEgiAEgiQEgiAEgiQFKGyALakF/aiALbiGHASCGASCHASCGASCHAUobIYoBIDkhiwEghQEggwFqICZrIY0BQQAhjgEgjQEgjgEgjQEgjgFKGyALakF/aiALbiGMASCLASCMASCLASCMAUgbIY8BIIQBIAtuIZABIH4ghQFrIIEBQQhsIBhqQQJ0IpEBKAKACGsghAFqIIQBcCALbiGSASCSASCQASAvIJABcGtqIJABcCGTASA9QQJqQQJ0IpQBKAKQCiGVASCVAUECbiGWASCWAUECdCKXASgCgAkhmAEglwEoAsAOIZkBIH4gmAFuIJgBbCGaASCKASGbASCaASAmayGdAUEAIZ4BIJ0BIJ4BIJ0BIJ4BShsgC2pBf2ogC24hnAEgmwEgnAEgmwEgnAFKGyGfASCPASGgASCaASCYAWogJmshogFBACGjASCiASCjASCiASCjAUobIAtqQX9qIAtuIaEBIKABIKEBIKABIKEBSBshpAEgmQEgC24hpQEgfiCaAWsglgFBCGwgGGpBAnQipgEoAoAIayCZAWogmQFwIAtuIacBIKcBIKUBIC8gpQFwa2ogpQFwIagBID1BA2pBAnQiqQEoApAKIaoBIKoBQQJuIasBIKsBQQJ0IqwBKAKACSGtASCsASgCwA4hrgEgfiCtAW4grQFsIa8BIJ8BIbABIK8BICZrIbIBQQAhswEgsgEgswEgsgEgswFKGyALakF/aiALbiGxASCwASCxASCwASCxAUobIbQBIKQBIbUBIK8BIK0BaiAmayG3AUEAIbgBILcBILgBILcBILgBShsgC2pBf2ogC24htgEgtQEgtgEgtQEgtgFIGyG5ASCuASALbiG6ASB+IK8BayCrAUEIbCAYakECdCK7ASgCgAhrIK4BaiCuAXAgC24hvAEgvAEgugEgLyC6AXBraiC6AXAhvQEgPUEEakECdCK+ASgCkAohvwEgvwFBAm4hwAEgwAFBAnQiwQEoAoAJIcIBIMEBKALADiHDASB+IMIBbiDCAWwhxAFBACHFASDEASAmayHHAUEAIcgBIMcBIMgBIMcBIMgBShsgC2pBf2ogC24hxgEgxQEgxgEgxQEgxgFKGyHJASA5IcoBIMQBIMIBaiAmayHMAUEAIc0BIMwBIM0BIMwBIM0BShsgC2pBf2ogC24hywEgygEgywEgygEgywFIGyHOASDDASALbiHPASB+IMQBayDAAUEIbCAYakECdCLQASgCgAhrIMMBaiDDAXAgC24h0QEg0QEgzwEgLyDPAXBraiDPAXAh0gEgPUEFakECdCLTASgCkAoh1AEg1AFBAm4h1QEg1QFBAnQi1gEoAoAJIdcBINYBKALADiHYASB+INcBbiDXAWwh2QEgyQEh2gEg2QEgJmsh3AFBACHdASDcASDdASDcASDdAUobIAtqQX9qIAtuIdsBINoBINsBINoBINsBShsh3gEgzgEh3wEg2QEg1wFqICZrIeEBQQAh4gEg4QEg4gEg4QEg4gFKGyALakF/aiALbiHgASDfASDgASDfASDgAUgbIeMBINgBIAtuIeQBIH4g2QFrINUBQQhsIBhqQQJ0IuUBKAKACGsg2AFqINgBcCALbiHmASDmASDkASAvIOQBcGtqIOQBcCHnASA9QQZqQQJ0IugBKAKQCiHpASDpAUECbiHqASDqAUECdCLrASgCgAkh7AEg6wEoAsAOIe0BIH4g7AFuIOwBbCHuASDeASHvASDuASAmayHxAUEAIfIBIPEBIPIBIPEBIPIBShsgC2pBf2ogC24h8AEg7wEg8AEg7wEg8AFKGyHzASDjASH0ASDuASDsAWogJmsh9gFBACH3ASD2ASD3ASD2ASD3AUobIAtqQX9qIAtuIfUBIPQBIPUBIPQBIPUBSBsh+AEg7QEgC24h+QEgfiDuAWsg6gFBCGwgGGpBAnQi+gEoAoAIayDtAWog7QFwIAtuIfsBIPsBIPkBIC8g+QFwa2og+QFwIfwBID1BB2pBAnQi/QEoApAKIf4BIP4BQQJuIf8BIP8BQQJ0IoACKAKACSGBAiCAAigCwA4hggIgfiCBAm4ggQJsIYMCQQAhhAIggwIgJmshhgJBACGHAiCGAiCHAiCGAiCHAkobIAtqQX9qIAtuIYUCIIQCIIUCIIQCIIUCShshiAIgOSGJAiCDAiCBAmogJmshiwJBACGMAiCLAiCMAiCLAiCMAkobIAtqQX9qIAtuIYoCIIkCIIoCIIkCIIoCSBshjQIgggIgC24hjgIgfiCDAmsg/wFBCGwgGGpBAnQijwIoAoAIayCCAmogggJwIAtuIZACIJACII4CIC8gjgJwa2ogjgJwIZECID1BCGpBAnQikgIoApAKIZMCIJMCQQJuIZQCIJQCQQJ0IpUCKAKACSGWAiCVAigCwA4hlwIgfiCWAm4glgJsIZgCIIgCIZkCIJgCICZrIZsCQQAhnAIgmwIgnAIgmwIgnAJKGyALakF/aiALbiGaAiCZAiCaAiCZAiCaAkobIZ0CII0CIZ4CIJgCIJYCaiAmayGgAkEAIaECIKACIKECIKACIKECShsgC2pBf2ogC24hnwIgngIgnwIgngIgnwJIGyGiAiCXAiALbiGjAiB+IJgCayCUAkEIbCAYakECdCKkAigCgAhrIJcCaiCXAnAgC24hpQIgpQIgowIgLyCjAnBraiCjAnAhpgIgPUEJakECdCKnAigCkAohqAIgqAJBAm4hqQIgqQJBAnQiqgIoAoAJIasCIKoCKALADiGsAiB+IKsCbiCrAmwhrQIgnQIhrgIgrQIgJmshsAJBACGxAiCwAiCxAiCwAiCxAkobIAtqQX9qIAtuIa8CIK4CIK8CIK4CIK8CShshsgIgogIhswIgrQIgqwJqICZrIbUCQQAhtgIgtQIgtgIgtQIgtgJKGyALakF/aiALbiG0AiCzAiC0AiCzAiC0AkgbIbcCIKwCIAtuIbgCIH4grQJrIKkCQQhsIBhqQQJ0IrkCKAKACGsgrAJqIKwCcCALbiG6AiC6AiC4AiAvILgCcGtqILgCcCG7AiCAAUECcLIhvAIgkAGyIb0CIJUBQQJwsiG+AiClAbIhvwIgqgFBAnCyIcACILoBsiHBAiC/AUECcLIhwgIgzwGyIcMCINQBQQJwsiHEAiDkAbIhxQIg6QFBAnCyIcYCIPkBsiHHAiD+AUECcLIhyAIgjgKyIckCIJMCQQJwsiHKAiCjArIhywIgqAJBAnCyIcwCILgCsiHNAiCSAf0RIc4CQwAAAD/9EyHPAiC9Av0TIdACILwC/RMh0QJDAAAAAP0TIdICIKcB/REh0wIgvwL9EyHUAiC+Av0TIdUCILwB/REh1gIgwQL9EyHXAiDAAv0TIdgCIAIgzgIg0wIg1gIgzwIg0AIg0QIg0gIg1AIg1QIg1wIg2AIQFCDRAf0RIdkCQwAAAD/9EyHaAiDDAv0TIdsCIMIC/RMh3AJDAAAAAP0TId0CIOYB/REh3gIgxQL9EyHfAiDEAv0TIeACIPsB/REh4QIgxwL9EyHiAiDGAv0TIeMCIAIg2QIg3gIg4QIg2gIg2wIg3AIg3QIg3wIg4AIg4gIg4wIQFSCQAv0RIeQCQwAAAD/9EyHlAiDJAv0TIeYCIMgC/RMh5wJDAAAAAP0TIegCIKUC/REh6QIgywL9EyHqAiDKAv0TIesCILoC/REh7AIgzQL9EyHtAiDMAv0TIe4CIAIg5AIg6QIg7AIg5QIg5gIg5wIg6AIg6gIg6wIg7QIg7gIQFkEAIe8CA0BBACBQIFUg7wJBAUYbIO8CQQBGGyHwAiBQIFggPCDvAkEBRhsg7wJBAEYbIfECQQAh8gIg8AIh8wIg8QIh9AIg8wIg9AJIBEADQCAmIPMCIAtsaiH1AkEgIfYCIPECIPMCayH3AiD2AiD3AiD2AiD3AkgbIfgCIC8g8wJrIfkCIEsgL2sh+gIgSyDzAmsh+wJBACH8AiD4AiH+AkEgIf8CIP4CIP8CIP4CIP8CSBsh/QIg/AIg/QIg/AIg/QJKGyGAAyAZIAhsIPUCakEIbCAYakEgbCGBAyALQYACbCGCAyAEIAIggAMggQMgggMQFyACIIADEBggAiAEIIADIIEDIIIDEBkg9QJBgIABbiBaRyD1AiD4AkF/aiGDA0EAIYQDIIMDIIQDIIMDIIQDShsgC2xqQYCAAW4gWkdyBEAg+AJBf2ohhQNBACGGAyCFAyCGAyCFAyCGA0ob/REhhwMgC/0RIYgDIPUC/REhiQMgWv0RIYoDQwAAAAD9EyGLA0MAAMhC/RMhjAMgAiCLAyCJAyCHAyCIAyCKAyCMAxBAC0EAIY0DIPgCIY8DQSAhkAMgjwMgkAMgjwMgkANIGyGOAyCNAyCOAyCNAyCOA0obIZEDIBkgCGwg9QJqQQhsIBhqQSBsIZIDIAtBgAJsIZMDIAIgBSCRAyCSAyCTAxAaIAIgkQMQG0MAAAAA/RMhlAMgAiCUAxAcIAIQQSD4AkEgSEEfIPkCSnIEQCD4Av0RIZUDQxd2F/L9EyGWAyACIPkCIJUDIJYDEB4LIO8CQQFGBEAg+wL9ESGXA0MXdhfy/RMhmAMgAiD6AiCXAyCYAxAfCyDzAkEgaiGZAyDyAiCZA0gEQCDzAiCTAWogkAFwIZoDIIoBIPMCayGbAyCPASDzAmshnAMg8wIgqAFqIKUBcCGdAyCfASDzAmshngMgpAEg8wJrIZ8DIPMCIL0BaiC6AXAhoAMgtAEg8wJrIaEDILkBIPMCayGiAyCbA/0RIaMDIJwD/REhpAMgmgP9ESGlA0MAAAA//RMhpgMgvQL9EyGnAyC8Av0TIagDQwAAAAD9EyGpAyCeA/0RIaoDIJ8D/REhqwMgnQP9ESGsAyC/Av0TIa0DIL4C/RMhrgMgoQP9ESGvAyCiA/0RIbADIKAD/REhsQMgwQL9EyGyAyDAAv0TIbMDIAIgpQMgrAMgsQMgowMgpAMgpgMgpwMgqAMgqQMgqgMgqwMgrQMgrgMgrwMgsAMgsgMgswMQICDzAiDSAWogzwFwIbQDIMkBIPMCayG1AyDOASDzAmshtgMg8wIg5wFqIOQBcCG3AyDeASDzAmshuAMg4wEg8wJrIbkDIPMCIPwBaiD5AXAhugMg8wEg8wJrIbsDIPgBIPMCayG8AyC1A/0RIb0DILYD/REhvgMgtAP9ESG/A0MAAAA//RMhwAMgwwL9EyHBAyDCAv0TIcIDQwAAAAD9EyHDAyC4A/0RIcQDILkD/REhxQMgtwP9ESHGAyDFAv0TIccDIMQC/RMhyAMguwP9ESHJAyC8A/0RIcoDILoD/REhywMgxwL9EyHMAyDGAv0TIc0DIAIgvwMgxgMgywMgvQMgvgMgwAMgwQMgwgMgwwMgxAMgxQMgxwMgyAMgyQMgygMgzAMgzQMQISDzAiCRAmogjgJwIc4DIIgCIPMCayHPAyCNAiDzAmsh0AMg8wIgpgJqIKMCcCHRAyCdAiDzAmsh0gMgogIg8wJrIdMDIPMCILsCaiC4AnAh1AMgsgIg8wJrIdUDILcCIPMCayHWAyDPA/0RIdcDINAD/REh2AMgzgP9ESHZA0MAAAA//RMh2gMgyQL9EyHbAyDIAv0TIdwDQwAAAAD9EyHdAyDSA/0RId4DINMD/REh3wMg0QP9ESHgAyDLAv0TIeEDIMoC/RMh4gMg1QP9ESHjAyDWA/0RIeQDINQD/REh5QMgzQL9EyHmAyDMAv0TIecDIAIg2QMg4AMg5QMg1wMg2AMg2gMg2wMg3AMg3QMg3gMg3wMg4QMg4gMg4wMg5AMg5gMg5wMQIkH/////AyHoAyCKASHpAyDoAyDpAyDoAyDpA0gbQf////8DIPMCIIoBSBsh6gMg6gMh6wMgjwEh7AMg6wMg7AMg6wMg7ANIGyDqAyDzAiCPAUgbIe0DIO0DIe4DIJ8BIe8DIO4DIO8DIO4DIO8DSBsg7QMg8wIgnwFIGyHwAyDwAyHxAyCkASHyAyDxAyDyAyDxAyDyA0gbIPADIPMCIKQBSBsh8wMg8wMh9AMgtAEh9QMg9AMg9QMg9AMg9QNIGyDzAyDzAiC0AUgbIfYDIPYDIfcDILkBIfgDIPcDIPgDIPcDIPgDSBsg9gMg8wIguQFIGyH5AyD5AyH6AyDJASH7AyD6AyD7AyD6AyD7A0gbIPkDIPMCIMkBSBsh/AMg/AMh/QMgzgEh/gMg/QMg/gMg/QMg/gNIGyD8AyDzAiDOAUgbIf8DIP8DIYAEIN4BIYEEIIAEIIEEIIAEIIEESBsg/wMg8wIg3gFIGyGCBCCCBCGDBCDjASGEBCCDBCCEBCCDBCCEBEgbIIIEIPMCIOMBSBshhQQghQQhhgQg8wEhhwQghgQghwQghgQghwRIGyCFBCDzAiDzAUgbIYgEIIgEIYkEIPgBIYoEIIkEIIoEIIkEIIoESBsgiAQg8wIg+AFIGyGLBCCLBCGMBCCIAiGNBCCMBCCNBCCMBCCNBEgbIIsEIPMCIIgCSBshjgQgjgQhjwQgjQIhkAQgjwQgkAQgjwQgkARIGyCOBCDzAiCNAkgbIZEEIJEEIZIEIJ0CIZMEIJIEIJMEIJIEIJMESBsgkQQg8wIgnQJIGyGUBCCUBCGVBCCiAiGWBCCVBCCWBCCVBCCWBEgbIJQEIPMCIKICSBshlwQglwQhmAQgsgIhmQQgmAQgmQQgmAQgmQRIGyCXBCDzAiCyAkgbIZoEIJoEIZsEILcCIZwEIJsEIJwEIJsEIJwESBsgmgQg8wIgtwJIGyGdBCDzAiCdBCCdBCCZA0gbIfICCyACIAL9AAKAoAH9CwKAogEgAiAC/QACkKAB/QsCkKIBIAIgAv0AAqCgAf0LAqCiASACIAL9AAKwoAH9CwKwogEgAiAC/QACwKAB/QsCwKIBIAIgAv0AAtCgAf0LAtCiASACIAL9AALgoAH9CwLgogEgAiAC/QAC8KAB/QsC8KIBIAIQIyACECQgAiAC/QACgKIB/QsCgKABIAIgAv0AApCiAf0LApCgASACIAL9AAKgogH9CwKgoAEgAiAC/QACsKIB/QsCsKABIAIgAv0AAsCiAf0LAsCgASACIAL9AALQogH9CwLQoAEgAiAC/QAC4KIB/QsC4KABIAIgAv0AAvCiAf0LAvCgAUMAAIA//RMhngQgAiCeBBAlIAIgAv0AAoChASAC/QACgKMB/eYB/QsCgKEBIAIgAv0AApChASAC/QACkKMB/eYB/QsCkKEBIAIgAv0AAqChASAC/QACoKMB/eYB/QsCoKEBIAIgAv0AArChASAC/QACsKMB/eYB/QsCsKEBIAIgAv0AAsChASAC/QACwKMB/eYB/QsCwKEBIAIgAv0AAtChASAC/QAC0KMB/eYB/QsC0KEBIAIgAv0AAuChASAC/QAC4KMB/eYB/QsC4KEBIAIgAv0AAvChASAC/QAC8KMB/eYB/QsC8KEBIAIQJiACECcgAhAoIPMCQSBqIvMCIPQCSA0ACwsg7wJBAWoi7wJBAkgNAAtDAAAAAP0TIZ8EQ+ocCAL9EyGgBEMAAIA//RMhoQQgAv0AAoChASGiBCACIKEEIKIEIKAE/esB/ecBIJ8EIKIEIJ8E/UT9Uv0LAoCjASAC/QACkKEBIaMEIAIgoQQgowQgoAT96wH95wEgnwQgowQgnwT9RP1S/QsCkKMBIAL9AAKgoQEhpAQgAiChBCCkBCCgBP3rAf3nASCfBCCkBCCfBP1E/VL9CwKgowEgAv0AArChASGlBCACIKEEIKUEIKAE/esB/ecBIJ8EIKUEIJ8E/UT9Uv0LArCjASAC/QACwKEBIaYEIAIgoQQgpgQgoAT96wH95wEgnwQgpgQgnwT9RP1S/QsCwKMBIAL9AALQoQEhpwQgAiChBCCnBCCgBP3rAf3nASCfBCCnBCCfBP1E/VL9CwLQowEgAv0AAuChASGoBCACIKEEIKgEIKAE/esB/ecBIJ8EIKgEIJ8E/UT9Uv0LAuCjASAC/QAC8KEBIakEIAIgoQQgqQQgoAT96wH95wEgnwQgqQQgnwT9RP1S/QsC8KMBQQAhqgQgNCGsBEEgIa0EIKwEIK0EIKwEIK0ESBshqwQgqgQgqwQgqgQgqwRKGyGuBCAZIAhsICYgLyALbGpqQQhsIBhqQSBsIa8EIAtBgAJsIbAEIAIgBiCuBCCvBCCwBBApQQAhsQQgNCGzBEEgIbQEILMEILQEILMEILQESBshsgQgsQQgsgQgsQQgsgRKGyG1BCAZQQhsIBhqIAhsICYgLyALbGpqIbYEIAIgByC1BCC2BCALECoLCyAQQQFqIhAgAUgNAAsLC/IdrwEBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF7AX8BfwF/AX8BfwF7AXsBewF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfyAAIQ0gACABSARAA0AgCiEOIAghDyAOIA8gDiAPSBshECAIIBBqQX9qIBBuIREgECALakF/aiALbkEfakEgbiESIA0gEm4hEyATIBFuIRQgFEEIcCEVIBRBCG4hFiAJQQhsIBVqQQJ0IhcoAoAIIRggEyARcCAQbCEZIBkgEGohGiAIIRsgGiAbIBogG0gbIRwgCiEdIAghHiAdIB4gHSAeSBshHyANIBJwISAgGSAfbiEhICEgH2whIiAiIBhqISMgGSAjayEkQQAhJSAkICUgJCAlShsgC2pBf2ogC24hJkEAIScgHCAjayEpQQAhKiApICogKSAqShsgC2pBf2ogC24gJmshKCAnICggJyAoShshKyAmICBBIGxqISxBACEtQSAhLyArICBBIGxrITAgLyAwIC8gMEgbIS4gLSAuIC0gLkobITEgHyEzIAggImshNCAzIDQgMyA0SBsgGGshMkEAITUgMiA1IDIgNUobIAtqQX9qIAtuITYgNiE3ICwgMWohOCA3IDggNyA4SBshOSAXKAKQCSE6IDpBAnQiOygCkAohPEEAIDFIBEAgIyAsIAtsaiE9ID1BACE+IDFBf2ohPyA+ID8gPiA/ShsgC2xqIUAgPEECdCJBKAKACSFCID0gQm4gQmwhQyBAIEJuIEJsIUQgPCAJRiFFIEQgI2shRkEAIUcgRiBHIEYgR0obIAtqQX9qIAtuIUggOSA5IUkgQyAjayFLQQAhTCBLIEwgSyBMShsgC2pBf2ogC24hSiBJIEogSSBKSBsgRRshTSA5IDkhTiBEIEJqICNrIVBBACFRIFAgUSBQIFFKGyALakF/aiALbiFPIE4gTyBOIE9IGyBFGyFSIE0gTSA5IVMgSCFUIFMgVCBTIFRIGyBDIERGGyBFGyFVIAxBAUZBACBVIDkgUmtqSHIEQCAjICwgC2xqIVYgVkGAgAFuIVdBACFYIDEhWkEgIVsgWiBbIFogW0gbIVkgWCBZIFggWUobIVwgFiAIbCBWakEIbCAVakEgbCFdIAtBgAJsIV5D7pOCPv0TIV8gAiADIFwgXSBeIF8QDSACIFwQDiBWQYCAAW4gV0cgViAxQX9qIWBBACFhIGAgYSBgIGFKGyALbGpBgIABbiBXR3IEQCAxQX9qIWJBACFjIGIgYyBiIGNKGyFkQwAAyEL9EyFlIAIgViBkIAsgVyBlED8LIAxBAUYEQEPK8knx/RMhZiACIGb9CwKAoAEgAiBm/QsCkKABIAIgZv0LAqCgASACIGb9CwKwoAEgAiBm/QsCwKABIAIgZv0LAtCgASACIGb9CwLgoAEgAiBm/QsC8KABQwAAAAD9EyFnIAIgZ/0LAoChASACIGf9CwKQoQEgAiBn/QsCoKEBIAIgZ/0LArChASACIGf9CwLAoQEgAiBn/QsC0KEBIAIgZ/0LAuChASACIGf9CwLwoQFDAAAAAP0TIWggAiBoEA8FQQAhaSAxIWtBICFsIGsgbCBrIGxIGyFqIGkgaiBpIGpKGyFtIBYgCGwgIyAsIAtsampBCGwgFWpBIGwhbiALQYACbCFvIAIgBiBtIG4gbxAQIAIgbRARQQAhcCAxIXJBICFzIHIgcyByIHNIGyFxIHAgcSBwIHFKGyF0IBZBCGwgFWogCGwgIyAsIAtsamohdSACIAcgdCB1IAsQEiACIHQQE0M7qrg//RMhdkPK8knx/RMhdyACIAL9AAKAoAEgdv3mASB3/esB/QsCgKABIAIgAv0AApCgASB2/eYBIHf96wH9CwKQoAEgAiAC/QACoKABIHb95gEgd/3rAf0LAqCgASACIAL9AAKwoAEgdv3mASB3/esB/QsCsKABIAIgAv0AAsCgASB2/eYBIHf96wH9CwLAoAEgAiAC/QAC0KABIHb95gEgd/3rAf0LAtCgASACIAL9AALgoAEgdv3mASB3/esB/QsC4KABIAIgAv0AAvCgASB2/eYBIHf96wH9CwLwoAFDyvJJ8f0TIXhDAACAP/0TIXlDAAAAAP0TIXogAiB5IHogAv0AAoCgASB4/UT9Uv0LAoChASACIHkgeiAC/QACkKABIHj9RP1S/QsCkKEBIAIgeSB6IAL9AAKgoAEgeP1E/VL9CwKgoQEgAiB5IHogAv0AArCgASB4/UT9Uv0LArChASACIHkgeiAC/QACwKABIHj9RP1S/QsCwKEBIAIgeSB6IAL9AALQoAEgeP1E/VL9CwLQoQEgAiB5IHogAv0AAuCgASB4/UT9Uv0LAuChASACIHkgeiAC/QAC8KABIHj9RP1S/QsC8KEBC0EAIXsDQEEAIE0gUiB7QQFGGyB7QQBGGyF8IE0gVSA5IHtBAUYbIHtBAEYbIX0gfCF+IH0hfyB+IH9IBEADQCAjIH4gC2xqIYABQSAhgQEgfSB+ayGCASCBASCCASCBASCCAUgbIYMBICwgfmshhAEgSCAsayGFASBIIH5rIYYBQQAhhwEggwEhiQFBICGKASCJASCKASCJASCKAUgbIYgBIIcBIIgBIIcBIIgBShshiwEgFiAIbCCAAWpBCGwgFWpBIGwhjAEgC0GAAmwhjQEgBCACIIsBIIwBII0BEBcgAiCLARAYIAIgBCCLASCMASCNARAZIIABQYCAAW4gV0cggAEggwFBf2ohjgFBACGPASCOASCPASCOASCPAUobIAtsakGAgAFuIFdHcgRAIIMBQX9qIZABQQAhkQEgkAEgkQEgkAEgkQFKG/0RIZIBIAv9ESGTASCAAf0RIZQBIFf9ESGVAUMAAAAA/RMhlgFDAADIQv0TIZcBIAIglgEglAEgkgEgkwEglQEglwEQQAtBACGYASCDASGaAUEgIZsBIJoBIJsBIJoBIJsBSBshmQEgmAEgmQEgmAEgmQFKGyGcASAWIAhsIIABakEIbCAVakEgbCGdASALQYACbCGeASACIAUgnAEgnQEgngEQGiACIJwBEBtDAAAAAP0TIZ8BIAIgnwEQHCACEEEggwFBIEhBHyCEAUpyBEAggwH9ESGgAUMXdhfy/RMhoQEgAiCEASCgASChARAeCyB7QQFGBEAghgH9ESGiAUMXdhfy/RMhowEgAiCFASCiASCjARAfCyACIAL9AAKAoAH9CwKAogEgAiAC/QACkKAB/QsCkKIBIAIgAv0AAqCgAf0LAqCiASACIAL9AAKwoAH9CwKwogEgAiAC/QACwKAB/QsCwKIBIAIgAv0AAtCgAf0LAtCiASACIAL9AALgoAH9CwLgogEgAiAC/QAC8KAB/QsC8KIBIAIQIyACECQgAiAC/QACgKIB/QsCgKABIAIgAv0AApCiAf0LApCgASACIAL9AAKgogH9CwKgoAEgAiAC/QACsKIB/QsCsKABIAIgAv0AAsCiAf0LAsCgASACIAL9AALQogH9CwLQoAEgAiAC/QAC4KIB/QsC4KABIAIgAv0AAvCiAf0LAvCgASACECsgAiAC/QACgKEBIAL9AAKAowH95gH9CwKAoQEgAiAC/QACkKEBIAL9AAKQowH95gH9CwKQoQEgAiAC/QACoKEBIAL9AAKgowH95gH9CwKgoQEgAiAC/QACsKEBIAL9AAKwowH95gH9CwKwoQEgAiAC/QACwKEBIAL9AALAowH95gH9CwLAoQEgAiAC/QAC0KEBIAL9AALQowH95gH9CwLQoQEgAiAC/QAC4KEBIAL9AALgowH95gH9CwLgoQEgAiAC/QAC8KEBIAL9AALwowH95gH9CwLwoQEgAhAmIAIQJyACECggfkEgaiJ+IH9IDQALCyB7QQFqIntBAkgNAAtDAAAAAP0TIaQBQ+ocCAL9EyGlAUMAAIA//RMhpgEgAv0AAoChASGnASACIKYBIKcBIKUB/esB/ecBIKQBIKcBIKQB/UT9Uv0LAoCjASAC/QACkKEBIagBIAIgpgEgqAEgpQH96wH95wEgpAEgqAEgpAH9RP1S/QsCkKMBIAL9AAKgoQEhqQEgAiCmASCpASClAf3rAf3nASCkASCpASCkAf1E/VL9CwKgowEgAv0AArChASGqASACIKYBIKoBIKUB/esB/ecBIKQBIKoBIKQB/UT9Uv0LArCjASAC/QACwKEBIasBIAIgpgEgqwEgpQH96wH95wEgpAEgqwEgpAH9RP1S/QsCwKMBIAL9AALQoQEhrAEgAiCmASCsASClAf3rAf3nASCkASCsASCkAf1E/VL9CwLQowEgAv0AAuChASGtASACIKYBIK0BIKUB/esB/ecBIKQBIK0BIKQB/UT9Uv0LAuCjASAC/QAC8KEBIa4BIAIgpgEgrgEgpQH96wH95wEgpAEgrgEgpAH9RP1S/QsC8KMBQQAhrwEgMSGxAUEgIbIBILEBILIBILEBILIBSBshsAEgrwEgsAEgrwEgsAFKGyGzASAWIAhsICMgLCALbGpqQQhsIBVqQSBsIbQBIAtBgAJsIbUBIAIgBiCzASC0ASC1ARApQQAhtgEgMSG4AUEgIbkBILgBILkBILgBILkBSBshtwEgtgEgtwEgtgEgtwFKGyG6ASAWQQhsIBVqIAhsICMgLCALbGpqIbsBIAIgByC6ASC7ASALECoLCyANQQFqIg0gAUgNAAsLC5ICEwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/IAAhCSAAIAFIBEADQEEgIQogCUECbkEgbCELIAlBAnBBgAFsIQwgAiAFIAwQNSACEDZBACENIAggC2shD0EgIRAgDyAQIA8gEEgbIQ4gDSAOIA0gDkobIREgESEKIAtBgAJsIRIgAiADIBEgEhAvIAIgERA3IAxBgAJsIRMgCkEDakF8cSEUIAIgBCATIBQQOEEAIRUgCCALayEXQSAhGCAXIBggFyAYSBshFiAVIBYgFSAWShshGSALQYACbCAMaiEaIAtBgAJsIAxqIRsgByACIAYgGSAaIBsQQiAJQQFqIgkgAUgNAAsLC7cDIAF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsgACEIIAAgAUgEQANAQSAhCSAIQQhuQSBsIQogCEEIcEGAAWwhCyACIAUgCxA1IAIQNkEAIQwgByAKayEOQSAhDyAOIA8gDiAPSBshDSAMIA0gDCANShshECAQIQkgCkGAAmwhESACIAMgECAREC8gAiAQEDcgC0GAAmwhEiAJQQNqQXxxIRMgAiAEIBIgExA4QQAhFCAHIAprIRZBICEXIBYgFyAWIBdIGyEVIBQgFSAUIBVKGyEYIApBgAhsIAtqIRlDAAAAAP0TIRpDAABQQf0TIRtDexSuPv0TIRxDAACAP/0TIR1DQx/avP0TIR5DMUgRPv0TIR9DLUSOvv0TISBDeVlUPv0TISFDby5Fvf0TISJD7BbvPf0TISNDgD3rPf0TISRDhmwLPv0TISVDeN8KPv0TISZDO6o4v/0TIScgAiAGIBggGSAbIB0gHCAnIBogHiAfICAgISAiICMgJCAlICYQQyAIQQFqIgggAUgNAAsLC6ADFAF/AX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AXsBfwF/AX8BfwF/AX8gACEIIAAgAUgEQANAIAhBCGwhCUEAIQogByAJayEMQQghDSAMIA0gDCANSBshCyAKIAsgCiALShshDiAJQYAIbCEPIAIgAyAOIA8QRCACIA4QRUMAAAAA/RMhECACIBD9CwKAgAQgAiAQ/QsCkIAEIAIQRkMAAIA6/RMhESACIAL9AAKAgAQgEf3mAf0LAoCABCACIAL9AAKQgAQgEf3mAf0LApCABCACEEdDAAAAAP0TIRIgAiAS/QsCoIAEIAIgEv0LArCABCACEEhDAACAOv0TIRNDrMUnN/0TIRRDAACAP/0TIRUgAiAVIAL9AAKggAQgE/3mASAU/eQB/eMB/ecB/QsCoIAEIAIgFSAC/QACsIAEIBP95gEgFP3kAf3jAf3nAf0LArCABEEAIRYgByAJayEYQQghGSAYIBkgGCAZSBshFyAWIBcgFiAXShshGiAJQYAIbCEbIAIgBiAEIAUgGiAbEEkgCEEBaiIIIAFIDQALCwuyAhQBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/IAAhCSAAIAFIBEADQEEgIQogCUECbkEgbCELIAlBAnBBgAFsIQwgAiAFIAwQNSACEDZBACENA0BBACEOIAggC2shEEEgIREgECARIBAgEUgbIQ8gDiAPIA4gD0obIRIgEiEKIAtBgAhsIA1qIRMgAiADIBIgExBKIAIgEhA3IAxBgAhsIA1BCGxqIRQgCkEDakF8cSEVIAIgBCAUIBUQSyANQYACaiINQYAISA0AC0EAIRYgCCALayEYQSAhGSAYIBkgGCAZSBshFyAWIBcgFiAXShshGiALQYACbCAMaiEbIAtBgAJsIAxqIRwgByACIAYgGiAbIBwQQiAJQQFqIgkgAUgNAAsLC4YCEwF/AX8BfwF/AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/IAAhByAAIAFIBEADQEEgIQggB0ECbkEgbCEJIAdBAnBBgAFsIQpDAAAAAP0TIQsgAiALEExBACEMIAYgCWshDkEgIQ8gDiAPIA4gD0gbIQ0gDCANIAwgDUobIRAgECEIIAlBgAJsIREgAiADIBAgERAvIAIgEBA3IApBgAJsIRIgCEEDakF8cSETIAIgBCASIBMQOEEAIRQgBiAJayEWQSAhFyAWIBcgFiAXSBshFSAUIBUgFCAVShshGCAJQYACbCAKaiEZIAUgAiAYIBkQOSAHQQFqIgcgAUgNAAsLC9YBBgF/AX8BfwF/AX8Bf0EAIQYgAiEHIAYgB0gEQANAIAMgBiAEbGohCCAGQSBsIQkgACAJQQJ0aiIKIAEgCEECdGoiC/0AAgAgBf3mAf0LAgAgCiAL/QACECAF/eYB/QsCECAKIAv9AAIgIAX95gH9CwIgIAogC/0AAjAgBf3mAf0LAjAgCiAL/QACQCAF/eYB/QsCQCAKIAv9AAJQIAX95gH9CwJQIAogC/0AAmAgBf3mAf0LAmAgCiAL/QACcCAF/eYB/QsCcCAGQQFqIgYgB0gNAAsLC5oBAwF/AX8BfyABIQIgAkEgSARAA0AgAkEgbCEDIAAgA0ECdGoiBEMAAAAA/RP9CwIAIARDAAAAAP0T/QsCECAEQwAAAAD9E/0LAiAgBEMAAAAA/RP9CwIwIARDAAAAAP0T/QsCQCAEQwAAAAD9E/0LAlAgBEMAAAAA/RP9CwJgIARDAAAAAP0T/QsCcCACQQFqIgJBIEgNAAsLC3ICAX8Bf0EAIQIDQCAAIAJBAnRqIgMgAf0LAoCAASADIAH9CwKQgAEgAyAB/QsCoIABIAMgAf0LArCAASADIAH9CwLAgAEgAyAB/QsC0IABIAMgAf0LAuCAASADIAH9CwLwgAEgAkEgaiICQYAISA0ACwu+AQYBfwF/AX8BfwF/AX9BACEFIAIhBiAFIAZIBEADQCADIAUgBGxqIQcgBUEgbCEIIAAgCEECdGoiCSABIAdBAnRqIgr9AAIA/QsCgIABIAkgCv0AAhD9CwKQgAEgCSAK/QACIP0LAqCAASAJIAr9AAIw/QsCsIABIAkgCv0AAkD9CwLAgAEgCSAK/QACUP0LAtCAASAJIAr9AAJg/QsC4IABIAkgCv0AAnD9CwLwgAEgBUEBaiIFIAZIDQALCwuqAQMBfwF/AX8gASECIAJBIEgEQANAIAJBIGwhAyAAIANBAnRqIgRDAAAAAP0T/QsCgIABIARDAAAAAP0T/QsCkIABIARDAAAAAP0T/QsCoIABIARDAAAAAP0T/QsCsIABIARDAAAAAP0T/QsCwIABIARDAAAAAP0T/QsC0IABIARDAAAAAP0T/QsC4IABIARDAAAAAP0T/QsC8IABIAJBAWoiAkEgSA0ACwsLUQUBfwF/AX8BfwF/QQAhBSACIQYgBSAGSARAA0AgAyAFIARsaiEHIAAgBUECdGoiCCABIAdBAnRqIgkqAgA4AoCgASAFQQFqIgUgBkgNAAsLCzUCAX8BfyABIQIgAkEgSARAA0AgACACQQJ0aiIDQwAAAAA4AoCgASACQQFqIgJBIEgNAAsLC/wCCgF/AXsBewF7AXsBfwF7AXsBewF7QQAhDANAIAz9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASENIA0gAf2uAf36ASEOIA0gAv2uAf36ASEPIA0gA/2uAf36ASEQIAAgDEECdGoiESAGIAcgDiAOIAT95AEgBf3nAf1oIAX95gH9Qf1SIAkgByAPIA8gBP3kASAI/ecB/WggCP3mAf1B/VL95AEgCyAHIBAgECAE/eQBIAr95wH9aCAK/eYB/UH9Uv3kAf0LAoCkASAMQQRq/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEhEiASIAH9rgH9+gEhEyASIAL9rgH9+gEhFCASIAP9rgH9+gEhFSARIAYgByATIBMgBP3kASAF/ecB/WggBf3mAf1B/VIgCSAHIBQgFCAE/eQBIAj95wH9aCAI/eYB/UH9Uv3kASALIAcgFSAVIAT95AEgCv3nAf1oIAr95gH9Qf1S/eQB/QsCkKQBIAxBCGoiDEEgSA0ACwv8AgoBfwF7AXsBewF7AX8BewF7AXsBe0EAIQwDQCAM/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEhDSANIAH9rgH9+gEhDiANIAL9rgH9+gEhDyANIAP9rgH9+gEhECAAIAxBAnRqIhEgBiAHIA4gDiAE/eQBIAX95wH9aCAF/eYB/UH9UiAJIAcgDyAPIAT95AEgCP3nAf1oIAj95gH9Qf1S/eQBIAsgByAQIBAgBP3kASAK/ecB/WggCv3mAf1B/VL95AH9CwKApgEgDEEEav0R/QwAAAAAAQAAAAIAAAADAAAA/a4BIRIgEiAB/a4B/foBIRMgEiAC/a4B/foBIRQgEiAD/a4B/foBIRUgESAGIAcgEyATIAT95AEgBf3nAf1oIAX95gH9Qf1SIAkgByAUIBQgBP3kASAI/ecB/WggCP3mAf1B/VL95AEgCyAHIBUgFSAE/eQBIAr95wH9aCAK/eYB/UH9Uv3kAf0LApCmASAMQQhqIgxBIEgNAAsL/AIKAX8BewF7AXsBewF/AXsBewF7AXtBACEMA0AgDP0R/QwAAAAAAQAAAAIAAAADAAAA/a4BIQ0gDSAB/a4B/foBIQ4gDSAC/a4B/foBIQ8gDSAD/a4B/foBIRAgACAMQQJ0aiIRIAYgByAOIA4gBP3kASAF/ecB/WggBf3mAf1B/VIgCSAHIA8gDyAE/eQBIAj95wH9aCAI/eYB/UH9Uv3kASALIAcgECAQIAT95AEgCv3nAf1oIAr95gH9Qf1S/eQB/QsCgKgBIAxBBGr9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASESIBIgAf2uAf36ASETIBIgAv2uAf36ASEUIBIgA/2uAf36ASEVIBEgBiAHIBMgEyAE/eQBIAX95wH9aCAF/eYB/UH9UiAJIAcgFCAUIAT95AEgCP3nAf1oIAj95gH9Qf1S/eQBIAsgByAVIBUgBP3kASAK/ecB/WggCv3mAf1B/VL95AH9CwKQqAEgDEEIaiIMQSBIDQALC8YRTAF/AX8BfwF/AX8BfwF/AX8BewF/AXsBfwF7AX8BewF7AXsBewF7AX8BewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7QQAhBSACQXxxIQYgBSAGSARAA0AgAyAFIARsaiEHIAMgBUEBaiAEbGohCCADIAVBAmogBGxqIQkgAyAFQQNqIARsaiEKIAVBA3VBgAJsIAVBB3FqIQsgACAHQQJ0aiIM/QACACENIAAgCEECdGoiDv0AAgAhDyAAIAlBAnRqIhD9AAIAIREgACAKQQJ0aiIS/QACACETIA0gEf0NAAECAxAREhMEBQYHFBUWFyEUIA8gE/0NAAECAxAREhMEBQYHFBUWFyEVIA0gEf0NCAkKCxgZGhsMDQ4PHB0eHyEWIA8gE/0NCAkKCxgZGhsMDQ4PHB0eHyEXIAEgC0ECdGoiGCAUIBX9DQABAgMQERITBAUGBxQVFhf9CwKAICAYIBQgFf0NCAkKCxgZGhsMDQ4PHB0eH/0LAqAgIBggFiAX/Q0AAQIDEBESEwQFBgcUFRYX/QsCwCAgGCAWIBf9DQgJCgsYGRobDA0ODxwdHh/9CwLgICAM/QACECEZIA79AAIQIRogEP0AAhAhGyAS/QACECEcIBkgG/0NAAECAxAREhMEBQYHFBUWFyEdIBogHP0NAAECAxAREhMEBQYHFBUWFyEeIBkgG/0NCAkKCxgZGhsMDQ4PHB0eHyEfIBogHP0NCAkKCxgZGhsMDQ4PHB0eHyEgIBggHSAe/Q0AAQIDEBESEwQFBgcUFRYX/QsCgCEgGCAdIB79DQgJCgsYGRobDA0ODxwdHh/9CwKgISAYIB8gIP0NAAECAxAREhMEBQYHFBUWF/0LAsAhIBggHyAg/Q0ICQoLGBkaGwwNDg8cHR4f/QsC4CEgDP0AAiAhISAO/QACICEiIBD9AAIgISMgEv0AAiAhJCAhICP9DQABAgMQERITBAUGBxQVFhchJSAiICT9DQABAgMQERITBAUGBxQVFhchJiAhICP9DQgJCgsYGRobDA0ODxwdHh8hJyAiICT9DQgJCgsYGRobDA0ODxwdHh8hKCAYICUgJv0NAAECAxAREhMEBQYHFBUWF/0LAoAiIBggJSAm/Q0ICQoLGBkaGwwNDg8cHR4f/QsCoCIgGCAnICj9DQABAgMQERITBAUGBxQVFhf9CwLAIiAYICcgKP0NCAkKCxgZGhsMDQ4PHB0eH/0LAuAiIAz9AAIwISkgDv0AAjAhKiAQ/QACMCErIBL9AAIwISwgKSAr/Q0AAQIDEBESEwQFBgcUFRYXIS0gKiAs/Q0AAQIDEBESEwQFBgcUFRYXIS4gKSAr/Q0ICQoLGBkaGwwNDg8cHR4fIS8gKiAs/Q0ICQoLGBkaGwwNDg8cHR4fITAgGCAtIC79DQABAgMQERITBAUGBxQVFhf9CwKAIyAYIC0gLv0NCAkKCxgZGhsMDQ4PHB0eH/0LAqAjIBggLyAw/Q0AAQIDEBESEwQFBgcUFRYX/QsCwCMgGCAvIDD9DQgJCgsYGRobDA0ODxwdHh/9CwLgIyAM/QACQCExIA79AAJAITIgEP0AAkAhMyAS/QACQCE0IDEgM/0NAAECAxAREhMEBQYHFBUWFyE1IDIgNP0NAAECAxAREhMEBQYHFBUWFyE2IDEgM/0NCAkKCxgZGhsMDQ4PHB0eHyE3IDIgNP0NCAkKCxgZGhsMDQ4PHB0eHyE4IBggNSA2/Q0AAQIDEBESEwQFBgcUFRYX/QsCgCQgGCA1IDb9DQgJCgsYGRobDA0ODxwdHh/9CwKgJCAYIDcgOP0NAAECAxAREhMEBQYHFBUWF/0LAsAkIBggNyA4/Q0ICQoLGBkaGwwNDg8cHR4f/QsC4CQgDP0AAlAhOSAO/QACUCE6IBD9AAJQITsgEv0AAlAhPCA5IDv9DQABAgMQERITBAUGBxQVFhchPSA6IDz9DQABAgMQERITBAUGBxQVFhchPiA5IDv9DQgJCgsYGRobDA0ODxwdHh8hPyA6IDz9DQgJCgsYGRobDA0ODxwdHh8hQCAYID0gPv0NAAECAxAREhMEBQYHFBUWF/0LAoAlIBggPSA+/Q0ICQoLGBkaGwwNDg8cHR4f/QsCoCUgGCA/IED9DQABAgMQERITBAUGBxQVFhf9CwLAJSAYID8gQP0NCAkKCxgZGhsMDQ4PHB0eH/0LAuAlIAz9AAJgIUEgDv0AAmAhQiAQ/QACYCFDIBL9AAJgIUQgQSBD/Q0AAQIDEBESEwQFBgcUFRYXIUUgQiBE/Q0AAQIDEBESEwQFBgcUFRYXIUYgQSBD/Q0ICQoLGBkaGwwNDg8cHR4fIUcgQiBE/Q0ICQoLGBkaGwwNDg8cHR4fIUggGCBFIEb9DQABAgMQERITBAUGBxQVFhf9CwKAJiAYIEUgRv0NCAkKCxgZGhsMDQ4PHB0eH/0LAqAmIBggRyBI/Q0AAQIDEBESEwQFBgcUFRYX/QsCwCYgGCBHIEj9DQgJCgsYGRobDA0ODxwdHh/9CwLgJiAM/QACcCFJIA79AAJwIUogEP0AAnAhSyAS/QACcCFMIEkgS/0NAAECAxAREhMEBQYHFBUWFyFNIEogTP0NAAECAxAREhMEBQYHFBUWFyFOIEkgS/0NCAkKCxgZGhsMDQ4PHB0eHyFPIEogTP0NCAkKCxgZGhsMDQ4PHB0eHyFQIBggTSBO/Q0AAQIDEBESEwQFBgcUFRYX/QsCgCcgGCBNIE79DQgJCgsYGRobDA0ODxwdHh/9CwKgJyAYIE8gUP0NAAECAxAREhMEBQYHFBUWF/0LAsAnIBggTyBQ/Q0ICQoLGBkaGwwNDg8cHR4f/QsC4CcgBUEEaiIFIAZIDQALCwtmBAF/AX8BfwF/IAFBfHEhAiACQSBIBEADQCACQQN1QYACbCACQQdxaiEDQQAhBANAIAAgAyAEakECdGoiBUMAAAAA/RP9CwKAICAEQQhqIgRBgAJIDQALIAJBBGoiAkEgSA0ACwsLhAEHAX8BfwF/AX8BfwF/AX8gAkF8cSEFIAIhBiAFIAZIBEADQCADIAUgBGxqIQcgBUEDdUGAAmwgBUEHcWohCEEAIQkDQCAAIAggCUEIbGpBAnRqIgogASAHIAlqQQJ0aiILKgIAOAKAICAJQQFqIglBIEgNAAsgBUEBaiIFIAZIDQALCwu2AQYBfwF/AX8BfwF/AX9BACEFIAIhBiAFIAZIBEADQCADIAUgBGxqIQcgBUEIbCEIIAAgCEECdGoiCSABIAdBAnRqIgr9AAIA/QsCgEAgCSAK/QACEP0LApBAIAkgCv0AAiD9CwKASCAJIAr9AAIw/QsCkEggCSAK/QACQP0LAoBQIAkgCv0AAlD9CwKQUCAJIAr9AAJg/QsCgFggCSAK/QACcP0LApBYIAVBAWoiBSAGSA0ACwsLogEDAX8BfwF/IAEhAiACQSBIBEADQCACQQhsIQMgACADQQJ0aiIEQwAAAAD9E/0LAoBAIARDAAAAAP0T/QsCkEAgBEMAAAAA/RP9CwKASCAEQwAAAAD9E/0LApBIIARDAAAAAP0T/QsCgFAgBEMAAAAA/RP9CwKQUCAEQwAAAAD9E/0LAoBYIARDAAAAAP0T/QsCkFggAkEBaiICQSBIDQALCwtqAgF/AX9BACECA0AgACACQQJ0aiIDIAH9CwKAYCADIAH9CwKQYCADIAH9CwKgYCADIAH9CwKwYCADIAH9CwLAYCADIAH9CwLQYCADIAH9CwLgYCADIAH9CwLwYCACQSBqIgJBgAhIDQALC5MEGgF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF7AXsBewF/AX8BfwF/AX8BewF7AXsBewF7AXtBACECA0AgAkGAAmwhAyACQQhsIQRBACEFIAEhBiAFIAZIBEADQCAFQSBsIARqIQcgACAHQQJ0aiII/QACgGAhCSAI/QACkGAhCiAI/QACgGEhCyAI/QACkGEhDCAI/QACgGIhDSAI/QACkGIhDiAI/QACgGMhDyAI/QACkGMhECAFQSBsIREgA0GAAmohEiADIRMgEiEUIBMgFEgEQANAIAAgE0ECdGoiFf0AAoAgIRYgFf0AApAgIRcgACARQQJ0av0JAgAhGCAYIBb95gEgCf3kASEJIBggF/3mASAK/eQBIQogACARQQJ0av0JAoABIRkgGSAW/eYBIAv95AEhCyAZIBf95gEgDP3kASEMIAAgEUECdGr9CQKAAiEaIBogFv3mASAN/eQBIQ0gGiAX/eYBIA795AEhDiAAIBFBAnRq/QkCgAMhGyAbIBb95gEgD/3kASEPIBsgF/3mASAQ/eQBIRAgEUEBaiERIBNBCGoiEyAUSA0ACwsgCCAJ/QsCgGAgCCAK/QsCkGAgCCAL/QsCgGEgCCAM/QsCkGEgCCAN/QsCgGIgCCAO/QsCkGIgCCAP/QsCgGMgCCAQ/QsCkGMgBUEEaiIFIAZIDQALCyACQQFqIgJBBEgNAAsLsAQOAX8BfwF7AX8BewF/AX8BewF7AXsBewF7AXsBe0EAIQQDQCAEQSBsIQUgBCABav0RIQYgBEEgbCEHQQD9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASEIIAAgBUECdGoiCSAAIAdBAnRqIgr9AAKAYCADIAggAv05IAYgCP0//U79Uv0LAoBgQQT9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASELIAkgCv0AApBgIAMgCyAC/TkgBiAL/T/9Tv1S/QsCkGBBCP0R/QwAAAAAAQAAAAIAAAADAAAA/a4BIQwgCSAK/QACoGAgAyAMIAL9OSAGIAz9P/1O/VL9CwKgYEEM/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEhDSAJIAr9AAKwYCADIA0gAv05IAYgDf0//U79Uv0LArBgQRD9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASEOIAkgCv0AAsBgIAMgDiAC/TkgBiAO/T/9Tv1S/QsCwGBBFP0R/QwAAAAAAQAAAAIAAAADAAAA/a4BIQ8gCSAK/QAC0GAgAyAPIAL9OSAGIA/9P/1O/VL9CwLQYEEY/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEhECAJIAr9AALgYCADIBAgAv05IAYgEP0//U79Uv0LAuBgQRz9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASERIAkgCv0AAvBgIAMgESAC/TkgBiAR/T/9Tv1S/QsC8GAgBEEBaiIEQSBIDQALC+sDBgF/AX8BewF/AX8Bf0EAIQQDQCAEQSBsIQVBAUEAIAQgAUgb/RFBAP0R/TghBiAEQSBsIQcgACAFQQJ0aiIIIAAgB0ECdGoiCf0AAoBgIAMgBkEA/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEgAv05/VH9Uv0LAoBgIAggCf0AApBgIAMgBkEE/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEgAv05/VH9Uv0LApBgIAggCf0AAqBgIAMgBkEI/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEgAv05/VH9Uv0LAqBgIAggCf0AArBgIAMgBkEM/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEgAv05/VH9Uv0LArBgIAggCf0AAsBgIAMgBkEQ/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEgAv05/VH9Uv0LAsBgIAggCf0AAtBgIAMgBkEU/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEgAv05/VH9Uv0LAtBgIAggCf0AAuBgIAMgBkEY/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEgAv05/VH9Uv0LAuBgIAggCf0AAvBgIAMgBkEc/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEgAv05/VH9Uv0LAvBgIARBAWoiBEEgSA0ACwvcAwoBfwF7AXsBewF7AX8BewF7AXsBe0EAIRIDQCAS/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEhEyATIAH9rgH9+gEhFCATIAL9rgH9+gEhFSATIAP9rgH9+gEhFiAAIBJBAnRqIhcgCCAJIBMgBP0/IBMgBf05/U4gFCAUIAb95AEgB/3nAf1oIAf95gH9Qf1O/VIgDSAJIBMgCv0/IBMgC/05/U4gFSAVIAb95AEgDP3nAf1oIAz95gH9Qf1O/VL95AEgESAJIBMgDv0/IBMgD/05/U4gFiAWIAb95AEgEP3nAf1oIBD95gH9Qf1O/VL95AH9CwKApQEgEkEEav0R/QwAAAAAAQAAAAIAAAADAAAA/a4BIRggGCAB/a4B/foBIRkgGCAC/a4B/foBIRogGCAD/a4B/foBIRsgFyAIIAkgGCAE/T8gGCAF/Tn9TiAZIBkgBv3kASAH/ecB/WggB/3mAf1B/U79UiANIAkgGCAK/T8gGCAL/Tn9TiAaIBogBv3kASAM/ecB/WggDP3mAf1B/U79Uv3kASARIAkgGCAO/T8gGCAP/Tn9TiAbIBsgBv3kASAQ/ecB/WggEP3mAf1B/U79Uv3kAf0LApClASASQQhqIhJBIEgNAAsL3AMKAX8BewF7AXsBewF/AXsBewF7AXtBACESA0AgEv0R/QwAAAAAAQAAAAIAAAADAAAA/a4BIRMgEyAB/a4B/foBIRQgEyAC/a4B/foBIRUgEyAD/a4B/foBIRYgACASQQJ0aiIXIAggCSATIAT9PyATIAX9Of1OIBQgFCAG/eQBIAf95wH9aCAH/eYB/UH9Tv1SIA0gCSATIAr9PyATIAv9Of1OIBUgFSAG/eQBIAz95wH9aCAM/eYB/UH9Tv1S/eQBIBEgCSATIA79PyATIA/9Of1OIBYgFiAG/eQBIBD95wH9aCAQ/eYB/UH9Tv1S/eQB/QsCgKcBIBJBBGr9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASEYIBggAf2uAf36ASEZIBggAv2uAf36ASEaIBggA/2uAf36ASEbIBcgCCAJIBggBP0/IBggBf05/U4gGSAZIAb95AEgB/3nAf1oIAf95gH9Qf1O/VIgDSAJIBggCv0/IBggC/05/U4gGiAaIAb95AEgDP3nAf1oIAz95gH9Qf1O/VL95AEgESAJIBggDv0/IBggD/05/U4gGyAbIAb95AEgEP3nAf1oIBD95gH9Qf1O/VL95AH9CwKQpwEgEkEIaiISQSBIDQALC9wDCgF/AXsBewF7AXsBfwF7AXsBewF7QQAhEgNAIBL9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASETIBMgAf2uAf36ASEUIBMgAv2uAf36ASEVIBMgA/2uAf36ASEWIAAgEkECdGoiFyAIIAkgEyAE/T8gEyAF/Tn9TiAUIBQgBv3kASAH/ecB/WggB/3mAf1B/U79UiANIAkgEyAK/T8gEyAL/Tn9TiAVIBUgBv3kASAM/ecB/WggDP3mAf1B/U79Uv3kASARIAkgEyAO/T8gEyAP/Tn9TiAWIBYgBv3kASAQ/ecB/WggEP3mAf1B/U79Uv3kAf0LAoCpASASQQRq/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEhGCAYIAH9rgH9+gEhGSAYIAL9rgH9+gEhGiAYIAP9rgH9+gEhGyAXIAggCSAYIAT9PyAYIAX9Of1OIBkgGSAG/eQBIAf95wH9aCAH/eYB/UH9Tv1SIA0gCSAYIAr9PyAYIAv9Of1OIBogGiAG/eQBIAz95wH9aCAM/eYB/UH9Tv1S/eQBIBEgCSAYIA79PyAYIA/9Of1OIBsgGyAG/eQBIBD95wH9aCAQ/eYB/UH9Tv1S/eQB/QsCkKkBIBJBCGoiEkEgSA0ACwvrAQ0BfwF/AX8BewF7AXsBewF7AX0BfQF9AX0Bf0EAIQEDQCABQSBsIQIgACACQQJ0aiID/QACgGAhBCAD/QACkGAhBSAD/QACoGAhBiAD/QACsGAhByAEIAP9AALAYP3rASEEIAUgA/0AAtBg/esBIQUgBiAD/QAC4GD96wEhBiAHIAP9AALwYP3rASEHIAQgBf3rASAGIAf96wH96wEhCCAI/R8AIQkgCP0fASEKIAj9HwIhCyAI/R8DIQwgACABQQJ0aiINIA0qAoCiASAJIAqXIAsgDJeXlzgCgKIBIAFBAWoiAUEgSA0ACwunAwgBfwF/AXsBewF7AXsBewF7QQAhAQNAIAAgAUECdGoiAv0AAoCgASAC/QACgKIB/eUBQwAA/sL9E/3rAUMAAABD/RP96gEhAyADQ38AQEv9E/3kASEEIAMgBEN/AEBL/RP95QH95QEhBSACQ979IDn9EyAF/eYBQyqfrzr9E/3kASAF/eYBQ6aWHTz9E/3kASAF/eYBQ3RXYz39E/3kASAF/eYBQ+79dT79E/3kASAF/eYBQxhyMT/9E/3kASAF/eYBQwAAgD/9E/3kASAEQRf9qwH95gH9CwKAowEgAv0AApCgASAC/QACkKIB/eUBQwAA/sL9E/3rAUMAAABD/RP96gEhBiAGQ38AQEv9E/3kASEHIAYgB0N/AEBL/RP95QH95QEhCCACQ979IDn9EyAI/eYBQyqfrzr9E/3kASAI/eYBQ6aWHTz9E/3kASAI/eYBQ3RXYz39E/3kASAI/eYBQ+79dT79E/3kASAI/eYBQxhyMT/9E/3kASAI/eYBQwAAgD/9E/3kASAHQRf9qwH95gH9CwKQowEgAUEIaiIBQSBIDQALC5gFFgF/AX8BfwF/AX0BewF9AXsBfQF7AX0BewF/AX8BewF7AXsBfwF/AXsBewF7QQAhAgNAIAJBIGwhAyACQSBsIQQgACACQQJ0aiIFKgKAoAEhBiAG/RMhByAFKgKApAEhCCAI/RMhCSAFKgKApgEhCiAK/RMhCyAFKgKAqAEhDCAM/RMhDUEAIQ4DQCAAIAQgDmpBAnRqIg/9AAKAYCAH/eUBQwAA/sL9E/3rAUMAAABD/RP96gEhECAQQ38AQEv9E/3kASERIBAgEUN/AEBL/RP95QH95QEhEiAAIAMgDmpBAnRqIhND3v0gOf0TIBL95gFDKp+vOv0T/eQBIBL95gFDppYdPP0T/eQBIBL95gFDdFdjPf0T/eQBIBL95gFD7v11Pv0T/eQBIBL95gFDGHIxP/0T/eQBIBL95gFDAACAP/0T/eQBIBFBF/2rAf3mASABIAkgACAOQQJ0aiIU/QACgKUB/eoBIAsgFP0AAoCnAf3qAf3kASANIBT9AAKAqQH96gH95AH95AH95gH9CwKAYCAP/QACkGAgB/3lAUMAAP7C/RP96wFDAAAAQ/0T/eoBIRUgFUN/AEBL/RP95AEhFiAVIBZDfwBAS/0T/eUB/eUBIRcgE0Pe/SA5/RMgF/3mAUMqn686/RP95AEgF/3mAUOmlh08/RP95AEgF/3mAUN0V2M9/RP95AEgF/3mAUPu/XU+/RP95AEgF/3mAUMYcjE//RP95AEgF/3mAUMAAIA//RP95AEgFkEX/asB/eYBIAEgCSAU/QACkKUB/eoBIAsgFP0AApCnAf3qAf3kASANIBT9AAKQqQH96gH95AH95AH95gH9CwKQYCAOQQhqIg5BIEgNAAsgAkEBaiICQSBIDQALC+sBDQF/AX8BfwF7AXsBewF7AXsBfQF9AX0BfQF/QQAhAQNAIAFBIGwhAiAAIAJBAnRqIgP9AAKAYCEEIAP9AAKQYCEFIAP9AAKgYCEGIAP9AAKwYCEHIAQgA/0AAsBg/eQBIQQgBSAD/QAC0GD95AEhBSAGIAP9AALgYP3kASEGIAcgA/0AAvBg/eQBIQcgBCAF/eQBIAYgB/3kAf3kASEIIAj9HwAhCSAI/R8BIQogCP0fAiELIAj9HwMhDCAAIAFBAnRqIg0gDSoCgKEBIAkgCpIgCyAMkpKSOAKAoQEgAUEBaiIBQSBIDQALC4ICCAF/AX8BfwF/AX0BewF/AX9BACEBA0AgAUEgbCECIAFBIGwhAyAAIAFBAnRqIgQqAoCjASEFIAX9EyEGIAAgAkECdGoiByAAIANBAnRqIgj9AAKAgAEgBv3mAf0LAoCAASAHIAj9AAKQgAEgBv3mAf0LApCAASAHIAj9AAKggAEgBv3mAf0LAqCAASAHIAj9AAKwgAEgBv3mAf0LArCAASAHIAj9AALAgAEgBv3mAf0LAsCAASAHIAj9AALQgAEgBv3mAf0LAtCAASAHIAj9AALggAEgBv3mAf0LAuCAASAHIAj9AALwgAEgBv3mAf0LAvCAASABQQFqIgFBIEgNAAsLlgQZAX8BfwF/AX8BfwF/AXsBewF7AXsBewF7AXsBewF/AX8BfwF/AX8BewF7AXsBewF7AXtBACEBA0AgAUGAAmwhAiABQQhsIQNBACEEA0AgBEEgbCADaiEFIAAgBUECdGoiBv0AAoCAASEHIAb9AAKQgAEhCCAG/QACgIEBIQkgBv0AApCBASEKIAb9AAKAggEhCyAG/QACkIIBIQwgBv0AAoCDASENIAb9AAKQgwEhDiAEQSBsIQ8gAkGAAmohECACIREgECESIBEgEkgEQANAIAAgEUECdGoiE/0AAoBAIRQgE/0AApBAIRUgACAPQQJ0av0JAoBgIRYgFiAU/eYBIAf95AEhByAWIBX95gEgCP3kASEIIAAgD0ECdGr9CQKAYSEXIBcgFP3mASAJ/eQBIQkgFyAV/eYBIAr95AEhCiAAIA9BAnRq/QkCgGIhGCAYIBT95gEgC/3kASELIBggFf3mASAM/eQBIQwgACAPQQJ0av0JAoBjIRkgGSAU/eYBIA395AEhDSAZIBX95gEgDv3kASEOIA9BAWohDyARQQhqIhEgEkgNAAsLIAYgB/0LAoCAASAGIAj9CwKQgAEgBiAJ/QsCgIEBIAYgCv0LApCBASAGIAv9CwKAggEgBiAM/QsCkIIBIAYgDf0LAoCDASAGIA79CwKQgwEgBEEEaiIEQSBIDQALIAFBAWoiAUEESA0ACwuDAgkBfwF/AX8BfwF/AX0BewF/AX9BACEFIAIhBiAFIAZIBEADQCADIAUgBGxqIQcgBUEgbCEIIAAgBUECdGoiCSoCgKMBIQogCv0TIQsgASAHQQJ0aiIMIAAgCEECdGoiDf0AAoCAASAL/eYB/QsCACAMIA39AAKQgAEgC/3mAf0LAhAgDCAN/QACoIABIAv95gH9CwIgIAwgDf0AArCAASAL/eYB/QsCMCAMIA39AALAgAEgC/3mAf0LAkAgDCAN/QAC0IABIAv95gH9CwJQIAwgDf0AAuCAASAL/eYB/QsCYCAMIA39AALwgAEgC/3mAf0LAnAgBUEBaiIFIAZIDQALCwuAAg4BfwF/AX8BfwF9AX0BfwF/AX0BfQF9AX0BfQF/QQAhBSACIQYgBSAGSARAA0AgAyAFIARsaiEHIAAgBUECdGoiCCoCgKEBIQkgCCoCgKABIQogCUPqHAgCl7whCyALQY32q4Z8akEXdSEMIAsgDEEXdGu+IQ0gDUMAAIA/kyANQwAAgD+SlSEOIA4gDpQhDyAKIA5DawzdPiAPlEOOoxM/kiAPlENzOHY/kiAPlEM7qjhAkpQgDLKSkkPK8knxIAlDAAAAAF4bIRAgEEMYcjE/lEMAAID/IBBDyvJJ8V4bIREgASAHQQJ0aiISIBE4AgAgBUEBaiIFIAZIDQALCwvrAw8BfwF/AX8BfwF9AXsBfwF/AXsBewF7AX8BewF7AXtBACEBA0AgAUEgbCECIAFBIGwhAyAAIAFBAnRqIgQqAoCgASEFIAX9EyEGQQAhBwNAIAAgAyAHakECdGoiCP0AAoBgIAb95QFDAAD+wv0T/esBQwAAAEP9E/3qASEJIAlDfwBAS/0T/eQBIQogCSAKQ38AQEv9E/3lAf3lASELIAAgAiAHakECdGoiDEPe/SA5/RMgC/3mAUMqn686/RP95AEgC/3mAUOmlh08/RP95AEgC/3mAUN0V2M9/RP95AEgC/3mAUPu/XU+/RP95AEgC/3mAUMYcjE//RP95AEgC/3mAUMAAIA//RP95AEgCkEX/asB/eYB/QsCgGAgCP0AApBgIAb95QFDAAD+wv0T/esBQwAAAEP9E/3qASENIA1DfwBAS/0T/eQBIQ4gDSAOQ38AQEv9E/3lAf3lASEPIAxD3v0gOf0TIA/95gFDKp+vOv0T/eQBIA/95gFDppYdPP0T/eQBIA/95gFDdFdjPf0T/eQBIA/95gFD7v11Pv0T/eQBIA/95gFDGHIxP/0T/eQBIA/95gFDAACAP/0T/eQBIA5BF/2rAf3mAf0LApBgIAdBCGoiB0EgSA0ACyABQQFqIgFBIEgNAAsL2QEIAX8BfwF/AX8BfwF/AX8Bf0EAIQUgAyEGIAUgBkgEQANAIAAgBCAFakECdGoiBygCAEGAAmwhCCAFQYACbCEJQQAhCgNAIAEgCSAKakECdGoiCyACIAggCmpBAnRqIgz9AAIA/QsCACALIAz9AAIQ/QsCECALIAz9AAIg/QsCICALIAz9AAIw/QsCMCALIAz9AAJA/QsCQCALIAz9AAJQ/QsCUCALIAz9AAJg/QsCYCALIAz9AAJw/QsCcCAKQSBqIgpBgAJIDQALIAVBAWoiBSAGSA0ACwsLtAEEAX8BfwF/AX8gASECIAJBEEgEQANAIAJBgAJsIQNBACEEA0AgACADIARqQQJ0aiIFQwAAAAD9E/0LAgAgBUMAAAAA/RP9CwIQIAVDAAAAAP0T/QsCICAFQwAAAAD9E/0LAjAgBUMAAAAA/RP9CwJAIAVDAAAAAP0T/QsCUCAFQwAAAAD9E/0LAmAgBUMAAAAA/RP9CwJwIARBIGoiBEGAAkgNAAsgAkEBaiICQRBIDQALCwucAQcBfwF/AX8BfwF/AX8Bf0EAIQQgAiEFIAQgBUgEQANAIAMgBEGAAmxqIQYgBEGAAmwhB0EAIQgDQCAAIAYgCGpBAnRqIgkgASAHIAhqQQJ0aiIK/QACAP0LAgAgCSAK/QACEP0LAhAgCSAK/QACIP0LAiAgCSAK/QACMP0LAjAgCEEQaiIIQYACSA0ACyAEQQFqIgQgBUgNAAsLC8wBBwF/AX8BfwF/AX8BfwF/QQAhBCACIQUgBCAFSARAA0AgAyAEQYACbGohBiAEQYACbCEHQQAhCANAIAAgByAIakECdGoiCSABIAYgCGpBAnRqIgr9AAIA/QsCACAJIAr9AAIQ/QsCECAJIAr9AAIg/QsCICAJIAr9AAIw/QsCMCAJIAr9AAJA/QsCQCAJIAr9AAJQ/QsCUCAJIAr9AAJg/QsCYCAJIAr9AAJw/QsCcCAIQSBqIghBgAJIDQALIARBAWoiBCAFSA0ACwsLtAEEAX8BfwF/AX8gASECIAJBCEgEQANAIAJBgAJsIQNBACEEA0AgACADIARqQQJ0aiIFQwAAAAD9E/0LAgAgBUMAAAAA/RP9CwIQIAVDAAAAAP0T/QsCICAFQwAAAAD9E/0LAjAgBUMAAAAA/RP9CwJAIAVDAAAAAP0T/QsCUCAFQwAAAAD9E/0LAmAgBUMAAAAA/RP9CwJwIARBIGoiBEGAAkgNAAsgAkEBaiICQQhIDQALCwuHAg8BfwF/AX8BewF7AXsBewF/AX8BewF9AX0BfQF9AX9BACEBA0AgAUGAAmwhAiAAIAJBAnRqIgP9AAIAIQQgA/0AAhAhBSAD/QACICEGIAP9AAIwIQdBECEIA0AgBCAAIAIgCGpBAnRqIgn9AAIA/eQBIQQgBSAJ/QACEP3kASEFIAYgCf0AAiD95AEhBiAHIAn9AAIw/eQBIQcgCEEQaiIIQYACSA0ACyAEIAX95AEgBiAH/eQB/eQBIQogCv0fACELIAr9HwEhDCAK/R8CIQ0gCv0fAyEOIAAgAUECdGoiDyAPKgKAgAEgCyAMkiANIA6SkpI4AoCAASABQQFqIgFBCEgNAAsL4AIRAX8BfwF/AX8BfQF7AX8BfwF7AX8BewF7AXsBewF7AXsBe0EAIQEDQCABQYACbCECIAFBgAJsIQMgACABQQJ0aiIEKgKAgAEhBSAF/RMhBkEAIQcDQCAAIAMgB2pBAnRqIgj9AAIAIAb95QEhCSAAIAIgB2pBAnRqIgogCSAJ/eYB/QsCgEAgCP0AAhAgBv3lASELIAogCyAL/eYB/QsCkEAgCP0AAiAgBv3lASEMIAogDCAM/eYB/QsCoEAgCP0AAjAgBv3lASENIAogDSAN/eYB/QsCsEAgCP0AAkAgBv3lASEOIAogDiAO/eYB/QsCwEAgCP0AAlAgBv3lASEPIAogDyAP/eYB/QsC0EAgCP0AAmAgBv3lASEQIAogECAQ/eYB/QsC4EAgCP0AAnAgBv3lASERIAogESAR/eYB/QsC8EAgB0EgaiIHQYACSA0ACyABQQFqIgFBCEgNAAsLjwIPAX8BfwF/AXsBewF7AXsBfwF/AXsBfQF9AX0BfQF/QQAhAQNAIAFBgAJsIQIgACACQQJ0aiID/QACgEAhBCAD/QACkEAhBSAD/QACoEAhBiAD/QACsEAhB0EQIQgDQCAEIAAgAiAIakECdGoiCf0AAoBA/eQBIQQgBSAJ/QACkED95AEhBSAGIAn9AAKgQP3kASEGIAcgCf0AArBA/eQBIQcgCEEQaiIIQYACSA0ACyAEIAX95AEgBiAH/eQB/eQBIQogCv0fACELIAr9HwEhDCAK/R8CIQ0gCv0fAyEOIAAgAUECdGoiDyAPKgKggAEgCyAMkiANIA6SkpI4AqCAASABQQFqIgFBCEgNAAsLwgMaAX8BfwF/AX8BfwF9AXsBfQF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8Bf0EAIQYgBCEHIAYgB0gEQANAIAUgBkGAAmxqIQggBkGAAmwhCSAAIAZBAnRqIgoqAoCAASELIAv9EyEMIAoqAqCAASENIA39EyEOQQAhDwNAIAEgCCAPakECdGoiECAAIAkgD2pBAnRqIhH9AAIAIAz95QEgDv3mASACIA9BAnRqIhL9AAIA/eYBIAMgD0ECdGoiE/0AAgD95AH9CwIAIA9BBGohFCAPQQRqIRUgECAR/QACECAM/eUBIA795gEgAiAUQQJ0aiIW/QACAP3mASADIBVBAnRqIhf9AAIA/eQB/QsCECAPQQhqIRggD0EIaiEZIBAgEf0AAiAgDP3lASAO/eYBIAIgGEECdGoiGv0AAgD95gEgAyAZQQJ0aiIb/QACAP3kAf0LAiAgD0EMaiEcIA9BDGohHSAQIBH9AAIwIAz95QEgDv3mASACIBxBAnRqIh79AAIA/eYBIAMgHUECdGoiH/0AAgD95AH9CwIwIA9BEGoiD0GAAkgNAAsgBkEBaiIGIAdIDQALCwufAQMBfwF/AX9BACEDA0AgACADQQJ0aiIEIAEgAiADakECdGoiBf0AAgD9CwKAgAMgBCAF/QACEP0LApCAAyAEIAX9AAIg/QsCoIADIAQgBf0AAjD9CwKwgAMgBCAF/QACQP0LAsCAAyAEIAX9AAJQ/QsC0IADIAQgBf0AAmD9CwLggAMgBCAF/QACcP0LAvCAAyADQSBqIgNBgAFIDQALC84BBQF/AX8BfwF/AX9BACEBA0AgAUGAAWwhAkEAIQMDQCAAIAIgA2pBAnRqIgQgACADQQJ0aiIF/QACgIAD/QsCgIACIAQgBf0AApCAA/0LApCAAiAEIAX9AAKggAP9CwKggAIgBCAF/QACsIAD/QsCsIACIAQgBf0AAsCAA/0LAsCAAiAEIAX9AALQgAP9CwLQgAIgBCAF/QAC4IAD/QsC4IACIAQgBf0AAvCAA/0LAvCAAiADQSBqIgNBgAFIDQALIAFBAWoiAUEgSA0ACwu0AQQBfwF/AX8BfyABIQIgAkEgSARAA0AgAkGAAmwhA0EAIQQDQCAAIAMgBGpBAnRqIgVDAAAAAP0T/QsCACAFQwAAAAD9E/0LAhAgBUMAAAAA/RP9CwIgIAVDAAAAAP0T/QsCMCAFQwAAAAD9E/0LAkAgBUMAAAAA/RP9CwJQIAVDAAAAAP0T/QsCYCAFQwAAAAD9E/0LAnAgBEEgaiIEQYACSA0ACyACQQFqIgJBIEgNAAsLC6YEGgF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF7AXsBewF/AX8BfwF/AX8BewF7AXsBewF7AXtBACEEA0AgAiAEQYAQbGohBSAEQQhsIQZBACEHIAMhCCAHIAhIBEADQCAHQYABbCAGaiEJIAAgCUECdGoiCv0AAoCAAiELIAr9AAKQgAIhDCAK/QACgIQCIQ0gCv0AApCEAiEOIAr9AAKAiAIhDyAK/QACkIgCIRAgCv0AAoCMAiERIAr9AAKQjAIhEiAHQYACbCETIAVBgBBqIRQgBSEVIBQhFiAVIBZIBEADQCABIBVBAnRqIhf9AAIAIRggF/0AAhAhGSAAIBNBAnRq/QkCACEaIBogGP3mASAL/eQBIQsgGiAZ/eYBIAz95AEhDCAAIBNBAnRq/QkCgAghGyAbIBj95gEgDf3kASENIBsgGf3mASAO/eQBIQ4gACATQQJ0av0JAoAQIRwgHCAY/eYBIA/95AEhDyAcIBn95gEgEP3kASEQIAAgE0ECdGr9CQKAGCEdIB0gGP3mASAR/eQBIREgHSAZ/eYBIBL95AEhEiATQQFqIRMgFUEIaiIVIBZIDQALCyAKIAv9CwKAgAIgCiAM/QsCkIACIAogDf0LAoCEAiAKIA79CwKQhAIgCiAP/QsCgIgCIAogEP0LApCIAiAKIBH9CwKAjAIgCiAS/QsCkIwCIAdBBGoiByAISA0ACwsgBEEBaiIEQRBIDQALC6QBBwF/AX8BfwF/AX8BfwF/QQAhBCACIQUgBCAFSARAA0AgAyAEQYACbGohBiAEQYABbCEHQQAhCANAIAAgBiAIakECdGoiCSABIAcgCGpBAnRqIgr9AAKAgAL9CwIAIAkgCv0AApCAAv0LAhAgCSAK/QACoIAC/QsCICAJIAr9AAKwgAL9CwIwIAhBEGoiCEGAAUgNAAsgBEEBaiIEIAVIDQALCwuuAQYBfwF/AX8BfwF/AX9BACEEIAIhBSAEIAVIBEADQCADIARBIGxqIQYgBEEgbCEHIAAgB0ECdGoiCCABIAZBAnRqIgn9AAIA/QsCACAIIAn9AAIQ/QsCECAIIAn9AAIg/QsCICAIIAn9AAIw/QsCMCAIIAn9AAJA/QsCQCAIIAn9AAJQ/QsCUCAIIAn9AAJg/QsCYCAIIAn9AAJw/QsCcCAEQQFqIgQgBUgNAAsLC5oBAwF/AX8BfyABIQIgAkEQSARAA0AgAkEgbCEDIAAgA0ECdGoiBEMAAAAA/RP9CwIAIARDAAAAAP0T/QsCECAEQwAAAAD9E/0LAiAgBEMAAAAA/RP9CwIwIARDAAAAAP0T/QsCQCAEQwAAAAD9E/0LAlAgBEMAAAAA/RP9CwJgIARDAAAAAP0T/QsCcCACQQFqIgJBEEgNAAsLC/UCDQF/AX8BfwF/AXsBfwF7AXsBewF7AXsBewF7QQAhAQNAIAFBIGwhAiABQSBsIQMgACADQQJ0aiIE/QACACEFIAAgAkECdGoiBiAFIAX9DQABAgMAAQIDCAkKCwgJCgv9CwKAECAE/QACECEHIAYgByAH/Q0AAQIDAAECAwgJCgsICQoL/QsCkBAgBP0AAiAhCCAGIAggCP0NAAECAwABAgMICQoLCAkKC/0LAqAQIAT9AAIwIQkgBiAJIAn9DQABAgMAAQIDCAkKCwgJCgv9CwKwECAE/QACQCEKIAYgCiAK/Q0AAQIDAAECAwgJCgsICQoL/QsCwBAgBP0AAlAhCyAGIAsgC/0NAAECAwABAgMICQoLCAkKC/0LAtAQIAT9AAJgIQwgBiAMIAz9DQABAgMAAQIDCAkKCwgJCgv9CwLgECAE/QACcCENIAYgDSAN/Q0AAQIDAAECAwgJCgsICQoL/QsC8BAgAUEBaiIBQRBIDQALC50DDQF/AX8BfwF/AXsBfwF7AXsBewF7AXsBewF7QQAhAgNAIAJBIGwhAyACQSBsIQQgACAEQQJ0aiIF/QACACEGIAAgA0ECdGoiByAGIAb9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAoAgIAX9AAIQIQggByAIIAj9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LApAgIAX9AAIgIQkgByAJIAn9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAqAgIAX9AAIwIQogByAKIAr9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LArAgIAX9AAJAIQsgByALIAv9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAsAgIAX9AAJQIQwgByAMIAz9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAtAgIAX9AAJgIQ0gByANIA39DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAuAgIAX9AAJwIQ4gByAOIA79DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAvAgIAJBAWoiAkEQSA0ACwvjCCQBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF/AXsBewF7AXsBewF7AXtBACEFA0BBACEGIAMgBGshCEEQIQkgCCAJIAggCUgbIQcgBiAHIAYgB0obIQogBEGAAmwgBUEgbGohC0EAIQwgCiENIAwgDUgEQANAIAsgDEGAAmxqIQ4gDEEgbCEPIAAgD0ECdGoiECABIA5BAnRqIhH9AAIA/QsCgDAgECAR/QACEP0LApAwIBAgEf0AAiD9CwKgMCAQIBH9AAIw/QsCsDAgECAR/QACQP0LAsAwIBAgEf0AAlD9CwLQMCAQIBH9AAJg/QsC4DAgECAR/QACcP0LAvAwIAxBAWoiDCANSA0ACwsgCiESIBJBEEgEQANAIBJBIGwhEyAAIBNBAnRqIhRDAAAAAP0T/QsCgDAgFEMAAAAA/RP9CwKQMCAUQwAAAAD9E/0LAqAwIBRDAAAAAP0T/QsCsDAgFEMAAAAA/RP9CwLAMCAUQwAAAAD9E/0LAtAwIBRDAAAAAP0T/QsC4DAgFEMAAAAA/RP9CwLwMCASQQFqIhJBEEgNAAsLQQAhFSADIARrIRdBECEYIBcgGCAXIBhIGyEWIBUgFiAVIBZKGyEZIARBgAJsIAVBIGxqIRpBACEbIBkhHCAbIBxIBEADQCAaIBtBgAJsaiEdIBtBIGwhHiAAIB5BAnRqIh/9AAKAMCEgIAIgHUECdGoiISAf/QACgDAgH/0AAoAQ/eYBICAgIP0NBAUGBwABAgMMDQ4PCAkKCyAf/QACgCD95gH95AH9CwIAIB/9AAKQMCEiICEgH/0AApAwIB/9AAKQEP3mASAiICL9DQQFBgcAAQIDDA0ODwgJCgsgH/0AApAg/eYB/eQB/QsCECAf/QACoDAhIyAhIB/9AAKgMCAf/QACoBD95gEgIyAj/Q0EBQYHAAECAwwNDg8ICQoLIB/9AAKgIP3mAf3kAf0LAiAgH/0AArAwISQgISAf/QACsDAgH/0AArAQ/eYBICQgJP0NBAUGBwABAgMMDQ4PCAkKCyAf/QACsCD95gH95AH9CwIwIB/9AALAMCElICEgH/0AAsAwIB/9AALAEP3mASAlICX9DQQFBgcAAQIDDA0ODwgJCgsgH/0AAsAg/eYB/eQB/QsCQCAf/QAC0DAhJiAhIB/9AALQMCAf/QAC0BD95gEgJiAm/Q0EBQYHAAECAwwNDg8ICQoLIB/9AALQIP3mAf3kAf0LAlAgH/0AAuAwIScgISAf/QAC4DAgH/0AAuAQ/eYBICcgJ/0NBAUGBwABAgMMDQ4PCAkKCyAf/QAC4CD95gH95AH9CwJgIB/9AALwMCEoICEgH/0AAvAwIB/9AALwEP3mASAoICj9DQQFBgcAAQIDDA0ODwgJCgsgH/0AAvAg/eYB/eQB/QsCcCAbQQFqIhsgHEgNAAsLIAVBAWoiBUEISA0ACwukBBEBfwF/AX8BfwF/AXsBfwF/AXsBewF7AX8BfwF/AXsBewF7QQAhBgNAIAZBIGwhByAGQSBsIQggASAGIQkgAiEKIAkgCiAJIApIGyADbGpBgIABbiAEa7L9EyELQQAhDANAIAxBAnQiDf0AAtAOIAv95gEgBf3qAUMAAP7C/RP96wFDAAAAQ/0T/eoBIQ4gDkN/AEBL/RP95AEhDyAOIA9DfwBAS/0T/eUB/eUBIRAgACAHIAxqQQJ0aiIRIAAgCCAMakECdGoiEv0AAgBD3v0gOf0TIBD95gFDKp+vOv0T/eQBIBD95gFDppYdPP0T/eQBIBD95gFDdFdjPf0T/eQBIBD95gFD7v11Pv0T/eQBIBD95gFDGHIxP/0T/eQBIBD95gFDAACAP/0T/eQBIA9BF/2rAf3mAf3mAf0LAgAgDEEEakECdCIT/QAC0A4gC/3mASAF/eoBQwAA/sL9E/3rAUMAAABD/RP96gEhFCAUQ38AQEv9E/3kASEVIBQgFUN/AEBL/RP95QH95QEhFiARIBL9AAIQQ979IDn9EyAW/eYBQyqfrzr9E/3kASAW/eYBQ6aWHTz9E/3kASAW/eYBQ3RXYz39E/3kASAW/eYBQ+79dT79E/3kASAW/eYBQxhyMT/9E/3kASAW/eYBQwAAgD/9E/3kASAVQRf9qwH95gH95gH9CwIQIAxBCGoiDEEgSA0ACyAGQQFqIgZBIEgNAAsLhwUOAX8BfwF7AX8BewF7AXsBfwF7AXsBewF7AX8Be0EAIQcDQCAHQQJ0Igj9CQLQDiEJQQAhCgNAIAkgASACIAr9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASAD/bYBIAT9tQH9rgFBDv2sASAF/bEB/foB/eUB/eYBIAb96gFDAAD+wv0T/esBQwAAAEP9E/3qASELIAtDfwBAS/0T/eQBIQwgCyAMQ38AQEv9E/3lAf3lASENIAAgCkEDdUGAAmwgCkEHcWogB0EIbGpBAnRqIg79AAKAIEPe/SA5/RMgDf3mAUMqn686/RP95AEgDf3mAUOmlh08/RP95AEgDf3mAUN0V2M9/RP95AEgDf3mAUPu/XU+/RP95AEgDf3mAUMYcjE//RP95AEgDf3mAUMAAIA//RP95AEgDEEX/asB/eYB/eYBIQ8gDiAP/QsCgCAgCSABIAIgCkEEav0R/QwAAAAAAQAAAAIAAAADAAAA/a4BIAP9tgEgBP21Af2uAUEO/awBIAX9sQH9+gH95QH95gEgBv3qAUMAAP7C/RP96wFDAAAAQ/0T/eoBIRAgEEN/AEBL/RP95AEhESAQIBFDfwBAS/0T/eUB/eUBIRIgACAKQQRqQQN1QYACbCAKQQRqQQdxaiAHQQhsakECdGoiE/0AAoAgQ979IDn9EyAS/eYBQyqfrzr9E/3kASAS/eYBQ6aWHTz9E/3kASAS/eYBQ3RXYz39E/3kASAS/eYBQ+79dT79E/3kASAS/eYBQxhyMT/9E/3kASAS/eYBQwAAgD/9E/3kASARQRf9qwH95gH95gEhFCATIBT9CwKAICAKQQhqIgpBIEgNAAsgB0EBaiIHQSBIDQALC4UEGQF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AXsBewF7AXsBewF7QQAhAQNAIAFBgAJsIQIgAUEIbCEDQQAhBANAIARBIGwgA2ohBSAAIAVBAnRqIgb9AAKAYCEHIAb9AAKQYCEIIAb9AAKAYSEJIAb9AAKQYSEKIAb9AAKAYiELIAb9AAKQYiEMIAb9AAKAYyENIAb9AAKQYyEOIARBIGwhDyACQYACaiEQIAIhESAQIRIgESASSARAA0AgACARQQJ0aiIT/QACgCAhFCAT/QACkCAhFSAAIA9BAnRq/QkCACEWIBYgFP3mASAH/eQBIQcgFiAV/eYBIAj95AEhCCAAIA9BAnRq/QkCgAEhFyAXIBT95gEgCf3kASEJIBcgFf3mASAK/eQBIQogACAPQQJ0av0JAoACIRggGCAU/eYBIAv95AEhCyAYIBX95gEgDP3kASEMIAAgD0ECdGr9CQKAAyEZIBkgFP3mASAN/eQBIQ0gGSAV/eYBIA795AEhDiAPQQFqIQ8gEUEIaiIRIBJIDQALCyAGIAf9CwKAYCAGIAj9CwKQYCAGIAn9CwKAYSAGIAr9CwKQYSAGIAv9CwKAYiAGIAz9CwKQYiAGIA39CwKAYyAGIA79CwKQYyAEQQRqIgRBIEgNAAsgAUEBaiIBQQRIDQALC+IBCQF/AX8BfwF/AX8BfwF/AX8Bf0EAIQYgAyEHIAYgB0gEQANAIAQgBkGAAmxqIQggBkGAAWwhCSAGQYACbCEKQQAhCwNAIAAgCCALakECdGoiDCABIAkgC2pBAnRqIg39AAKAgAIgAiAKIAtqIAVqQQJ0aiIO/QACAP3kAf0LAgAgDCAN/QACkIACIA79AAIQ/eQB/QsCECAMIA39AAKggAIgDv0AAiD95AH9CwIgIAwgDf0AArCAAiAO/QACMP3kAf0LAjAgC0EQaiILQYABSA0ACyAGQQFqIgYgB0gNAAsLC7QLHwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF/AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7QQAhEiACIRMgEiATSARAA0AgAyASQYAIbGohFCASQYABbCEVQQAhFgNAIAAgFSAWakECdGoiF/0AAoCAAiEYIBj94AEgBP3qASEZIAUgGSAG/eYBIAX95AH95wEhGiAZIBn95gEgB/3mAUMAAP7C/RP96wFDAAAAQ/0T/eoBIRsgG0N/AEBL/RP95AEhHCAbIBxDfwBAS/0T/eUB/eUBIR0gASAUIBZqQQJ0aiIeIBggCP3rASAZIAkgGv3mASAK/eQBIBr95gEgC/3kASAa/eYBIAz95AEgGv3mASAN/eQBIBr95gEgDv3kASAa/eYBIA/95AEgGv3mASAQ/eQBIBr95gEgEf3kASAa/eYB/eYBQ979IDn9EyAd/eYBQyqfrzr9E/3kASAd/eYBQ6aWHTz9E/3kASAd/eYBQ3RXYz39E/3kASAd/eYBQ+79dT79E/3kASAd/eYBQxhyMT/9E/3kASAd/eYBQwAAgD/9E/3kASAcQRf9qwH95gH95gH95QH9CwIAIBf9AAKQgAIhHyAf/eABIAT96gEhICAFICAgBv3mASAF/eQB/ecBISEgICAg/eYBIAf95gFDAAD+wv0T/esBQwAAAEP9E/3qASEiICJDfwBAS/0T/eQBISMgIiAjQ38AQEv9E/3lAf3lASEkIB4gHyAI/esBICAgCSAh/eYBIAr95AEgIf3mASAL/eQBICH95gEgDP3kASAh/eYBIA395AEgIf3mASAO/eQBICH95gEgD/3kASAh/eYBIBD95AEgIf3mASAR/eQBICH95gH95gFD3v0gOf0TICT95gFDKp+vOv0T/eQBICT95gFDppYdPP0T/eQBICT95gFDdFdjPf0T/eQBICT95gFD7v11Pv0T/eQBICT95gFDGHIxP/0T/eQBICT95gFDAACAP/0T/eQBICNBF/2rAf3mAf3mAf3lAf0LAhAgF/0AAqCAAiElICX94AEgBP3qASEmIAUgJiAG/eYBIAX95AH95wEhJyAmICb95gEgB/3mAUMAAP7C/RP96wFDAAAAQ/0T/eoBISggKEN/AEBL/RP95AEhKSAoIClDfwBAS/0T/eUB/eUBISogHiAlIAj96wEgJiAJICf95gEgCv3kASAn/eYBIAv95AEgJ/3mASAM/eQBICf95gEgDf3kASAn/eYBIA795AEgJ/3mASAP/eQBICf95gEgEP3kASAn/eYBIBH95AEgJ/3mAf3mAUPe/SA5/RMgKv3mAUMqn686/RP95AEgKv3mAUOmlh08/RP95AEgKv3mAUN0V2M9/RP95AEgKv3mAUPu/XU+/RP95AEgKv3mAUMYcjE//RP95AEgKv3mAUMAAIA//RP95AEgKUEX/asB/eYB/eYB/eUB/QsCICAX/QACsIACISsgK/3gASAE/eoBISwgBSAsIAb95gEgBf3kAf3nASEtICwgLP3mASAH/eYBQwAA/sL9E/3rAUMAAABD/RP96gEhLiAuQ38AQEv9E/3kASEvIC4gL0N/AEBL/RP95QH95QEhMCAeICsgCP3rASAsIAkgLf3mASAK/eQBIC395gEgC/3kASAt/eYBIAz95AEgLf3mASAN/eQBIC395gEgDv3kASAt/eYBIA/95AEgLf3mASAQ/eQBIC395gEgEf3kASAt/eYB/eYBQ979IDn9EyAw/eYBQyqfrzr9E/3kASAw/eYBQ6aWHTz9E/3kASAw/eYBQ3RXYz39E/3kASAw/eYBQ+79dT79E/3kASAw/eYBQxhyMT/9E/3kASAw/eYBQwAAgD/9E/3kASAvQRf9qwH95gH95gH95QH9CwIwIBZBEGoiFkGAAUgNAAsgEkEBaiISIBNIDQALCwvMAQcBfwF/AX8BfwF/AX8Bf0EAIQQgAiEFIAQgBUgEQANAIAMgBEGACGxqIQYgBEGACGwhB0EAIQgDQCAAIAcgCGpBAnRqIgkgASAGIAhqQQJ0aiIK/QACAP0LAgAgCSAK/QACEP0LAhAgCSAK/QACIP0LAiAgCSAK/QACMP0LAjAgCSAK/QACQP0LAkAgCSAK/QACUP0LAlAgCSAK/QACYP0LAmAgCSAK/QACcP0LAnAgCEEgaiIIQYAISA0ACyAEQQFqIgQgBUgNAAsLC7QBBAF/AX8BfwF/IAEhAiACQQhIBEADQCACQYAIbCEDQQAhBANAIAAgAyAEakECdGoiBUMAAAAA/RP9CwIAIAVDAAAAAP0T/QsCECAFQwAAAAD9E/0LAiAgBUMAAAAA/RP9CwIwIAVDAAAAAP0T/QsCQCAFQwAAAAD9E/0LAlAgBUMAAAAA/RP9CwJgIAVDAAAAAP0T/QsCcCAEQSBqIgRBgAhIDQALIAJBAWoiAkEISA0ACwsLhwIPAX8BfwF/AXsBewF7AXsBfwF/AXsBfQF9AX0BfQF/QQAhAQNAIAFBgAhsIQIgACACQQJ0aiID/QACACEEIAP9AAIQIQUgA/0AAiAhBiAD/QACMCEHQRAhCANAIAQgACACIAhqQQJ0aiIJ/QACAP3kASEEIAUgCf0AAhD95AEhBSAGIAn9AAIg/eQBIQYgByAJ/QACMP3kASEHIAhBEGoiCEGACEgNAAsgBCAF/eQBIAYgB/3kAf3kASEKIAr9HwAhCyAK/R8BIQwgCv0fAiENIAr9HwMhDiAAIAFBAnRqIg8gDyoCgIAEIAsgDJIgDSAOkpKSOAKAgAQgAUEBaiIBQQhIDQALC+gCEQF/AX8BfwF/AX0BewF/AX8BewF/AXsBewF7AXsBewF7AXtBACEBA0AgAUGACGwhAiABQYAIbCEDIAAgAUECdGoiBCoCgIAEIQUgBf0TIQZBACEHA0AgACADIAdqQQJ0aiII/QACACAG/eUBIQkgACACIAdqQQJ0aiIKIAkgCf3mAf0LAoCAAiAI/QACECAG/eUBIQsgCiALIAv95gH9CwKQgAIgCP0AAiAgBv3lASEMIAogDCAM/eYB/QsCoIACIAj9AAIwIAb95QEhDSAKIA0gDf3mAf0LArCAAiAI/QACQCAG/eUBIQ4gCiAOIA795gH9CwLAgAIgCP0AAlAgBv3lASEPIAogDyAP/eYB/QsC0IACIAj9AAJgIAb95QEhECAKIBAgEP3mAf0LAuCAAiAI/QACcCAG/eUBIREgCiARIBH95gH9CwLwgAIgB0EgaiIHQYAISA0ACyABQQFqIgFBCEgNAAsLlwIPAX8BfwF/AXsBewF7AXsBfwF/AXsBfQF9AX0BfQF/QQAhAQNAIAFBgAhsIQIgACACQQJ0aiID/QACgIACIQQgA/0AApCAAiEFIAP9AAKggAIhBiAD/QACsIACIQdBECEIA0AgBCAAIAIgCGpBAnRqIgn9AAKAgAL95AEhBCAFIAn9AAKQgAL95AEhBSAGIAn9AAKggAL95AEhBiAHIAn9AAKwgAL95AEhByAIQRBqIghBgAhIDQALIAQgBf3kASAGIAf95AH95AEhCiAK/R8AIQsgCv0fASEMIAr9HwIhDSAK/R8DIQ4gACABQQJ0aiIPIA8qAqCABCALIAySIA0gDpKSkjgCoIAEIAFBAWoiAUEISA0ACwvCAxoBfwF/AX8BfwF/AX0BewF9AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/QQAhBiAEIQcgBiAHSARAA0AgBSAGQYAIbGohCCAGQYAIbCEJIAAgBkECdGoiCioCgIAEIQsgC/0TIQwgCioCoIAEIQ0gDf0TIQ5BACEPA0AgASAIIA9qQQJ0aiIQIAAgCSAPakECdGoiEf0AAgAgDP3lASAO/eYBIAIgD0ECdGoiEv0AAgD95gEgAyAPQQJ0aiIT/QACAP3kAf0LAgAgD0EEaiEUIA9BBGohFSAQIBH9AAIQIAz95QEgDv3mASACIBRBAnRqIhb9AAIA/eYBIAMgFUECdGoiF/0AAgD95AH9CwIQIA9BCGohGCAPQQhqIRkgECAR/QACICAM/eUBIA795gEgAiAYQQJ0aiIa/QACAP3mASADIBlBAnRqIhv9AAIA/eQB/QsCICAPQQxqIRwgD0EMaiEdIBAgEf0AAjAgDP3lASAO/eYBIAIgHEECdGoiHv0AAgD95gEgAyAdQQJ0aiIf/QACAP3kAf0LAjAgD0EQaiIPQYAISA0ACyAGQQFqIgYgB0gNAAsLC8wBBwF/AX8BfwF/AX8BfwF/QQAhBCACIQUgBCAFSARAA0AgAyAEQYAIbGohBiAEQYACbCEHQQAhCANAIAAgByAIakECdGoiCSABIAYgCGpBAnRqIgr9AAIA/QsCACAJIAr9AAIQ/QsCECAJIAr9AAIg/QsCICAJIAr9AAIw/QsCMCAJIAr9AAJA/QsCQCAJIAr9AAJQ/QsCUCAJIAr9AAJg/QsCYCAJIAr9AAJw/QsCcCAIQSBqIghBgAJIDQALIARBAWoiBCAFSA0ACwsLpwQaAX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AXsBewF7AX8BfwF/AX8BfwF7AXsBewF7AXsBe0EAIQQDQCACIARBgMAAbGohBSAEQQhsIQZBACEHIAMhCCAHIAhIBEADQCAHQYABbCAGaiEJIAAgCUECdGoiCv0AAoCAAiELIAr9AAKQgAIhDCAK/QACgIQCIQ0gCv0AApCEAiEOIAr9AAKAiAIhDyAK/QACkIgCIRAgCv0AAoCMAiERIAr9AAKQjAIhEiAHQYACbCETIAVBgBBqIRQgBSEVIBQhFiAVIBZIBEADQCABIBVBAnRqIhf9AAIAIRggF/0AAhAhGSAAIBNBAnRq/QkCACEaIBogGP3mASAL/eQBIQsgGiAZ/eYBIAz95AEhDCAAIBNBAnRq/QkCgAghGyAbIBj95gEgDf3kASENIBsgGf3mASAO/eQBIQ4gACATQQJ0av0JAoAQIRwgHCAY/eYBIA/95AEhDyAcIBn95gEgEP3kASEQIAAgE0ECdGr9CQKAGCEdIB0gGP3mASAR/eQBIREgHSAZ/eYBIBL95AEhEiATQQFqIRMgFUEIaiIVIBZIDQALCyAKIAv9CwKAgAIgCiAM/QsCkIACIAogDf0LAoCEAiAKIA79CwKQhAIgCiAP/QsCgIgCIAogEP0LApCIAiAKIBH9CwKAjAIgCiAS/QsCkIwCIAdBBGoiByAISA0ACwsgBEEBaiIEQRBIDQALC3ICAX8Bf0EAIQIDQCAAIAJBAnRqIgMgAf0LAoCAAiADIAH9CwKQgAIgAyAB/QsCoIACIAMgAf0LArCAAiADIAH9CwLAgAIgAyAB/QsC0IACIAMgAf0LAuCAAiADIAH9CwLwgAIgAkEgaiICQYAgSA0ACwsL+QcGAEGACAuAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAEAAAABAAAAAQAAAAEAAAAAAAAAAAAAAAEAAAABAAAAAgAAAAIAAAADAAAAAwAAAAAAAAABAAAAAgAAAAMAAAAEAAAABQAAAAYAAAAHAAAAAEGACQsQAAEAAAACAAAABAAAAAgAAABBkAkLgAEAAAAACgAAABQAAAAeAAAAHgAAABQAAAAKAAAAAAAAACgAAAAyAAAAPAAAAEYAAABGAAAAPAAAADIAAAAoAAAAUAAAAFoAAABkAAAAZAAAAGQAAABkAAAAWgAAAFAAAABuAAAAeAAAAIIAAAB4AAAAeAAAAIIAAAB4AAAAbgAAAABBkAoLsAQAAAAAAwAAAAUAAAAHAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAMAAAAFAAAAAAAAAAcAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAADAAAABwAAAAAAAAAFAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAwAAAAAAAAAAAAAABQAAAAAAAAAAAAAABwAAAAAAAAAAAAAAAAAAAAUAAAAHAAAAAgAAAAIAAAACAAAAAgAAAAIAAAACAAAAAgAAAAAAAAAFAAAAAgAAAAIAAAACAAAAAgAAAAIAAAACAAAAAgAAAAIAAAAAAAAABwAAAAIAAAACAAAAAgAAAAIAAAACAAAAAgAAAAIAAAACAAAAAAAAAAIAAAACAAAAAgAAAAIAAAACAAAAAgAAAAIAAAACAAAAAgAAAAEAAAAHAAAABAAAAAQAAAAEAAAABAAAAAQAAAAEAAAABAAAAAQAAAABAAAABAAAAAQAAAAEAAAABAAAAAQAAAAEAAAABAAAAAQAAAAEAAAAAAAAAAQAAAAEAAAABAAAAAQAAAAEAAAABAAAAAQAAAAEAAAABAAAAAIAAAAGAAAABgAAAAYAAAAGAAAABgAAAAYAAAAGAAAABgAAAAYAAAAAAAAABgAAAAYAAAAGAAAABgAAAAYAAAAGAAAABgAAAAYAAAAGAAAAAQAAAAYAAAAGAAAABgAAAAYAAAAGAAAABgAAAAYAAAAGAAAABgAAAABBwA4LEAEAAAACAAAABAAAAAgAAAAAQdAOC4ABZ1dnwmdXZ8IJiEzCCYhMwvMfNcLzHzXCpFogwqRaIMJmrw3CZq8Nwop2+cGKdvnBm2jawZto2sGYw73BmMO9wZwuo8GcLqPBsGKKwbBiisGRTGbBkUxmwSGUOsEhlDrBTk0RwU5NEcG1a9TAtWvUwP0qisD9KorAQ/AGwEPwBsA=",
+  relaxed: "AGFzbQEAAAABgQVNYBB/f39/f39/f39/f39/f39/AGANf39/f39/f39/f39/fwBgB39/f39/f38AYAh/f39/f39/fwBgCH9/f39/f39/AGAHf39/f39/fwBgEH9/f39/f39/f39/f39/f38AYA1/f39/f39/f39/f39/AGAJf39/f39/f39/AGAIf39/f39/f38AYAh/f39/f39/fwBgCX9/f39/f39/fwBgB39/f39/f38AYAZ/f39/f3sAYAJ/fwBgAn97AGAFf39/f38AYAJ/fwBgBX9/f39/AGACf38AYAx/e3t7e3t7e3t7e3sAYAx/e3t7e3t7e3t7e3sAYAx/e3t7e3t7e3t7e3sAYAV/f39/fwBgAn9/AGAFf39/f38AYAV/f39/fwBgAn9/AGACf3sAYAJ/fwBgBH9/e3sAYAR/f3t7AGASf3t7e3t7e3t7e3t7e3t7e3t7AGASf3t7e3t7e3t7e3t7e3t7e3t7AGASf3t7e3t7e3t7e3t7e3t7e3t7AGABfwBgAX8AYAJ/ewBgAX8AYAF/AGABfwBgBX9/f39/AGAFf39/f38AYAF/AGAFf39/f38AYAJ/fwBgBH9/f38AYAR/f39/AGACf38AYAF/AGABfwBgAX8AYAZ/f39/f38AYAN/f38AYAF/AGACf38AYAR/f39/AGAEf39/fwBgBH9/f38AYAJ/fwBgAX8AYAJ/ewBgBX9/f39/AGAGf39/f397AGAHf3t7e3t7ewBgAX8AYAZ/f39/f38AYBJ/f39/e3t7e3t7e3t7e3t7e3sAYAR/f39/AGACf38AYAF/AGABfwBgAX8AYAZ/f39/f38AYAR/f39/AGAEf39/fwBgAn97AAISAQNlbnYGbWVtb3J5AgEBgIAEA05NAAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4vMDEyMzQ1Njc4OTo7PD0+P0BBQkNERUZHSElKS0wH1gINI2F0dGVudGlvbl9zbWFsbF9hbm51bHVzXzMyeDMyX2ZvbGRzAAAdYXR0ZW50aW9uX3NtYWxsX2FubnVsdXNfMzJ4MzIAAQllbWJlZF8yNTYAAhBub3JtXzI1Nl8wcDAwMDAxAAMTbGluZWFyXzI1Nl8yNTZfYmlhcwAECXhwb3NfOF8zMgAFK2F0dGVudGlvbl9zbWFsbF94cG9zNTEyX2FubnVsdXNfMzJ4MzJfZm9sZHMABiVhdHRlbnRpb25fc21hbGxfeHBvczUxMl9hbm51bHVzXzMyeDMyAAcYbGluZWFyXzI1Nl8yNTZfYmlhc19hZGQxAAgZbGluZWFyXzI1Nl8xMDI0X2JpYXNfZ2VsdQAJEW5vcm1fMTAyNF8wcDAwMDAxAAoZbGluZWFyXzEwMjRfMjU2X2JpYXNfYWRkMQALDmxpbmVhcl8yNTZfMjU2AAwKso8DTeFFmAQBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF7AXsBewF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfQF9AX0BfQF9AX0BfQF9AX0BfQF9AX0BfQF9AX0BfQF9AX0BewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF/AXsBewF7AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AX8BfwF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF7AXsBewF7AXsBewF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/IAAhECAAIAFIBEADQEEgIREgDSESIAghEyASIBMgEiATSBshFCAIIBRqQX9qIBRuIRUgFCALakF/aiALbiAOakEfakEgbiAPaiEWIBAgFm4hFyAXIBVuIRggGEEIcCEZIBhBCG4hGiAJQQhsIBlqQQJ0IhsoAoAIIRwgFyAVcCAUbCEdIB0gFGohHiAIIR8gHiAfIB4gH0gbISAgCiEhIAghIiAhICIgISAiSBshIyAQIBZwISQgHSAjbiElICUgI2whJiAmIBxqIScgHSAnayEoQQAhKSAoICkgKCApShsgC2pBf2ogC24hKkEAISsgICAnayEtQQAhLiAtIC4gLSAuShsgC2pBf2ogC24gKmshLCArICwgKyAsShshLyAqICRBIGxqITBBACExQSAhMyAvICRBIGxrITQgMyA0IDMgNEgbITIgMSAyIDEgMkobITUgIyE3IAggJmshOCA3IDggNyA4SBsgHGshNkEAITkgNiA5IDYgOUobIAtqQX9qIAtuITogOiE7IDAgNWohPCA7IDwgOyA8SBshPSAbKAKQCSE+ID5BAnQiPygCkAohQEEAIDVIBEAgJyAwIAtsaiFBIEFBACFCIDVBf2ohQyBCIEMgQiBDShsgC2xqIUQgQEECdCJFKAKACSFGIEEgRm4gRmwhRyBEIEZuIEZsIUggQCAJRiFJIEggJ2shSkEAIUsgSiBLIEogS0obIAtqQX9qIAtuIUwgPSA9IU0gRyAnayFPQQAhUCBPIFAgTyBQShsgC2pBf2ogC24hTiBNIE4gTSBOSBsgSRshUSA9ID0hUiBIIEZqICdrIVRBACFVIFQgVSBUIFVKGyALakF/aiALbiFTIFIgUyBSIFNIGyBJGyFWIFEgUSA9IVcgTCFYIFcgWCBXIFhIGyBHIEhGGyBJGyFZIAxBAUZBACBZID0gVmtqSHIEQCAnIDAgC2xqIVpBACFbIDUhXUEgIV4gXSBeIF0gXkgbIVwgWyBcIFsgXEobIV8gXyERIBogCGwgWmpBCGwgGWpBIGwhYCALQYACbCFhQ+6Tgj79EyFiIAIgAyBfIGAgYSBiEA0gAiBfEA4gDEEBRgRAQ8rySfH9EyFjIAIgY/0LAoCgASACIGP9CwKQoAEgAiBj/QsCoKABIAIgY/0LArCgASACIGP9CwLAoAEgAiBj/QsC0KABIAIgY/0LAuCgASACIGP9CwLwoAFDAAAAAP0TIWQgAiBk/QsCgKEBIAIgZP0LApChASACIGT9CwKgoQEgAiBk/QsCsKEBIAIgZP0LAsChASACIGT9CwLQoQEgAiBk/QsC4KEBIAIgZP0LAvChAUMAAAAA/RMhZSACIGUQDwVBACFmIDUhaEEgIWkgaCBpIGggaUgbIWcgZiBnIGYgZ0obIWogGiAIbCAnIDAgC2xqakEIbCAZakEgbCFrIAtBgAJsIWwgAiAGIGogayBsEBAgAiBqEBFBACFtIDUhb0EgIXAgbyBwIG8gcEgbIW4gbSBuIG0gbkobIXEgGkEIbCAZaiAIbCAnIDAgC2xqaiFyIAIgByBxIHIgCxASIAIgcRATQzuquD/9EyFzQ8rySfH9EyF0IAIgAv0AAoCgASBz/eYBIHT96wH9CwKAoAEgAiAC/QACkKABIHP95gEgdP3rAf0LApCgASACIAL9AAKgoAEgc/3mASB0/esB/QsCoKABIAIgAv0AArCgASBz/eYBIHT96wH9CwKwoAEgAiAC/QACwKABIHP95gEgdP3rAf0LAsCgASACIAL9AALQoAEgc/3mASB0/esB/QsC0KABIAIgAv0AAuCgASBz/eYBIHT96wH9CwLgoAEgAiAC/QAC8KABIHP95gEgdP3rAf0LAvCgAUPK8knx/RMhdUMAAIA//RMhdkMAAAAA/RMhdyACIHYgdyAC/QACgKABIHX9RP1S/QsCgKEBIAIgdiB3IAL9AAKQoAEgdf1E/VL9CwKQoQEgAiB2IHcgAv0AAqCgASB1/UT9Uv0LAqChASACIHYgdyAC/QACsKABIHX9RP1S/QsCsKEBIAIgdiB3IAL9AALAoAEgdf1E/VL9CwLAoQEgAiB2IHcgAv0AAtCgASB1/UT9Uv0LAtChASACIHYgdyAC/QAC4KABIHX9RP1S/QsC4KEBIAIgdiB3IAL9AALwoAEgdf1E/VL9CwLwoQELICcgMCALbGoheCA+QQFqQQJ0InkoApAKIXogekECbiF7IHtBAnQifCgCgAkhfSB8KALADiF+IHggfW4gfWwhf0EAIYABIH8gJ2shggFBACGDASCCASCDASCCASCDAUobIAtqQX9qIAtuIYEBIIABIIEBIIABIIEBShshhAEgOiGFASB/IH1qICdrIYcBQQAhiAEghwEgiAEghwEgiAFKGyALakF/aiALbiGGASCFASCGASCFASCGAUgbIYkBIH4gC24higEgeCB/ayB7QQhsIBlqQQJ0IosBKAKACGsgfmogfnAgC24hjAEgjAEgigEgMCCKAXBraiCKAXAhjQEgPkECakECdCKOASgCkAohjwEgjwFBAm4hkAEgkAFBAnQikQEoAoAJIZIBIJEBKALADiGTASB4IJIBbiCSAWwhlAEghAEhlQEglAEgJ2shlwFBACGYASCXASCYASCXASCYAUobIAtqQX9qIAtuIZYBIJUBIJYBIJUBIJYBShshmQEgiQEhmgEglAEgkgFqICdrIZwBQQAhnQEgnAEgnQEgnAEgnQFKGyALakF/aiALbiGbASCaASCbASCaASCbAUgbIZ4BIJMBIAtuIZ8BIHgglAFrIJABQQhsIBlqQQJ0IqABKAKACGsgkwFqIJMBcCALbiGhASChASCfASAwIJ8BcGtqIJ8BcCGiASA+QQNqQQJ0IqMBKAKQCiGkASCkAUECbiGlASClAUECdCKmASgCgAkhpwEgpgEoAsAOIagBIHggpwFuIKcBbCGpASCZASGqASCpASAnayGsAUEAIa0BIKwBIK0BIKwBIK0BShsgC2pBf2ogC24hqwEgqgEgqwEgqgEgqwFKGyGuASCeASGvASCpASCnAWogJ2shsQFBACGyASCxASCyASCxASCyAUobIAtqQX9qIAtuIbABIK8BILABIK8BILABSBshswEgqAEgC24htAEgeCCpAWsgpQFBCGwgGWpBAnQitQEoAoAIayCoAWogqAFwIAtuIbYBILYBILQBIDAgtAFwa2ogtAFwIbcBID5BBGpBAnQiuAEoApAKIbkBILkBQQJuIboBILoBQQJ0IrsBKAKACSG8ASC7ASgCwA4hvQEgeCC8AW4gvAFsIb4BQQAhvwEgvgEgJ2shwQFBACHCASDBASDCASDBASDCAUobIAtqQX9qIAtuIcABIL8BIMABIL8BIMABShshwwEgOiHEASC+ASC8AWogJ2shxgFBACHHASDGASDHASDGASDHAUobIAtqQX9qIAtuIcUBIMQBIMUBIMQBIMUBSBshyAEgvQEgC24hyQEgeCC+AWsgugFBCGwgGWpBAnQiygEoAoAIayC9AWogvQFwIAtuIcsBIMsBIMkBIDAgyQFwa2ogyQFwIcwBID5BBWpBAnQizQEoApAKIc4BIM4BQQJuIc8BIM8BQQJ0ItABKAKACSHRASDQASgCwA4h0gEgeCDRAW4g0QFsIdMBIMMBIdQBINMBICdrIdYBQQAh1wEg1gEg1wEg1gEg1wFKGyALakF/aiALbiHVASDUASDVASDUASDVAUobIdgBIMgBIdkBINMBINEBaiAnayHbAUEAIdwBINsBINwBINsBINwBShsgC2pBf2ogC24h2gEg2QEg2gEg2QEg2gFIGyHdASDSASALbiHeASB4INMBayDPAUEIbCAZakECdCLfASgCgAhrINIBaiDSAXAgC24h4AEg4AEg3gEgMCDeAXBraiDeAXAh4QEgPkEGakECdCLiASgCkAoh4wEg4wFBAm4h5AEg5AFBAnQi5QEoAoAJIeYBIOUBKALADiHnASB4IOYBbiDmAWwh6AEg2AEh6QEg6AEgJ2sh6wFBACHsASDrASDsASDrASDsAUobIAtqQX9qIAtuIeoBIOkBIOoBIOkBIOoBShsh7QEg3QEh7gEg6AEg5gFqICdrIfABQQAh8QEg8AEg8QEg8AEg8QFKGyALakF/aiALbiHvASDuASDvASDuASDvAUgbIfIBIOcBIAtuIfMBIHgg6AFrIOQBQQhsIBlqQQJ0IvQBKAKACGsg5wFqIOcBcCALbiH1ASD1ASDzASAwIPMBcGtqIPMBcCH2ASA+QQdqQQJ0IvcBKAKQCiH4ASD4AUECbiH5ASD5AUECdCL6ASgCgAkh+wEg+gEoAsAOIfwBIHgg+wFuIPsBbCH9AUEAIf4BIP0BICdrIYACQQAhgQIggAIggQIggAIggQJKGyALakF/aiALbiH/ASD+ASD/ASD+ASD/AUobIYICIDohgwIg/QEg+wFqICdrIYUCQQAhhgIghQIghgIghQIghgJKGyALakF/aiALbiGEAiCDAiCEAiCDAiCEAkgbIYcCIPwBIAtuIYgCIHgg/QFrIPkBQQhsIBlqQQJ0IokCKAKACGsg/AFqIPwBcCALbiGKAiCKAiCIAiAwIIgCcGtqIIgCcCGLAiA+QQhqQQJ0IowCKAKQCiGNAiCNAkECbiGOAiCOAkECdCKPAigCgAkhkAIgjwIoAsAOIZECIHggkAJuIJACbCGSAiCCAiGTAiCSAiAnayGVAkEAIZYCIJUCIJYCIJUCIJYCShsgC2pBf2ogC24hlAIgkwIglAIgkwIglAJKGyGXAiCHAiGYAiCSAiCQAmogJ2shmgJBACGbAiCaAiCbAiCaAiCbAkobIAtqQX9qIAtuIZkCIJgCIJkCIJgCIJkCSBshnAIgkQIgC24hnQIgeCCSAmsgjgJBCGwgGWpBAnQingIoAoAIayCRAmogkQJwIAtuIZ8CIJ8CIJ0CIDAgnQJwa2ognQJwIaACID5BCWpBAnQioQIoApAKIaICIKICQQJuIaMCIKMCQQJ0IqQCKAKACSGlAiCkAigCwA4hpgIgeCClAm4gpQJsIacCIJcCIagCIKcCICdrIaoCQQAhqwIgqgIgqwIgqgIgqwJKGyALakF/aiALbiGpAiCoAiCpAiCoAiCpAkobIawCIJwCIa0CIKcCIKUCaiAnayGvAkEAIbACIK8CILACIK8CILACShsgC2pBf2ogC24hrgIgrQIgrgIgrQIgrgJIGyGxAiCmAiALbiGyAiB4IKcCayCjAkEIbCAZakECdCKzAigCgAhrIKYCaiCmAnAgC24htAIgtAIgsgIgMCCyAnBraiCyAnAhtQIgekECcLIhtgIgigGyIbcCII8BQQJwsiG4AiCfAbIhuQIgpAFBAnCyIboCILQBsiG7AiC5AUECcLIhvAIgyQGyIb0CIM4BQQJwsiG+AiDeAbIhvwIg4wFBAnCyIcACIPMBsiHBAiD4AUECcLIhwgIgiAKyIcMCII0CQQJwsiHEAiCdArIhxQIgogJBAnCyIcYCILICsiHHAiCMAf0RIcgCQwAAAD/9EyHJAiC3Av0TIcoCILYC/RMhywJDAAAAAP0TIcwCIKEB/REhzQIguQL9EyHOAiC4Av0TIc8CILYB/REh0AIguwL9EyHRAiC6Av0TIdICIAIgyAIgzQIg0AIgyQIgygIgywIgzAIgzgIgzwIg0QIg0gIQFCDLAf0RIdMCQwAAAD/9EyHUAiC9Av0TIdUCILwC/RMh1gJDAAAAAP0TIdcCIOAB/REh2AIgvwL9EyHZAiC+Av0TIdoCIPUB/REh2wIgwQL9EyHcAiDAAv0TId0CIAIg0wIg2AIg2wIg1AIg1QIg1gIg1wIg2QIg2gIg3AIg3QIQFSCKAv0RId4CQwAAAD/9EyHfAiDDAv0TIeACIMIC/RMh4QJDAAAAAP0TIeICIJ8C/REh4wIgxQL9EyHkAiDEAv0TIeUCILQC/REh5gIgxwL9EyHnAiDGAv0TIegCIAIg3gIg4wIg5gIg3wIg4AIg4QIg4gIg5AIg5QIg5wIg6AIQFkEAIekCA0BBACBRIFYg6QJBAUYbIOkCQQBGGyHqAiBRIFkgPSDpAkEBRhsg6QJBAEYbIesCQQAh7AIg6gIh7QIg6wIh7gIg7QIg7gJIBEADQCAnIO0CIAtsaiHvAkEgIfACIOsCIO0CayHxAiDwAiDxAiDwAiDxAkgbIfICIDAg7QJrIfMCIEwgMGsh9AIgTCDtAmsh9QJBACH2AiDyAiH4AkEgIfkCIPgCIPkCIPgCIPkCSBsh9wIg9gIg9wIg9gIg9wJKGyH6AiAaIAhsIO8CakEIbCAZakEgbCH7AiALQYACbCH8AiAEIAIg+gIg+wIg/AIQFyACIPoCEBggAiAEIPoCIPsCIPwCEBlBACH9AiDyAiH/AkEgIYADIP8CIIADIP8CIIADSBsh/gIg/QIg/gIg/QIg/gJKGyGBAyAaIAhsIO8CakEIbCAZakEgbCGCAyALQYACbCGDAyACIAUggQMgggMggwMQGiACIIEDEBtDAAAAAP0TIYQDIAIghAMQHCARQQNqQXxxIYUDIAIghQMQHSDyAkEgSEEfIPMCSnIEQCDyAv0RIYYDQxd2F/L9EyGHAyACIPMCIIYDIIcDEB4LIOkCQQFGBEAg9QL9ESGIA0MXdhfy/RMhiQMgAiD0AiCIAyCJAxAfCyDtAkEgaiGKAyDsAiCKA0gEQCDtAiCNAWogigFwIYsDIIQBIO0CayGMAyCJASDtAmshjQMg7QIgogFqIJ8BcCGOAyCZASDtAmshjwMgngEg7QJrIZADIO0CILcBaiC0AXAhkQMgrgEg7QJrIZIDILMBIO0CayGTAyCMA/0RIZQDII0D/REhlQMgiwP9ESGWA0MAAAA//RMhlwMgtwL9EyGYAyC2Av0TIZkDQwAAAAD9EyGaAyCPA/0RIZsDIJAD/REhnAMgjgP9ESGdAyC5Av0TIZ4DILgC/RMhnwMgkgP9ESGgAyCTA/0RIaEDIJED/REhogMguwL9EyGjAyC6Av0TIaQDIAIglgMgnQMgogMglAMglQMglwMgmAMgmQMgmgMgmwMgnAMgngMgnwMgoAMgoQMgowMgpAMQICDtAiDMAWogyQFwIaUDIMMBIO0CayGmAyDIASDtAmshpwMg7QIg4QFqIN4BcCGoAyDYASDtAmshqQMg3QEg7QJrIaoDIO0CIPYBaiDzAXAhqwMg7QEg7QJrIawDIPIBIO0CayGtAyCmA/0RIa4DIKcD/REhrwMgpQP9ESGwA0MAAAA//RMhsQMgvQL9EyGyAyC8Av0TIbMDQwAAAAD9EyG0AyCpA/0RIbUDIKoD/REhtgMgqAP9ESG3AyC/Av0TIbgDIL4C/RMhuQMgrAP9ESG6AyCtA/0RIbsDIKsD/REhvAMgwQL9EyG9AyDAAv0TIb4DIAIgsAMgtwMgvAMgrgMgrwMgsQMgsgMgswMgtAMgtQMgtgMguAMguQMgugMguwMgvQMgvgMQISDtAiCLAmogiAJwIb8DIIICIO0CayHAAyCHAiDtAmshwQMg7QIgoAJqIJ0CcCHCAyCXAiDtAmshwwMgnAIg7QJrIcQDIO0CILUCaiCyAnAhxQMgrAIg7QJrIcYDILECIO0CayHHAyDAA/0RIcgDIMED/REhyQMgvwP9ESHKA0MAAAA//RMhywMgwwL9EyHMAyDCAv0TIc0DQwAAAAD9EyHOAyDDA/0RIc8DIMQD/REh0AMgwgP9ESHRAyDFAv0TIdIDIMQC/RMh0wMgxgP9ESHUAyDHA/0RIdUDIMUD/REh1gMgxwL9EyHXAyDGAv0TIdgDIAIgygMg0QMg1gMgyAMgyQMgywMgzAMgzQMgzgMgzwMg0AMg0gMg0wMg1AMg1QMg1wMg2AMQIkH/////AyHZAyCEASHaAyDZAyDaAyDZAyDaA0gbQf////8DIO0CIIQBSBsh2wMg2wMh3AMgiQEh3QMg3AMg3QMg3AMg3QNIGyDbAyDtAiCJAUgbId4DIN4DId8DIJkBIeADIN8DIOADIN8DIOADSBsg3gMg7QIgmQFIGyHhAyDhAyHiAyCeASHjAyDiAyDjAyDiAyDjA0gbIOEDIO0CIJ4BSBsh5AMg5AMh5QMgrgEh5gMg5QMg5gMg5QMg5gNIGyDkAyDtAiCuAUgbIecDIOcDIegDILMBIekDIOgDIOkDIOgDIOkDSBsg5wMg7QIgswFIGyHqAyDqAyHrAyDDASHsAyDrAyDsAyDrAyDsA0gbIOoDIO0CIMMBSBsh7QMg7QMh7gMgyAEh7wMg7gMg7wMg7gMg7wNIGyDtAyDtAiDIAUgbIfADIPADIfEDINgBIfIDIPEDIPIDIPEDIPIDSBsg8AMg7QIg2AFIGyHzAyDzAyH0AyDdASH1AyD0AyD1AyD0AyD1A0gbIPMDIO0CIN0BSBsh9gMg9gMh9wMg7QEh+AMg9wMg+AMg9wMg+ANIGyD2AyDtAiDtAUgbIfkDIPkDIfoDIPIBIfsDIPoDIPsDIPoDIPsDSBsg+QMg7QIg8gFIGyH8AyD8AyH9AyCCAiH+AyD9AyD+AyD9AyD+A0gbIPwDIO0CIIICSBsh/wMg/wMhgAQghwIhgQQggAQggQQggAQggQRIGyD/AyDtAiCHAkgbIYIEIIIEIYMEIJcCIYQEIIMEIIQEIIMEIIQESBsgggQg7QIglwJIGyGFBCCFBCGGBCCcAiGHBCCGBCCHBCCGBCCHBEgbIIUEIO0CIJwCSBshiAQgiAQhiQQgrAIhigQgiQQgigQgiQQgigRIGyCIBCDtAiCsAkgbIYsEIIsEIYwEILECIY0EIIwEII0EIIwEII0ESBsgiwQg7QIgsQJIGyGOBCDtAiCOBCCOBCCKA0gbIewCCyACIAL9AAKAoAH9CwKAogEgAiAC/QACkKAB/QsCkKIBIAIgAv0AAqCgAf0LAqCiASACIAL9AAKwoAH9CwKwogEgAiAC/QACwKAB/QsCwKIBIAIgAv0AAtCgAf0LAtCiASACIAL9AALgoAH9CwLgogEgAiAC/QAC8KAB/QsC8KIBIAIQIyACECQgAiAC/QACgKIB/QsCgKABIAIgAv0AApCiAf0LApCgASACIAL9AAKgogH9CwKgoAEgAiAC/QACsKIB/QsCsKABIAIgAv0AAsCiAf0LAsCgASACIAL9AALQogH9CwLQoAEgAiAC/QAC4KIB/QsC4KABIAIgAv0AAvCiAf0LAvCgAUMAAIA//RMhjwQgAiCPBBAlIAIgAv0AAoChASAC/QACgKMB/eYB/QsCgKEBIAIgAv0AApChASAC/QACkKMB/eYB/QsCkKEBIAIgAv0AAqChASAC/QACoKMB/eYB/QsCoKEBIAIgAv0AArChASAC/QACsKMB/eYB/QsCsKEBIAIgAv0AAsChASAC/QACwKMB/eYB/QsCwKEBIAIgAv0AAtChASAC/QAC0KMB/eYB/QsC0KEBIAIgAv0AAuChASAC/QAC4KMB/eYB/QsC4KEBIAIgAv0AAvChASAC/QAC8KMB/eYB/QsC8KEBIAIQJiACECcgAhAoIO0CQSBqIu0CIO4CSA0ACwsg6QJBAWoi6QJBAkgNAAtDAAAAAP0TIZAEQ+ocCAL9EyGRBEMAAIA//RMhkgQgAv0AAoChASGTBCACIJIEIJMEIJEE/esB/ecBIJAEIJMEIJAE/UT9Uv0LAoCjASAC/QACkKEBIZQEIAIgkgQglAQgkQT96wH95wEgkAQglAQgkAT9RP1S/QsCkKMBIAL9AAKgoQEhlQQgAiCSBCCVBCCRBP3rAf3nASCQBCCVBCCQBP1E/VL9CwKgowEgAv0AArChASGWBCACIJIEIJYEIJEE/esB/ecBIJAEIJYEIJAE/UT9Uv0LArCjASAC/QACwKEBIZcEIAIgkgQglwQgkQT96wH95wEgkAQglwQgkAT9RP1S/QsCwKMBIAL9AALQoQEhmAQgAiCSBCCYBCCRBP3rAf3nASCQBCCYBCCQBP1E/VL9CwLQowEgAv0AAuChASGZBCACIJIEIJkEIJEE/esB/ecBIJAEIJkEIJAE/UT9Uv0LAuCjASAC/QAC8KEBIZoEIAIgkgQgmgQgkQT96wH95wEgkAQgmgQgkAT9RP1S/QsC8KMBQQAhmwQgNSGdBEEgIZ4EIJ0EIJ4EIJ0EIJ4ESBshnAQgmwQgnAQgmwQgnARKGyGfBCAaIAhsICcgMCALbGpqQQhsIBlqQSBsIaAEIAtBgAJsIaEEIAIgBiCfBCCgBCChBBApQQAhogQgNSGkBEEgIaUEIKQEIKUEIKQEIKUESBshowQgogQgowQgogQgowRKGyGmBCAaQQhsIBlqIAhsICcgMCALbGpqIacEIAIgByCmBCCnBCALECoLCyAQQQFqIhAgAUgNAAsLC9QboAEBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF7AXsBewF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF7AX8BewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfyAAIQ0gACABSARAA0BBICEOIAohDyAIIRAgDyAQIA8gEEgbIREgCCARakF/aiARbiESIBEgC2pBf2ogC25BH2pBIG4hEyANIBNuIRQgFCASbiEVIBVBCHAhFiAVQQhuIRcgCUEIbCAWakECdCIYKAKACCEZIBQgEnAgEWwhGiAaIBFqIRsgCCEcIBsgHCAbIBxIGyEdIAohHiAIIR8gHiAfIB4gH0gbISAgDSATcCEhIBogIG4hIiAiICBsISMgIyAZaiEkIBogJGshJUEAISYgJSAmICUgJkobIAtqQX9qIAtuISdBACEoIB0gJGshKkEAISsgKiArICogK0obIAtqQX9qIAtuICdrISkgKCApICggKUobISwgJyAhQSBsaiEtQQAhLkEgITAgLCAhQSBsayExIDAgMSAwIDFIGyEvIC4gLyAuIC9KGyEyICAhNCAIICNrITUgNCA1IDQgNUgbIBlrITNBACE2IDMgNiAzIDZKGyALakF/aiALbiE3IDchOCAtIDJqITkgOCA5IDggOUgbITogGCgCkAkhOyA7QQJ0IjwoApAKIT1BACAySARAICQgLSALbGohPiA+QQAhPyAyQX9qIUAgPyBAID8gQEobIAtsaiFBID1BAnQiQigCgAkhQyA+IENuIENsIUQgQSBDbiBDbCFFID0gCUYhRiBFICRrIUdBACFIIEcgSCBHIEhKGyALakF/aiALbiFJIDogOiFKIEQgJGshTEEAIU0gTCBNIEwgTUobIAtqQX9qIAtuIUsgSiBLIEogS0gbIEYbIU4gOiA6IU8gRSBDaiAkayFRQQAhUiBRIFIgUSBSShsgC2pBf2ogC24hUCBPIFAgTyBQSBsgRhshUyBOIE4gOiFUIEkhVSBUIFUgVCBVSBsgRCBFRhsgRhshViAMQQFGQQAgViA6IFNrakhyBEAgJCAtIAtsaiFXQQAhWCAyIVpBICFbIFogWyBaIFtIGyFZIFggWSBYIFlKGyFcIFwhDiAXIAhsIFdqQQhsIBZqQSBsIV0gC0GAAmwhXkPuk4I+/RMhXyACIAMgXCBdIF4gXxANIAIgXBAOIAxBAUYEQEPK8knx/RMhYCACIGD9CwKAoAEgAiBg/QsCkKABIAIgYP0LAqCgASACIGD9CwKwoAEgAiBg/QsCwKABIAIgYP0LAtCgASACIGD9CwLgoAEgAiBg/QsC8KABQwAAAAD9EyFhIAIgYf0LAoChASACIGH9CwKQoQEgAiBh/QsCoKEBIAIgYf0LArChASACIGH9CwLAoQEgAiBh/QsC0KEBIAIgYf0LAuChASACIGH9CwLwoQFDAAAAAP0TIWIgAiBiEA8FQQAhYyAyIWVBICFmIGUgZiBlIGZIGyFkIGMgZCBjIGRKGyFnIBcgCGwgJCAtIAtsampBCGwgFmpBIGwhaCALQYACbCFpIAIgBiBnIGggaRAQIAIgZxARQQAhaiAyIWxBICFtIGwgbSBsIG1IGyFrIGogayBqIGtKGyFuIBdBCGwgFmogCGwgJCAtIAtsamohbyACIAcgbiBvIAsQEiACIG4QE0M7qrg//RMhcEPK8knx/RMhcSACIAL9AAKAoAEgcP3mASBx/esB/QsCgKABIAIgAv0AApCgASBw/eYBIHH96wH9CwKQoAEgAiAC/QACoKABIHD95gEgcf3rAf0LAqCgASACIAL9AAKwoAEgcP3mASBx/esB/QsCsKABIAIgAv0AAsCgASBw/eYBIHH96wH9CwLAoAEgAiAC/QAC0KABIHD95gEgcf3rAf0LAtCgASACIAL9AALgoAEgcP3mASBx/esB/QsC4KABIAIgAv0AAvCgASBw/eYBIHH96wH9CwLwoAFDyvJJ8f0TIXJDAACAP/0TIXNDAAAAAP0TIXQgAiBzIHQgAv0AAoCgASBy/UT9Uv0LAoChASACIHMgdCAC/QACkKABIHL9RP1S/QsCkKEBIAIgcyB0IAL9AAKgoAEgcv1E/VL9CwKgoQEgAiBzIHQgAv0AArCgASBy/UT9Uv0LArChASACIHMgdCAC/QACwKABIHL9RP1S/QsCwKEBIAIgcyB0IAL9AALQoAEgcv1E/VL9CwLQoQEgAiBzIHQgAv0AAuCgASBy/UT9Uv0LAuChASACIHMgdCAC/QAC8KABIHL9RP1S/QsC8KEBC0EAIXUDQEEAIE4gUyB1QQFGGyB1QQBGGyF2IE4gViA6IHVBAUYbIHVBAEYbIXcgdiF4IHcheSB4IHlIBEADQCAkIHggC2xqIXpBICF7IHcgeGshfCB7IHwgeyB8SBshfSAtIHhrIX4gSSAtayF/IEkgeGshgAFBACGBASB9IYMBQSAhhAEggwEghAEggwEghAFIGyGCASCBASCCASCBASCCAUobIYUBIBcgCGwgempBCGwgFmpBIGwhhgEgC0GAAmwhhwEgBCACIIUBIIYBIIcBEBcgAiCFARAYIAIgBCCFASCGASCHARAZQQAhiAEgfSGKAUEgIYsBIIoBIIsBIIoBIIsBSBshiQEgiAEgiQEgiAEgiQFKGyGMASAXIAhsIHpqQQhsIBZqQSBsIY0BIAtBgAJsIY4BIAIgBSCMASCNASCOARAaIAIgjAEQG0MAAAAA/RMhjwEgAiCPARAcIA5BA2pBfHEhkAEgAiCQARAdIH1BIEhBHyB+SnIEQCB9/REhkQFDF3YX8v0TIZIBIAIgfiCRASCSARAeCyB1QQFGBEAggAH9ESGTAUMXdhfy/RMhlAEgAiB/IJMBIJQBEB8LIAIgAv0AAoCgAf0LAoCiASACIAL9AAKQoAH9CwKQogEgAiAC/QACoKAB/QsCoKIBIAIgAv0AArCgAf0LArCiASACIAL9AALAoAH9CwLAogEgAiAC/QAC0KAB/QsC0KIBIAIgAv0AAuCgAf0LAuCiASACIAL9AALwoAH9CwLwogEgAhAjIAIQJCACIAL9AAKAogH9CwKAoAEgAiAC/QACkKIB/QsCkKABIAIgAv0AAqCiAf0LAqCgASACIAL9AAKwogH9CwKwoAEgAiAC/QACwKIB/QsCwKABIAIgAv0AAtCiAf0LAtCgASACIAL9AALgogH9CwLgoAEgAiAC/QAC8KIB/QsC8KABIAIQKyACIAL9AAKAoQEgAv0AAoCjAf3mAf0LAoChASACIAL9AAKQoQEgAv0AApCjAf3mAf0LApChASACIAL9AAKgoQEgAv0AAqCjAf3mAf0LAqChASACIAL9AAKwoQEgAv0AArCjAf3mAf0LArChASACIAL9AALAoQEgAv0AAsCjAf3mAf0LAsChASACIAL9AALQoQEgAv0AAtCjAf3mAf0LAtChASACIAL9AALgoQEgAv0AAuCjAf3mAf0LAuChASACIAL9AALwoQEgAv0AAvCjAf3mAf0LAvChASACECYgAhAnIAIQKCB4QSBqInggeUgNAAsLIHVBAWoidUECSA0AC0MAAAAA/RMhlQFD6hwIAv0TIZYBQwAAgD/9EyGXASAC/QACgKEBIZgBIAIglwEgmAEglgH96wH95wEglQEgmAEglQH9RP1S/QsCgKMBIAL9AAKQoQEhmQEgAiCXASCZASCWAf3rAf3nASCVASCZASCVAf1E/VL9CwKQowEgAv0AAqChASGaASACIJcBIJoBIJYB/esB/ecBIJUBIJoBIJUB/UT9Uv0LAqCjASAC/QACsKEBIZsBIAIglwEgmwEglgH96wH95wEglQEgmwEglQH9RP1S/QsCsKMBIAL9AALAoQEhnAEgAiCXASCcASCWAf3rAf3nASCVASCcASCVAf1E/VL9CwLAowEgAv0AAtChASGdASACIJcBIJ0BIJYB/esB/ecBIJUBIJ0BIJUB/UT9Uv0LAtCjASAC/QAC4KEBIZ4BIAIglwEgngEglgH96wH95wEglQEgngEglQH9RP1S/QsC4KMBIAL9AALwoQEhnwEgAiCXASCfASCWAf3rAf3nASCVASCfASCVAf1E/VL9CwLwowFBACGgASAyIaIBQSAhowEgogEgowEgogEgowFIGyGhASCgASChASCgASChAUobIaQBIBcgCGwgJCAtIAtsampBCGwgFmpBIGwhpQEgC0GAAmwhpgEgAiAGIKQBIKUBIKYBEClBACGnASAyIakBQSAhqgEgqQEgqgEgqQEgqgFIGyGoASCnASCoASCnASCoAUobIasBIBdBCGwgFmogCGwgJCAtIAtsamohrAEgAiAHIKsBIKwBIAsQKgsLIA1BAWoiDSABSA0ACwsLsAENAX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8gACEHIAAgAUgEQANAIAdBEGwhCEEAIQkgBiAIayELQRAhDCALIAwgCyAMSBshCiAJIAogCSAKShshDSADIAIgBCANIAgQLCACIA0QLUEAIQ4gBiAIayEQQRAhESAQIBEgECARSBshDyAOIA8gDiAPShshEiAIQYACbCETIAUgAiASIBMQLiAHQQFqIgcgAUgNAAsLC5oDFAF/AX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AXsBfwF/AX8BfwF/AX8gACEIIAAgAUgEQANAIAhBCGwhCUEAIQogByAJayEMQQghDSAMIA0gDCANSBshCyAKIAsgCiALShshDiAJQYACbCEPIAIgAyAOIA8QLyACIA4QMEMAAAAA/RMhECACIBD9CwKAgAEgAiAQ/QsCkIABIAIQMUMAAIA7/RMhESACIAL9AAKAgAEgEf3mAf0LAoCAASACIAL9AAKQgAEgEf3mAf0LApCAASACEDJDAAAAAP0TIRIgAiAS/QsCoIABIAIgEv0LArCAASACEDNDAACAO/0TIRNDrMUnN/0TIRRDAACAP/0TIRUgAiAVIAL9AAKggAEgEyAU/YUC/eMB/ecB/QsCoIABIAIgFSAC/QACsIABIBMgFP2FAv3jAf3nAf0LArCAAUEAIRYgByAJayEYQQghGSAYIBkgGCAZSBshFyAWIBcgFiAXShshGiAJQYACbCEbIAIgBiAEIAUgGiAbEDQgCEEBaiIIIAFIDQALCwuBAhIBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8gACEIIAAgAUgEQANAQSAhCSAIQQJuQSBsIQogCEECcEGAAWwhCyACIAUgCxA1IAIQNkEAIQwgByAKayEOQSAhDyAOIA8gDiAPSBshDSAMIA0gDCANShshECAQIQkgCkGAAmwhESACIAMgECAREC8gAiAQEDcgC0GAAmwhEiAJQQNqQXxxIRMgAiAEIBIgExA4QQAhFCAHIAprIRZBICEXIBYgFyAWIBdIGyEVIBQgFSAUIBVKGyEYIApBgAJsIAtqIRkgBiACIBggGRA5IAhBAWoiCCABSA0ACwsLkQIRAX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF7AXsBeyAAIQcgACABSARAA0AgBkEPakEQbiEIIAcgCHBBEGwhCSAHIAhuIAZsIQogCiAJaiELIAogBiEMIAlBEGohDSAMIA0gDCANSBtqIQ5BACEPIA4gC2shEUEQIRIgESASIBEgEkgbIRAgDyAQIA8gEEobIRMgCUEgbCEUIAIgBCATIBQQOiACIBMQOyACEDxBAP0R/QwAAAAAAQAAAAIAAAADAAAA/a4BQQH9Ef1OIRUgFUEA/RH9NyEWQwAAgL/9E0MAAIA//RMgFv1SIRcgAiAXED0gAiADIAUgDiALED4gB0EBaiIHIAFIDQALCwuASKcEAX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF/AX8BfwF/AX8BewF7AXsBewF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX0BfQF9AX0BfQF9AX0BfQF9AX0BfQF9AX0BfQF9AX0BfQF9AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF7AX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AX8BfwF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF/AX8BfwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfyAAIRAgACABSARAA0AgDSERIAghEiARIBIgESASSBshEyAIIBNqQX9qIBNuIRQgEyALakF/aiALbiAOakEfakEgbiAPaiEVIBAgFW4hFiAWIBRuIRcgF0EIcCEYIBdBCG4hGSAJQQhsIBhqQQJ0IhooAoAIIRsgFiAUcCATbCEcIBwgE2ohHSAIIR4gHSAeIB0gHkgbIR8gCiEgIAghISAgICEgICAhSBshIiAQIBVwISMgHCAibiEkICQgImwhJSAlIBtqISYgHCAmayEnQQAhKCAnICggJyAoShsgC2pBf2ogC24hKUEAISogHyAmayEsQQAhLSAsIC0gLCAtShsgC2pBf2ogC24gKWshKyAqICsgKiArShshLiApICNBIGxqIS9BACEwQSAhMiAuICNBIGxrITMgMiAzIDIgM0gbITEgMCAxIDAgMUobITQgIiE2IAggJWshNyA2IDcgNiA3SBsgG2shNUEAITggNSA4IDUgOEobIAtqQX9qIAtuITkgOSE6IC8gNGohOyA6IDsgOiA7SBshPCAaKAKQCSE9ID1BAnQiPigCkAohP0EAIDRIBEAgJiAvIAtsaiFAIEBBACFBIDRBf2ohQiBBIEIgQSBCShsgC2xqIUMgP0ECdCJEKAKACSFFIEAgRW4gRWwhRiBDIEVuIEVsIUcgPyAJRiFIIEcgJmshSUEAIUogSSBKIEkgSkobIAtqQX9qIAtuIUsgPCA8IUwgRiAmayFOQQAhTyBOIE8gTiBPShsgC2pBf2ogC24hTSBMIE0gTCBNSBsgSBshUCA8IDwhUSBHIEVqICZrIVNBACFUIFMgVCBTIFRKGyALakF/aiALbiFSIFEgUiBRIFJIGyBIGyFVIFAgUCA8IVYgSyFXIFYgVyBWIFdIGyBGIEdGGyBIGyFYIAxBAUZBACBYIDwgVWtqSHIEQCAmIC8gC2xqIVkgWUGAgAFuIVpBACFbIDQhXUEgIV4gXSBeIF0gXkgbIVwgWyBcIFsgXEobIV8gGSAIbCBZakEIbCAYakEgbCFgIAtBgAJsIWFD7pOCPv0TIWIgAiADIF8gYCBhIGIQDSACIF8QDiBZQYCAAW4gWkcgWSA0QX9qIWNBACFkIGMgZCBjIGRKGyALbGpBgIABbiBaR3IEQCA0QX9qIWVBACFmIGUgZiBlIGZKGyFnQwAAyEL9EyFoIAIgWSBnIAsgWiBoED8LIAxBAUYEQEPK8knx/RMhaSACIGn9CwKAoAEgAiBp/QsCkKABIAIgaf0LAqCgASACIGn9CwKwoAEgAiBp/QsCwKABIAIgaf0LAtCgASACIGn9CwLgoAEgAiBp/QsC8KABQwAAAAD9EyFqIAIgav0LAoChASACIGr9CwKQoQEgAiBq/QsCoKEBIAIgav0LArChASACIGr9CwLAoQEgAiBq/QsC0KEBIAIgav0LAuChASACIGr9CwLwoQFDAAAAAP0TIWsgAiBrEA8FQQAhbCA0IW5BICFvIG4gbyBuIG9IGyFtIGwgbSBsIG1KGyFwIBkgCGwgJiAvIAtsampBCGwgGGpBIGwhcSALQYACbCFyIAIgBiBwIHEgchAQIAIgcBARQQAhcyA0IXVBICF2IHUgdiB1IHZIGyF0IHMgdCBzIHRKGyF3IBlBCGwgGGogCGwgJiAvIAtsamoheCACIAcgdyB4IAsQEiACIHcQE0M7qrg//RMheUPK8knx/RMheiACIAL9AAKAoAEgef3mASB6/esB/QsCgKABIAIgAv0AApCgASB5/eYBIHr96wH9CwKQoAEgAiAC/QACoKABIHn95gEgev3rAf0LAqCgASACIAL9AAKwoAEgef3mASB6/esB/QsCsKABIAIgAv0AAsCgASB5/eYBIHr96wH9CwLAoAEgAiAC/QAC0KABIHn95gEgev3rAf0LAtCgASACIAL9AALgoAEgef3mASB6/esB/QsC4KABIAIgAv0AAvCgASB5/eYBIHr96wH9CwLwoAFDyvJJ8f0TIXtDAACAP/0TIXxDAAAAAP0TIX0gAiB8IH0gAv0AAoCgASB7/UT9Uv0LAoChASACIHwgfSAC/QACkKABIHv9RP1S/QsCkKEBIAIgfCB9IAL9AAKgoAEge/1E/VL9CwKgoQEgAiB8IH0gAv0AArCgASB7/UT9Uv0LArChASACIHwgfSAC/QACwKABIHv9RP1S/QsCwKEBIAIgfCB9IAL9AALQoAEge/1E/VL9CwLQoQEgAiB8IH0gAv0AAuCgASB7/UT9Uv0LAuChASACIHwgfSAC/QAC8KABIHv9RP1S/QsC8KEBCyAmIC8gC2xqIX4gPUEBakECdCJ/KAKQCiGAASCAAUECbiGBASCBAUECdCKCASgCgAkhgwEgggEoAsAOIYQBIH4ggwFuIIMBbCGFAUEAIYYBIIUBICZrIYgBQQAhiQEgiAEgiQEgiAEgiQFKGyALakF/aiALbiGHASCGASCHASCGASCHAUobIYoBIDkhiwEghQEggwFqICZrIY0BQQAhjgEgjQEgjgEgjQEgjgFKGyALakF/aiALbiGMASCLASCMASCLASCMAUgbIY8BIIQBIAtuIZABIH4ghQFrIIEBQQhsIBhqQQJ0IpEBKAKACGsghAFqIIQBcCALbiGSASCSASCQASAvIJABcGtqIJABcCGTASA9QQJqQQJ0IpQBKAKQCiGVASCVAUECbiGWASCWAUECdCKXASgCgAkhmAEglwEoAsAOIZkBIH4gmAFuIJgBbCGaASCKASGbASCaASAmayGdAUEAIZ4BIJ0BIJ4BIJ0BIJ4BShsgC2pBf2ogC24hnAEgmwEgnAEgmwEgnAFKGyGfASCPASGgASCaASCYAWogJmshogFBACGjASCiASCjASCiASCjAUobIAtqQX9qIAtuIaEBIKABIKEBIKABIKEBSBshpAEgmQEgC24hpQEgfiCaAWsglgFBCGwgGGpBAnQipgEoAoAIayCZAWogmQFwIAtuIacBIKcBIKUBIC8gpQFwa2ogpQFwIagBID1BA2pBAnQiqQEoApAKIaoBIKoBQQJuIasBIKsBQQJ0IqwBKAKACSGtASCsASgCwA4hrgEgfiCtAW4grQFsIa8BIJ8BIbABIK8BICZrIbIBQQAhswEgsgEgswEgsgEgswFKGyALakF/aiALbiGxASCwASCxASCwASCxAUobIbQBIKQBIbUBIK8BIK0BaiAmayG3AUEAIbgBILcBILgBILcBILgBShsgC2pBf2ogC24htgEgtQEgtgEgtQEgtgFIGyG5ASCuASALbiG6ASB+IK8BayCrAUEIbCAYakECdCK7ASgCgAhrIK4BaiCuAXAgC24hvAEgvAEgugEgLyC6AXBraiC6AXAhvQEgPUEEakECdCK+ASgCkAohvwEgvwFBAm4hwAEgwAFBAnQiwQEoAoAJIcIBIMEBKALADiHDASB+IMIBbiDCAWwhxAFBACHFASDEASAmayHHAUEAIcgBIMcBIMgBIMcBIMgBShsgC2pBf2ogC24hxgEgxQEgxgEgxQEgxgFKGyHJASA5IcoBIMQBIMIBaiAmayHMAUEAIc0BIMwBIM0BIMwBIM0BShsgC2pBf2ogC24hywEgygEgywEgygEgywFIGyHOASDDASALbiHPASB+IMQBayDAAUEIbCAYakECdCLQASgCgAhrIMMBaiDDAXAgC24h0QEg0QEgzwEgLyDPAXBraiDPAXAh0gEgPUEFakECdCLTASgCkAoh1AEg1AFBAm4h1QEg1QFBAnQi1gEoAoAJIdcBINYBKALADiHYASB+INcBbiDXAWwh2QEgyQEh2gEg2QEgJmsh3AFBACHdASDcASDdASDcASDdAUobIAtqQX9qIAtuIdsBINoBINsBINoBINsBShsh3gEgzgEh3wEg2QEg1wFqICZrIeEBQQAh4gEg4QEg4gEg4QEg4gFKGyALakF/aiALbiHgASDfASDgASDfASDgAUgbIeMBINgBIAtuIeQBIH4g2QFrINUBQQhsIBhqQQJ0IuUBKAKACGsg2AFqINgBcCALbiHmASDmASDkASAvIOQBcGtqIOQBcCHnASA9QQZqQQJ0IugBKAKQCiHpASDpAUECbiHqASDqAUECdCLrASgCgAkh7AEg6wEoAsAOIe0BIH4g7AFuIOwBbCHuASDeASHvASDuASAmayHxAUEAIfIBIPEBIPIBIPEBIPIBShsgC2pBf2ogC24h8AEg7wEg8AEg7wEg8AFKGyHzASDjASH0ASDuASDsAWogJmsh9gFBACH3ASD2ASD3ASD2ASD3AUobIAtqQX9qIAtuIfUBIPQBIPUBIPQBIPUBSBsh+AEg7QEgC24h+QEgfiDuAWsg6gFBCGwgGGpBAnQi+gEoAoAIayDtAWog7QFwIAtuIfsBIPsBIPkBIC8g+QFwa2og+QFwIfwBID1BB2pBAnQi/QEoApAKIf4BIP4BQQJuIf8BIP8BQQJ0IoACKAKACSGBAiCAAigCwA4hggIgfiCBAm4ggQJsIYMCQQAhhAIggwIgJmshhgJBACGHAiCGAiCHAiCGAiCHAkobIAtqQX9qIAtuIYUCIIQCIIUCIIQCIIUCShshiAIgOSGJAiCDAiCBAmogJmshiwJBACGMAiCLAiCMAiCLAiCMAkobIAtqQX9qIAtuIYoCIIkCIIoCIIkCIIoCSBshjQIgggIgC24hjgIgfiCDAmsg/wFBCGwgGGpBAnQijwIoAoAIayCCAmogggJwIAtuIZACIJACII4CIC8gjgJwa2ogjgJwIZECID1BCGpBAnQikgIoApAKIZMCIJMCQQJuIZQCIJQCQQJ0IpUCKAKACSGWAiCVAigCwA4hlwIgfiCWAm4glgJsIZgCIIgCIZkCIJgCICZrIZsCQQAhnAIgmwIgnAIgmwIgnAJKGyALakF/aiALbiGaAiCZAiCaAiCZAiCaAkobIZ0CII0CIZ4CIJgCIJYCaiAmayGgAkEAIaECIKACIKECIKACIKECShsgC2pBf2ogC24hnwIgngIgnwIgngIgnwJIGyGiAiCXAiALbiGjAiB+IJgCayCUAkEIbCAYakECdCKkAigCgAhrIJcCaiCXAnAgC24hpQIgpQIgowIgLyCjAnBraiCjAnAhpgIgPUEJakECdCKnAigCkAohqAIgqAJBAm4hqQIgqQJBAnQiqgIoAoAJIasCIKoCKALADiGsAiB+IKsCbiCrAmwhrQIgnQIhrgIgrQIgJmshsAJBACGxAiCwAiCxAiCwAiCxAkobIAtqQX9qIAtuIa8CIK4CIK8CIK4CIK8CShshsgIgogIhswIgrQIgqwJqICZrIbUCQQAhtgIgtQIgtgIgtQIgtgJKGyALakF/aiALbiG0AiCzAiC0AiCzAiC0AkgbIbcCIKwCIAtuIbgCIH4grQJrIKkCQQhsIBhqQQJ0IrkCKAKACGsgrAJqIKwCcCALbiG6AiC6AiC4AiAvILgCcGtqILgCcCG7AiCAAUECcLIhvAIgkAGyIb0CIJUBQQJwsiG+AiClAbIhvwIgqgFBAnCyIcACILoBsiHBAiC/AUECcLIhwgIgzwGyIcMCINQBQQJwsiHEAiDkAbIhxQIg6QFBAnCyIcYCIPkBsiHHAiD+AUECcLIhyAIgjgKyIckCIJMCQQJwsiHKAiCjArIhywIgqAJBAnCyIcwCILgCsiHNAiCSAf0RIc4CQwAAAD/9EyHPAiC9Av0TIdACILwC/RMh0QJDAAAAAP0TIdICIKcB/REh0wIgvwL9EyHUAiC+Av0TIdUCILwB/REh1gIgwQL9EyHXAiDAAv0TIdgCIAIgzgIg0wIg1gIgzwIg0AIg0QIg0gIg1AIg1QIg1wIg2AIQFCDRAf0RIdkCQwAAAD/9EyHaAiDDAv0TIdsCIMIC/RMh3AJDAAAAAP0TId0CIOYB/REh3gIgxQL9EyHfAiDEAv0TIeACIPsB/REh4QIgxwL9EyHiAiDGAv0TIeMCIAIg2QIg3gIg4QIg2gIg2wIg3AIg3QIg3wIg4AIg4gIg4wIQFSCQAv0RIeQCQwAAAD/9EyHlAiDJAv0TIeYCIMgC/RMh5wJDAAAAAP0TIegCIKUC/REh6QIgywL9EyHqAiDKAv0TIesCILoC/REh7AIgzQL9EyHtAiDMAv0TIe4CIAIg5AIg6QIg7AIg5QIg5gIg5wIg6AIg6gIg6wIg7QIg7gIQFkEAIe8CA0BBACBQIFUg7wJBAUYbIO8CQQBGGyHwAiBQIFggPCDvAkEBRhsg7wJBAEYbIfECQQAh8gIg8AIh8wIg8QIh9AIg8wIg9AJIBEADQCAmIPMCIAtsaiH1AkEgIfYCIPECIPMCayH3AiD2AiD3AiD2AiD3AkgbIfgCIC8g8wJrIfkCIEsgL2sh+gIgSyDzAmsh+wJBACH8AiD4AiH+AkEgIf8CIP4CIP8CIP4CIP8CSBsh/QIg/AIg/QIg/AIg/QJKGyGAAyAZIAhsIPUCakEIbCAYakEgbCGBAyALQYACbCGCAyAEIAIggAMggQMgggMQFyACIIADEBggAiAEIIADIIEDIIIDEBkg9QJBgIABbiBaRyD1AiD4AkF/aiGDA0EAIYQDIIMDIIQDIIMDIIQDShsgC2xqQYCAAW4gWkdyBEAg+AJBf2ohhQNBACGGAyCFAyCGAyCFAyCGA0ob/REhhwMgC/0RIYgDIPUC/REhiQMgWv0RIYoDQwAAAAD9EyGLA0MAAMhC/RMhjAMgAiCLAyCJAyCHAyCIAyCKAyCMAxBAC0EAIY0DIPgCIY8DQSAhkAMgjwMgkAMgjwMgkANIGyGOAyCNAyCOAyCNAyCOA0obIZEDIBkgCGwg9QJqQQhsIBhqQSBsIZIDIAtBgAJsIZMDIAIgBSCRAyCSAyCTAxAaIAIgkQMQG0MAAAAA/RMhlAMgAiCUAxAcIAIQQSD4AkEgSEEfIPkCSnIEQCD4Av0RIZUDQxd2F/L9EyGWAyACIPkCIJUDIJYDEB4LIO8CQQFGBEAg+wL9ESGXA0MXdhfy/RMhmAMgAiD6AiCXAyCYAxAfCyDzAkEgaiGZAyDyAiCZA0gEQCDzAiCTAWogkAFwIZoDIIoBIPMCayGbAyCPASDzAmshnAMg8wIgqAFqIKUBcCGdAyCfASDzAmshngMgpAEg8wJrIZ8DIPMCIL0BaiC6AXAhoAMgtAEg8wJrIaEDILkBIPMCayGiAyCbA/0RIaMDIJwD/REhpAMgmgP9ESGlA0MAAAA//RMhpgMgvQL9EyGnAyC8Av0TIagDQwAAAAD9EyGpAyCeA/0RIaoDIJ8D/REhqwMgnQP9ESGsAyC/Av0TIa0DIL4C/RMhrgMgoQP9ESGvAyCiA/0RIbADIKAD/REhsQMgwQL9EyGyAyDAAv0TIbMDIAIgpQMgrAMgsQMgowMgpAMgpgMgpwMgqAMgqQMgqgMgqwMgrQMgrgMgrwMgsAMgsgMgswMQICDzAiDSAWogzwFwIbQDIMkBIPMCayG1AyDOASDzAmshtgMg8wIg5wFqIOQBcCG3AyDeASDzAmshuAMg4wEg8wJrIbkDIPMCIPwBaiD5AXAhugMg8wEg8wJrIbsDIPgBIPMCayG8AyC1A/0RIb0DILYD/REhvgMgtAP9ESG/A0MAAAA//RMhwAMgwwL9EyHBAyDCAv0TIcIDQwAAAAD9EyHDAyC4A/0RIcQDILkD/REhxQMgtwP9ESHGAyDFAv0TIccDIMQC/RMhyAMguwP9ESHJAyC8A/0RIcoDILoD/REhywMgxwL9EyHMAyDGAv0TIc0DIAIgvwMgxgMgywMgvQMgvgMgwAMgwQMgwgMgwwMgxAMgxQMgxwMgyAMgyQMgygMgzAMgzQMQISDzAiCRAmogjgJwIc4DIIgCIPMCayHPAyCNAiDzAmsh0AMg8wIgpgJqIKMCcCHRAyCdAiDzAmsh0gMgogIg8wJrIdMDIPMCILsCaiC4AnAh1AMgsgIg8wJrIdUDILcCIPMCayHWAyDPA/0RIdcDINAD/REh2AMgzgP9ESHZA0MAAAA//RMh2gMgyQL9EyHbAyDIAv0TIdwDQwAAAAD9EyHdAyDSA/0RId4DINMD/REh3wMg0QP9ESHgAyDLAv0TIeEDIMoC/RMh4gMg1QP9ESHjAyDWA/0RIeQDINQD/REh5QMgzQL9EyHmAyDMAv0TIecDIAIg2QMg4AMg5QMg1wMg2AMg2gMg2wMg3AMg3QMg3gMg3wMg4QMg4gMg4wMg5AMg5gMg5wMQIkH/////AyHoAyCKASHpAyDoAyDpAyDoAyDpA0gbQf////8DIPMCIIoBSBsh6gMg6gMh6wMgjwEh7AMg6wMg7AMg6wMg7ANIGyDqAyDzAiCPAUgbIe0DIO0DIe4DIJ8BIe8DIO4DIO8DIO4DIO8DSBsg7QMg8wIgnwFIGyHwAyDwAyHxAyCkASHyAyDxAyDyAyDxAyDyA0gbIPADIPMCIKQBSBsh8wMg8wMh9AMgtAEh9QMg9AMg9QMg9AMg9QNIGyDzAyDzAiC0AUgbIfYDIPYDIfcDILkBIfgDIPcDIPgDIPcDIPgDSBsg9gMg8wIguQFIGyH5AyD5AyH6AyDJASH7AyD6AyD7AyD6AyD7A0gbIPkDIPMCIMkBSBsh/AMg/AMh/QMgzgEh/gMg/QMg/gMg/QMg/gNIGyD8AyDzAiDOAUgbIf8DIP8DIYAEIN4BIYEEIIAEIIEEIIAEIIEESBsg/wMg8wIg3gFIGyGCBCCCBCGDBCDjASGEBCCDBCCEBCCDBCCEBEgbIIIEIPMCIOMBSBshhQQghQQhhgQg8wEhhwQghgQghwQghgQghwRIGyCFBCDzAiDzAUgbIYgEIIgEIYkEIPgBIYoEIIkEIIoEIIkEIIoESBsgiAQg8wIg+AFIGyGLBCCLBCGMBCCIAiGNBCCMBCCNBCCMBCCNBEgbIIsEIPMCIIgCSBshjgQgjgQhjwQgjQIhkAQgjwQgkAQgjwQgkARIGyCOBCDzAiCNAkgbIZEEIJEEIZIEIJ0CIZMEIJIEIJMEIJIEIJMESBsgkQQg8wIgnQJIGyGUBCCUBCGVBCCiAiGWBCCVBCCWBCCVBCCWBEgbIJQEIPMCIKICSBshlwQglwQhmAQgsgIhmQQgmAQgmQQgmAQgmQRIGyCXBCDzAiCyAkgbIZoEIJoEIZsEILcCIZwEIJsEIJwEIJsEIJwESBsgmgQg8wIgtwJIGyGdBCDzAiCdBCCdBCCZA0gbIfICCyACIAL9AAKAoAH9CwKAogEgAiAC/QACkKAB/QsCkKIBIAIgAv0AAqCgAf0LAqCiASACIAL9AAKwoAH9CwKwogEgAiAC/QACwKAB/QsCwKIBIAIgAv0AAtCgAf0LAtCiASACIAL9AALgoAH9CwLgogEgAiAC/QAC8KAB/QsC8KIBIAIQIyACECQgAiAC/QACgKIB/QsCgKABIAIgAv0AApCiAf0LApCgASACIAL9AAKgogH9CwKgoAEgAiAC/QACsKIB/QsCsKABIAIgAv0AAsCiAf0LAsCgASACIAL9AALQogH9CwLQoAEgAiAC/QAC4KIB/QsC4KABIAIgAv0AAvCiAf0LAvCgAUMAAIA//RMhngQgAiCeBBAlIAIgAv0AAoChASAC/QACgKMB/eYB/QsCgKEBIAIgAv0AApChASAC/QACkKMB/eYB/QsCkKEBIAIgAv0AAqChASAC/QACoKMB/eYB/QsCoKEBIAIgAv0AArChASAC/QACsKMB/eYB/QsCsKEBIAIgAv0AAsChASAC/QACwKMB/eYB/QsCwKEBIAIgAv0AAtChASAC/QAC0KMB/eYB/QsC0KEBIAIgAv0AAuChASAC/QAC4KMB/eYB/QsC4KEBIAIgAv0AAvChASAC/QAC8KMB/eYB/QsC8KEBIAIQJiACECcgAhAoIPMCQSBqIvMCIPQCSA0ACwsg7wJBAWoi7wJBAkgNAAtDAAAAAP0TIZ8EQ+ocCAL9EyGgBEMAAIA//RMhoQQgAv0AAoChASGiBCACIKEEIKIEIKAE/esB/ecBIJ8EIKIEIJ8E/UT9Uv0LAoCjASAC/QACkKEBIaMEIAIgoQQgowQgoAT96wH95wEgnwQgowQgnwT9RP1S/QsCkKMBIAL9AAKgoQEhpAQgAiChBCCkBCCgBP3rAf3nASCfBCCkBCCfBP1E/VL9CwKgowEgAv0AArChASGlBCACIKEEIKUEIKAE/esB/ecBIJ8EIKUEIJ8E/UT9Uv0LArCjASAC/QACwKEBIaYEIAIgoQQgpgQgoAT96wH95wEgnwQgpgQgnwT9RP1S/QsCwKMBIAL9AALQoQEhpwQgAiChBCCnBCCgBP3rAf3nASCfBCCnBCCfBP1E/VL9CwLQowEgAv0AAuChASGoBCACIKEEIKgEIKAE/esB/ecBIJ8EIKgEIJ8E/UT9Uv0LAuCjASAC/QAC8KEBIakEIAIgoQQgqQQgoAT96wH95wEgnwQgqQQgnwT9RP1S/QsC8KMBQQAhqgQgNCGsBEEgIa0EIKwEIK0EIKwEIK0ESBshqwQgqgQgqwQgqgQgqwRKGyGuBCAZIAhsICYgLyALbGpqQQhsIBhqQSBsIa8EIAtBgAJsIbAEIAIgBiCuBCCvBCCwBBApQQAhsQQgNCGzBEEgIbQEILMEILQEILMEILQESBshsgQgsQQgsgQgsQQgsgRKGyG1BCAZQQhsIBhqIAhsICYgLyALbGpqIbYEIAIgByC1BCC2BCALECoLCyAQQQFqIhAgAUgNAAsLC/IdrwEBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF7AX8BfwF/AX8BfwF7AXsBewF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfyAAIQ0gACABSARAA0AgCiEOIAghDyAOIA8gDiAPSBshECAIIBBqQX9qIBBuIREgECALakF/aiALbkEfakEgbiESIA0gEm4hEyATIBFuIRQgFEEIcCEVIBRBCG4hFiAJQQhsIBVqQQJ0IhcoAoAIIRggEyARcCAQbCEZIBkgEGohGiAIIRsgGiAbIBogG0gbIRwgCiEdIAghHiAdIB4gHSAeSBshHyANIBJwISAgGSAfbiEhICEgH2whIiAiIBhqISMgGSAjayEkQQAhJSAkICUgJCAlShsgC2pBf2ogC24hJkEAIScgHCAjayEpQQAhKiApICogKSAqShsgC2pBf2ogC24gJmshKCAnICggJyAoShshKyAmICBBIGxqISxBACEtQSAhLyArICBBIGxrITAgLyAwIC8gMEgbIS4gLSAuIC0gLkobITEgHyEzIAggImshNCAzIDQgMyA0SBsgGGshMkEAITUgMiA1IDIgNUobIAtqQX9qIAtuITYgNiE3ICwgMWohOCA3IDggNyA4SBshOSAXKAKQCSE6IDpBAnQiOygCkAohPEEAIDFIBEAgIyAsIAtsaiE9ID1BACE+IDFBf2ohPyA+ID8gPiA/ShsgC2xqIUAgPEECdCJBKAKACSFCID0gQm4gQmwhQyBAIEJuIEJsIUQgPCAJRiFFIEQgI2shRkEAIUcgRiBHIEYgR0obIAtqQX9qIAtuIUggOSA5IUkgQyAjayFLQQAhTCBLIEwgSyBMShsgC2pBf2ogC24hSiBJIEogSSBKSBsgRRshTSA5IDkhTiBEIEJqICNrIVBBACFRIFAgUSBQIFFKGyALakF/aiALbiFPIE4gTyBOIE9IGyBFGyFSIE0gTSA5IVMgSCFUIFMgVCBTIFRIGyBDIERGGyBFGyFVIAxBAUZBACBVIDkgUmtqSHIEQCAjICwgC2xqIVYgVkGAgAFuIVdBACFYIDEhWkEgIVsgWiBbIFogW0gbIVkgWCBZIFggWUobIVwgFiAIbCBWakEIbCAVakEgbCFdIAtBgAJsIV5D7pOCPv0TIV8gAiADIFwgXSBeIF8QDSACIFwQDiBWQYCAAW4gV0cgViAxQX9qIWBBACFhIGAgYSBgIGFKGyALbGpBgIABbiBXR3IEQCAxQX9qIWJBACFjIGIgYyBiIGNKGyFkQwAAyEL9EyFlIAIgViBkIAsgVyBlED8LIAxBAUYEQEPK8knx/RMhZiACIGb9CwKAoAEgAiBm/QsCkKABIAIgZv0LAqCgASACIGb9CwKwoAEgAiBm/QsCwKABIAIgZv0LAtCgASACIGb9CwLgoAEgAiBm/QsC8KABQwAAAAD9EyFnIAIgZ/0LAoChASACIGf9CwKQoQEgAiBn/QsCoKEBIAIgZ/0LArChASACIGf9CwLAoQEgAiBn/QsC0KEBIAIgZ/0LAuChASACIGf9CwLwoQFDAAAAAP0TIWggAiBoEA8FQQAhaSAxIWtBICFsIGsgbCBrIGxIGyFqIGkgaiBpIGpKGyFtIBYgCGwgIyAsIAtsampBCGwgFWpBIGwhbiALQYACbCFvIAIgBiBtIG4gbxAQIAIgbRARQQAhcCAxIXJBICFzIHIgcyByIHNIGyFxIHAgcSBwIHFKGyF0IBZBCGwgFWogCGwgIyAsIAtsamohdSACIAcgdCB1IAsQEiACIHQQE0M7qrg//RMhdkPK8knx/RMhdyACIAL9AAKAoAEgdv3mASB3/esB/QsCgKABIAIgAv0AApCgASB2/eYBIHf96wH9CwKQoAEgAiAC/QACoKABIHb95gEgd/3rAf0LAqCgASACIAL9AAKwoAEgdv3mASB3/esB/QsCsKABIAIgAv0AAsCgASB2/eYBIHf96wH9CwLAoAEgAiAC/QAC0KABIHb95gEgd/3rAf0LAtCgASACIAL9AALgoAEgdv3mASB3/esB/QsC4KABIAIgAv0AAvCgASB2/eYBIHf96wH9CwLwoAFDyvJJ8f0TIXhDAACAP/0TIXlDAAAAAP0TIXogAiB5IHogAv0AAoCgASB4/UT9Uv0LAoChASACIHkgeiAC/QACkKABIHj9RP1S/QsCkKEBIAIgeSB6IAL9AAKgoAEgeP1E/VL9CwKgoQEgAiB5IHogAv0AArCgASB4/UT9Uv0LArChASACIHkgeiAC/QACwKABIHj9RP1S/QsCwKEBIAIgeSB6IAL9AALQoAEgeP1E/VL9CwLQoQEgAiB5IHogAv0AAuCgASB4/UT9Uv0LAuChASACIHkgeiAC/QAC8KABIHj9RP1S/QsC8KEBC0EAIXsDQEEAIE0gUiB7QQFGGyB7QQBGGyF8IE0gVSA5IHtBAUYbIHtBAEYbIX0gfCF+IH0hfyB+IH9IBEADQCAjIH4gC2xqIYABQSAhgQEgfSB+ayGCASCBASCCASCBASCCAUgbIYMBICwgfmshhAEgSCAsayGFASBIIH5rIYYBQQAhhwEggwEhiQFBICGKASCJASCKASCJASCKAUgbIYgBIIcBIIgBIIcBIIgBShshiwEgFiAIbCCAAWpBCGwgFWpBIGwhjAEgC0GAAmwhjQEgBCACIIsBIIwBII0BEBcgAiCLARAYIAIgBCCLASCMASCNARAZIIABQYCAAW4gV0cggAEggwFBf2ohjgFBACGPASCOASCPASCOASCPAUobIAtsakGAgAFuIFdHcgRAIIMBQX9qIZABQQAhkQEgkAEgkQEgkAEgkQFKG/0RIZIBIAv9ESGTASCAAf0RIZQBIFf9ESGVAUMAAAAA/RMhlgFDAADIQv0TIZcBIAIglgEglAEgkgEgkwEglQEglwEQQAtBACGYASCDASGaAUEgIZsBIJoBIJsBIJoBIJsBSBshmQEgmAEgmQEgmAEgmQFKGyGcASAWIAhsIIABakEIbCAVakEgbCGdASALQYACbCGeASACIAUgnAEgnQEgngEQGiACIJwBEBtDAAAAAP0TIZ8BIAIgnwEQHCACEEEggwFBIEhBHyCEAUpyBEAggwH9ESGgAUMXdhfy/RMhoQEgAiCEASCgASChARAeCyB7QQFGBEAghgH9ESGiAUMXdhfy/RMhowEgAiCFASCiASCjARAfCyACIAL9AAKAoAH9CwKAogEgAiAC/QACkKAB/QsCkKIBIAIgAv0AAqCgAf0LAqCiASACIAL9AAKwoAH9CwKwogEgAiAC/QACwKAB/QsCwKIBIAIgAv0AAtCgAf0LAtCiASACIAL9AALgoAH9CwLgogEgAiAC/QAC8KAB/QsC8KIBIAIQIyACECQgAiAC/QACgKIB/QsCgKABIAIgAv0AApCiAf0LApCgASACIAL9AAKgogH9CwKgoAEgAiAC/QACsKIB/QsCsKABIAIgAv0AAsCiAf0LAsCgASACIAL9AALQogH9CwLQoAEgAiAC/QAC4KIB/QsC4KABIAIgAv0AAvCiAf0LAvCgASACECsgAiAC/QACgKEBIAL9AAKAowH95gH9CwKAoQEgAiAC/QACkKEBIAL9AAKQowH95gH9CwKQoQEgAiAC/QACoKEBIAL9AAKgowH95gH9CwKgoQEgAiAC/QACsKEBIAL9AAKwowH95gH9CwKwoQEgAiAC/QACwKEBIAL9AALAowH95gH9CwLAoQEgAiAC/QAC0KEBIAL9AALQowH95gH9CwLQoQEgAiAC/QAC4KEBIAL9AALgowH95gH9CwLgoQEgAiAC/QAC8KEBIAL9AALwowH95gH9CwLwoQEgAhAmIAIQJyACECggfkEgaiJ+IH9IDQALCyB7QQFqIntBAkgNAAtDAAAAAP0TIaQBQ+ocCAL9EyGlAUMAAIA//RMhpgEgAv0AAoChASGnASACIKYBIKcBIKUB/esB/ecBIKQBIKcBIKQB/UT9Uv0LAoCjASAC/QACkKEBIagBIAIgpgEgqAEgpQH96wH95wEgpAEgqAEgpAH9RP1S/QsCkKMBIAL9AAKgoQEhqQEgAiCmASCpASClAf3rAf3nASCkASCpASCkAf1E/VL9CwKgowEgAv0AArChASGqASACIKYBIKoBIKUB/esB/ecBIKQBIKoBIKQB/UT9Uv0LArCjASAC/QACwKEBIasBIAIgpgEgqwEgpQH96wH95wEgpAEgqwEgpAH9RP1S/QsCwKMBIAL9AALQoQEhrAEgAiCmASCsASClAf3rAf3nASCkASCsASCkAf1E/VL9CwLQowEgAv0AAuChASGtASACIKYBIK0BIKUB/esB/ecBIKQBIK0BIKQB/UT9Uv0LAuCjASAC/QAC8KEBIa4BIAIgpgEgrgEgpQH96wH95wEgpAEgrgEgpAH9RP1S/QsC8KMBQQAhrwEgMSGxAUEgIbIBILEBILIBILEBILIBSBshsAEgrwEgsAEgrwEgsAFKGyGzASAWIAhsICMgLCALbGpqQQhsIBVqQSBsIbQBIAtBgAJsIbUBIAIgBiCzASC0ASC1ARApQQAhtgEgMSG4AUEgIbkBILgBILkBILgBILkBSBshtwEgtgEgtwEgtgEgtwFKGyG6ASAWQQhsIBVqIAhsICMgLCALbGpqIbsBIAIgByC6ASC7ASALECoLCyANQQFqIg0gAUgNAAsLC5ICEwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/IAAhCSAAIAFIBEADQEEgIQogCUECbkEgbCELIAlBAnBBgAFsIQwgAiAFIAwQNSACEDZBACENIAggC2shD0EgIRAgDyAQIA8gEEgbIQ4gDSAOIA0gDkobIREgESEKIAtBgAJsIRIgAiADIBEgEhAvIAIgERA3IAxBgAJsIRMgCkEDakF8cSEUIAIgBCATIBQQOEEAIRUgCCALayEXQSAhGCAXIBggFyAYSBshFiAVIBYgFSAWShshGSALQYACbCAMaiEaIAtBgAJsIAxqIRsgByACIAYgGSAaIBsQQiAJQQFqIgkgAUgNAAsLC7cDIAF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsgACEIIAAgAUgEQANAQSAhCSAIQQhuQSBsIQogCEEIcEGAAWwhCyACIAUgCxA1IAIQNkEAIQwgByAKayEOQSAhDyAOIA8gDiAPSBshDSAMIA0gDCANShshECAQIQkgCkGAAmwhESACIAMgECAREC8gAiAQEDcgC0GAAmwhEiAJQQNqQXxxIRMgAiAEIBIgExA4QQAhFCAHIAprIRZBICEXIBYgFyAWIBdIGyEVIBQgFSAUIBVKGyEYIApBgAhsIAtqIRlDAAAAAP0TIRpDAABQQf0TIRtDexSuPv0TIRxDAACAP/0TIR1DQx/avP0TIR5DMUgRPv0TIR9DLUSOvv0TISBDeVlUPv0TISFDby5Fvf0TISJD7BbvPf0TISNDgD3rPf0TISRDhmwLPv0TISVDeN8KPv0TISZDO6o4v/0TIScgAiAGIBggGSAbIB0gHCAnIBogHiAfICAgISAiICMgJCAlICYQQyAIQQFqIgggAUgNAAsLC5oDFAF/AX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AXsBfwF/AX8BfwF/AX8gACEIIAAgAUgEQANAIAhBCGwhCUEAIQogByAJayEMQQghDSAMIA0gDCANSBshCyAKIAsgCiALShshDiAJQYAIbCEPIAIgAyAOIA8QRCACIA4QRUMAAAAA/RMhECACIBD9CwKAgAQgAiAQ/QsCkIAEIAIQRkMAAIA6/RMhESACIAL9AAKAgAQgEf3mAf0LAoCABCACIAL9AAKQgAQgEf3mAf0LApCABCACEEdDAAAAAP0TIRIgAiAS/QsCoIAEIAIgEv0LArCABCACEEhDAACAOv0TIRNDrMUnN/0TIRRDAACAP/0TIRUgAiAVIAL9AAKggAQgEyAU/YUC/eMB/ecB/QsCoIAEIAIgFSAC/QACsIAEIBMgFP2FAv3jAf3nAf0LArCABEEAIRYgByAJayEYQQghGSAYIBkgGCAZSBshFyAWIBcgFiAXShshGiAJQYAIbCEbIAIgBiAEIAUgGiAbEEkgCEEBaiIIIAFIDQALCwuyAhQBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/IAAhCSAAIAFIBEADQEEgIQogCUECbkEgbCELIAlBAnBBgAFsIQwgAiAFIAwQNSACEDZBACENA0BBACEOIAggC2shEEEgIREgECARIBAgEUgbIQ8gDiAPIA4gD0obIRIgEiEKIAtBgAhsIA1qIRMgAiADIBIgExBKIAIgEhA3IAxBgAhsIA1BCGxqIRQgCkEDakF8cSEVIAIgBCAUIBUQSyANQYACaiINQYAISA0AC0EAIRYgCCALayEYQSAhGSAYIBkgGCAZSBshFyAWIBcgFiAXShshGiALQYACbCAMaiEbIAtBgAJsIAxqIRwgByACIAYgGiAbIBwQQiAJQQFqIgkgAUgNAAsLC4YCEwF/AX8BfwF/AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/IAAhByAAIAFIBEADQEEgIQggB0ECbkEgbCEJIAdBAnBBgAFsIQpDAAAAAP0TIQsgAiALEExBACEMIAYgCWshDkEgIQ8gDiAPIA4gD0gbIQ0gDCANIAwgDUobIRAgECEIIAlBgAJsIREgAiADIBAgERAvIAIgEBA3IApBgAJsIRIgCEEDakF8cSETIAIgBCASIBMQOEEAIRQgBiAJayEWQSAhFyAWIBcgFiAXSBshFSAUIBUgFCAVShshGCAJQYACbCAKaiEZIAUgAiAYIBkQOSAHQQFqIgcgAUgNAAsLC9YBBgF/AX8BfwF/AX8Bf0EAIQYgAiEHIAYgB0gEQANAIAMgBiAEbGohCCAGQSBsIQkgACAJQQJ0aiIKIAEgCEECdGoiC/0AAgAgBf3mAf0LAgAgCiAL/QACECAF/eYB/QsCECAKIAv9AAIgIAX95gH9CwIgIAogC/0AAjAgBf3mAf0LAjAgCiAL/QACQCAF/eYB/QsCQCAKIAv9AAJQIAX95gH9CwJQIAogC/0AAmAgBf3mAf0LAmAgCiAL/QACcCAF/eYB/QsCcCAGQQFqIgYgB0gNAAsLC5oBAwF/AX8BfyABIQIgAkEgSARAA0AgAkEgbCEDIAAgA0ECdGoiBEMAAAAA/RP9CwIAIARDAAAAAP0T/QsCECAEQwAAAAD9E/0LAiAgBEMAAAAA/RP9CwIwIARDAAAAAP0T/QsCQCAEQwAAAAD9E/0LAlAgBEMAAAAA/RP9CwJgIARDAAAAAP0T/QsCcCACQQFqIgJBIEgNAAsLC3ICAX8Bf0EAIQIDQCAAIAJBAnRqIgMgAf0LAoCAASADIAH9CwKQgAEgAyAB/QsCoIABIAMgAf0LArCAASADIAH9CwLAgAEgAyAB/QsC0IABIAMgAf0LAuCAASADIAH9CwLwgAEgAkEgaiICQYAISA0ACwu+AQYBfwF/AX8BfwF/AX9BACEFIAIhBiAFIAZIBEADQCADIAUgBGxqIQcgBUEgbCEIIAAgCEECdGoiCSABIAdBAnRqIgr9AAIA/QsCgIABIAkgCv0AAhD9CwKQgAEgCSAK/QACIP0LAqCAASAJIAr9AAIw/QsCsIABIAkgCv0AAkD9CwLAgAEgCSAK/QACUP0LAtCAASAJIAr9AAJg/QsC4IABIAkgCv0AAnD9CwLwgAEgBUEBaiIFIAZIDQALCwuqAQMBfwF/AX8gASECIAJBIEgEQANAIAJBIGwhAyAAIANBAnRqIgRDAAAAAP0T/QsCgIABIARDAAAAAP0T/QsCkIABIARDAAAAAP0T/QsCoIABIARDAAAAAP0T/QsCsIABIARDAAAAAP0T/QsCwIABIARDAAAAAP0T/QsC0IABIARDAAAAAP0T/QsC4IABIARDAAAAAP0T/QsC8IABIAJBAWoiAkEgSA0ACwsLUQUBfwF/AX8BfwF/QQAhBSACIQYgBSAGSARAA0AgAyAFIARsaiEHIAAgBUECdGoiCCABIAdBAnRqIgkqAgA4AoCgASAFQQFqIgUgBkgNAAsLCzUCAX8BfyABIQIgAkEgSARAA0AgACACQQJ0aiIDQwAAAAA4AoCgASACQQFqIgJBIEgNAAsLC/wCCgF/AXsBewF7AXsBfwF7AXsBewF7QQAhDANAIAz9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASENIA0gAf2uAf36ASEOIA0gAv2uAf36ASEPIA0gA/2uAf36ASEQIAAgDEECdGoiESAGIAcgDiAOIAT95AEgBf3nAf1oIAX95gH9Qf1SIAkgByAPIA8gBP3kASAI/ecB/WggCP3mAf1B/VL95AEgCyAHIBAgECAE/eQBIAr95wH9aCAK/eYB/UH9Uv3kAf0LAoCkASAMQQRq/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEhEiASIAH9rgH9+gEhEyASIAL9rgH9+gEhFCASIAP9rgH9+gEhFSARIAYgByATIBMgBP3kASAF/ecB/WggBf3mAf1B/VIgCSAHIBQgFCAE/eQBIAj95wH9aCAI/eYB/UH9Uv3kASALIAcgFSAVIAT95AEgCv3nAf1oIAr95gH9Qf1S/eQB/QsCkKQBIAxBCGoiDEEgSA0ACwv8AgoBfwF7AXsBewF7AX8BewF7AXsBe0EAIQwDQCAM/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEhDSANIAH9rgH9+gEhDiANIAL9rgH9+gEhDyANIAP9rgH9+gEhECAAIAxBAnRqIhEgBiAHIA4gDiAE/eQBIAX95wH9aCAF/eYB/UH9UiAJIAcgDyAPIAT95AEgCP3nAf1oIAj95gH9Qf1S/eQBIAsgByAQIBAgBP3kASAK/ecB/WggCv3mAf1B/VL95AH9CwKApgEgDEEEav0R/QwAAAAAAQAAAAIAAAADAAAA/a4BIRIgEiAB/a4B/foBIRMgEiAC/a4B/foBIRQgEiAD/a4B/foBIRUgESAGIAcgEyATIAT95AEgBf3nAf1oIAX95gH9Qf1SIAkgByAUIBQgBP3kASAI/ecB/WggCP3mAf1B/VL95AEgCyAHIBUgFSAE/eQBIAr95wH9aCAK/eYB/UH9Uv3kAf0LApCmASAMQQhqIgxBIEgNAAsL/AIKAX8BewF7AXsBewF/AXsBewF7AXtBACEMA0AgDP0R/QwAAAAAAQAAAAIAAAADAAAA/a4BIQ0gDSAB/a4B/foBIQ4gDSAC/a4B/foBIQ8gDSAD/a4B/foBIRAgACAMQQJ0aiIRIAYgByAOIA4gBP3kASAF/ecB/WggBf3mAf1B/VIgCSAHIA8gDyAE/eQBIAj95wH9aCAI/eYB/UH9Uv3kASALIAcgECAQIAT95AEgCv3nAf1oIAr95gH9Qf1S/eQB/QsCgKgBIAxBBGr9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASESIBIgAf2uAf36ASETIBIgAv2uAf36ASEUIBIgA/2uAf36ASEVIBEgBiAHIBMgEyAE/eQBIAX95wH9aCAF/eYB/UH9UiAJIAcgFCAUIAT95AEgCP3nAf1oIAj95gH9Qf1S/eQBIAsgByAVIBUgBP3kASAK/ecB/WggCv3mAf1B/VL95AH9CwKQqAEgDEEIaiIMQSBIDQALC8YRTAF/AX8BfwF/AX8BfwF/AX8BewF/AXsBfwF7AX8BewF7AXsBewF7AX8BewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7QQAhBSACQXxxIQYgBSAGSARAA0AgAyAFIARsaiEHIAMgBUEBaiAEbGohCCADIAVBAmogBGxqIQkgAyAFQQNqIARsaiEKIAVBA3VBgAJsIAVBB3FqIQsgACAHQQJ0aiIM/QACACENIAAgCEECdGoiDv0AAgAhDyAAIAlBAnRqIhD9AAIAIREgACAKQQJ0aiIS/QACACETIA0gEf0NAAECAxAREhMEBQYHFBUWFyEUIA8gE/0NAAECAxAREhMEBQYHFBUWFyEVIA0gEf0NCAkKCxgZGhsMDQ4PHB0eHyEWIA8gE/0NCAkKCxgZGhsMDQ4PHB0eHyEXIAEgC0ECdGoiGCAUIBX9DQABAgMQERITBAUGBxQVFhf9CwKAICAYIBQgFf0NCAkKCxgZGhsMDQ4PHB0eH/0LAqAgIBggFiAX/Q0AAQIDEBESEwQFBgcUFRYX/QsCwCAgGCAWIBf9DQgJCgsYGRobDA0ODxwdHh/9CwLgICAM/QACECEZIA79AAIQIRogEP0AAhAhGyAS/QACECEcIBkgG/0NAAECAxAREhMEBQYHFBUWFyEdIBogHP0NAAECAxAREhMEBQYHFBUWFyEeIBkgG/0NCAkKCxgZGhsMDQ4PHB0eHyEfIBogHP0NCAkKCxgZGhsMDQ4PHB0eHyEgIBggHSAe/Q0AAQIDEBESEwQFBgcUFRYX/QsCgCEgGCAdIB79DQgJCgsYGRobDA0ODxwdHh/9CwKgISAYIB8gIP0NAAECAxAREhMEBQYHFBUWF/0LAsAhIBggHyAg/Q0ICQoLGBkaGwwNDg8cHR4f/QsC4CEgDP0AAiAhISAO/QACICEiIBD9AAIgISMgEv0AAiAhJCAhICP9DQABAgMQERITBAUGBxQVFhchJSAiICT9DQABAgMQERITBAUGBxQVFhchJiAhICP9DQgJCgsYGRobDA0ODxwdHh8hJyAiICT9DQgJCgsYGRobDA0ODxwdHh8hKCAYICUgJv0NAAECAxAREhMEBQYHFBUWF/0LAoAiIBggJSAm/Q0ICQoLGBkaGwwNDg8cHR4f/QsCoCIgGCAnICj9DQABAgMQERITBAUGBxQVFhf9CwLAIiAYICcgKP0NCAkKCxgZGhsMDQ4PHB0eH/0LAuAiIAz9AAIwISkgDv0AAjAhKiAQ/QACMCErIBL9AAIwISwgKSAr/Q0AAQIDEBESEwQFBgcUFRYXIS0gKiAs/Q0AAQIDEBESEwQFBgcUFRYXIS4gKSAr/Q0ICQoLGBkaGwwNDg8cHR4fIS8gKiAs/Q0ICQoLGBkaGwwNDg8cHR4fITAgGCAtIC79DQABAgMQERITBAUGBxQVFhf9CwKAIyAYIC0gLv0NCAkKCxgZGhsMDQ4PHB0eH/0LAqAjIBggLyAw/Q0AAQIDEBESEwQFBgcUFRYX/QsCwCMgGCAvIDD9DQgJCgsYGRobDA0ODxwdHh/9CwLgIyAM/QACQCExIA79AAJAITIgEP0AAkAhMyAS/QACQCE0IDEgM/0NAAECAxAREhMEBQYHFBUWFyE1IDIgNP0NAAECAxAREhMEBQYHFBUWFyE2IDEgM/0NCAkKCxgZGhsMDQ4PHB0eHyE3IDIgNP0NCAkKCxgZGhsMDQ4PHB0eHyE4IBggNSA2/Q0AAQIDEBESEwQFBgcUFRYX/QsCgCQgGCA1IDb9DQgJCgsYGRobDA0ODxwdHh/9CwKgJCAYIDcgOP0NAAECAxAREhMEBQYHFBUWF/0LAsAkIBggNyA4/Q0ICQoLGBkaGwwNDg8cHR4f/QsC4CQgDP0AAlAhOSAO/QACUCE6IBD9AAJQITsgEv0AAlAhPCA5IDv9DQABAgMQERITBAUGBxQVFhchPSA6IDz9DQABAgMQERITBAUGBxQVFhchPiA5IDv9DQgJCgsYGRobDA0ODxwdHh8hPyA6IDz9DQgJCgsYGRobDA0ODxwdHh8hQCAYID0gPv0NAAECAxAREhMEBQYHFBUWF/0LAoAlIBggPSA+/Q0ICQoLGBkaGwwNDg8cHR4f/QsCoCUgGCA/IED9DQABAgMQERITBAUGBxQVFhf9CwLAJSAYID8gQP0NCAkKCxgZGhsMDQ4PHB0eH/0LAuAlIAz9AAJgIUEgDv0AAmAhQiAQ/QACYCFDIBL9AAJgIUQgQSBD/Q0AAQIDEBESEwQFBgcUFRYXIUUgQiBE/Q0AAQIDEBESEwQFBgcUFRYXIUYgQSBD/Q0ICQoLGBkaGwwNDg8cHR4fIUcgQiBE/Q0ICQoLGBkaGwwNDg8cHR4fIUggGCBFIEb9DQABAgMQERITBAUGBxQVFhf9CwKAJiAYIEUgRv0NCAkKCxgZGhsMDQ4PHB0eH/0LAqAmIBggRyBI/Q0AAQIDEBESEwQFBgcUFRYX/QsCwCYgGCBHIEj9DQgJCgsYGRobDA0ODxwdHh/9CwLgJiAM/QACcCFJIA79AAJwIUogEP0AAnAhSyAS/QACcCFMIEkgS/0NAAECAxAREhMEBQYHFBUWFyFNIEogTP0NAAECAxAREhMEBQYHFBUWFyFOIEkgS/0NCAkKCxgZGhsMDQ4PHB0eHyFPIEogTP0NCAkKCxgZGhsMDQ4PHB0eHyFQIBggTSBO/Q0AAQIDEBESEwQFBgcUFRYX/QsCgCcgGCBNIE79DQgJCgsYGRobDA0ODxwdHh/9CwKgJyAYIE8gUP0NAAECAxAREhMEBQYHFBUWF/0LAsAnIBggTyBQ/Q0ICQoLGBkaGwwNDg8cHR4f/QsC4CcgBUEEaiIFIAZIDQALCwtmBAF/AX8BfwF/IAFBfHEhAiACQSBIBEADQCACQQN1QYACbCACQQdxaiEDQQAhBANAIAAgAyAEakECdGoiBUMAAAAA/RP9CwKAICAEQQhqIgRBgAJIDQALIAJBBGoiAkEgSA0ACwsLhAEHAX8BfwF/AX8BfwF/AX8gAkF8cSEFIAIhBiAFIAZIBEADQCADIAUgBGxqIQcgBUEDdUGAAmwgBUEHcWohCEEAIQkDQCAAIAggCUEIbGpBAnRqIgogASAHIAlqQQJ0aiILKgIAOAKAICAJQQFqIglBIEgNAAsgBUEBaiIFIAZIDQALCwu2AQYBfwF/AX8BfwF/AX9BACEFIAIhBiAFIAZIBEADQCADIAUgBGxqIQcgBUEIbCEIIAAgCEECdGoiCSABIAdBAnRqIgr9AAIA/QsCgEAgCSAK/QACEP0LApBAIAkgCv0AAiD9CwKASCAJIAr9AAIw/QsCkEggCSAK/QACQP0LAoBQIAkgCv0AAlD9CwKQUCAJIAr9AAJg/QsCgFggCSAK/QACcP0LApBYIAVBAWoiBSAGSA0ACwsLogEDAX8BfwF/IAEhAiACQSBIBEADQCACQQhsIQMgACADQQJ0aiIEQwAAAAD9E/0LAoBAIARDAAAAAP0T/QsCkEAgBEMAAAAA/RP9CwKASCAEQwAAAAD9E/0LApBIIARDAAAAAP0T/QsCgFAgBEMAAAAA/RP9CwKQUCAEQwAAAAD9E/0LAoBYIARDAAAAAP0T/QsCkFggAkEBaiICQSBIDQALCwtqAgF/AX9BACECA0AgACACQQJ0aiIDIAH9CwKAYCADIAH9CwKQYCADIAH9CwKgYCADIAH9CwKwYCADIAH9CwLAYCADIAH9CwLQYCADIAH9CwLgYCADIAH9CwLwYCACQSBqIgJBgAhIDQALC/sDGgF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF7AXsBewF/AX8BfwF/AX8BewF7AXsBewF7AXtBACECA0AgAkGAAmwhAyACQQhsIQRBACEFIAEhBiAFIAZIBEADQCAFQSBsIARqIQcgACAHQQJ0aiII/QACgGAhCSAI/QACkGAhCiAI/QACgGEhCyAI/QACkGEhDCAI/QACgGIhDSAI/QACkGIhDiAI/QACgGMhDyAI/QACkGMhECAFQSBsIREgA0GAAmohEiADIRMgEiEUIBMgFEgEQANAIAAgE0ECdGoiFf0AAoAgIRYgFf0AApAgIRcgACARQQJ0av0JAgAhGCAYIBYgCf2FAiEJIBggFyAK/YUCIQogACARQQJ0av0JAoABIRkgGSAWIAv9hQIhCyAZIBcgDP2FAiEMIAAgEUECdGr9CQKAAiEaIBogFiAN/YUCIQ0gGiAXIA79hQIhDiAAIBFBAnRq/QkCgAMhGyAbIBYgD/2FAiEPIBsgFyAQ/YUCIRAgEUEBaiERIBNBCGoiEyAUSA0ACwsgCCAJ/QsCgGAgCCAK/QsCkGAgCCAL/QsCgGEgCCAM/QsCkGEgCCAN/QsCgGIgCCAO/QsCkGIgCCAP/QsCgGMgCCAQ/QsCkGMgBUEEaiIFIAZIDQALCyACQQFqIgJBBEgNAAsLsAQOAX8BfwF7AX8BewF/AX8BewF7AXsBewF7AXsBe0EAIQQDQCAEQSBsIQUgBCABav0RIQYgBEEgbCEHQQD9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASEIIAAgBUECdGoiCSAAIAdBAnRqIgr9AAKAYCADIAggAv05IAYgCP0//U79Uv0LAoBgQQT9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASELIAkgCv0AApBgIAMgCyAC/TkgBiAL/T/9Tv1S/QsCkGBBCP0R/QwAAAAAAQAAAAIAAAADAAAA/a4BIQwgCSAK/QACoGAgAyAMIAL9OSAGIAz9P/1O/VL9CwKgYEEM/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEhDSAJIAr9AAKwYCADIA0gAv05IAYgDf0//U79Uv0LArBgQRD9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASEOIAkgCv0AAsBgIAMgDiAC/TkgBiAO/T/9Tv1S/QsCwGBBFP0R/QwAAAAAAQAAAAIAAAADAAAA/a4BIQ8gCSAK/QAC0GAgAyAPIAL9OSAGIA/9P/1O/VL9CwLQYEEY/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEhECAJIAr9AALgYCADIBAgAv05IAYgEP0//U79Uv0LAuBgQRz9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASERIAkgCv0AAvBgIAMgESAC/TkgBiAR/T/9Tv1S/QsC8GAgBEEBaiIEQSBIDQALC+sDBgF/AX8BewF/AX8Bf0EAIQQDQCAEQSBsIQVBAUEAIAQgAUgb/RFBAP0R/TghBiAEQSBsIQcgACAFQQJ0aiIIIAAgB0ECdGoiCf0AAoBgIAMgBkEA/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEgAv05/VH9Uv0LAoBgIAggCf0AApBgIAMgBkEE/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEgAv05/VH9Uv0LApBgIAggCf0AAqBgIAMgBkEI/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEgAv05/VH9Uv0LAqBgIAggCf0AArBgIAMgBkEM/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEgAv05/VH9Uv0LArBgIAggCf0AAsBgIAMgBkEQ/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEgAv05/VH9Uv0LAsBgIAggCf0AAtBgIAMgBkEU/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEgAv05/VH9Uv0LAtBgIAggCf0AAuBgIAMgBkEY/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEgAv05/VH9Uv0LAuBgIAggCf0AAvBgIAMgBkEc/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEgAv05/VH9Uv0LAvBgIARBAWoiBEEgSA0ACwvcAwoBfwF7AXsBewF7AX8BewF7AXsBe0EAIRIDQCAS/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEhEyATIAH9rgH9+gEhFCATIAL9rgH9+gEhFSATIAP9rgH9+gEhFiAAIBJBAnRqIhcgCCAJIBMgBP0/IBMgBf05/U4gFCAUIAb95AEgB/3nAf1oIAf95gH9Qf1O/VIgDSAJIBMgCv0/IBMgC/05/U4gFSAVIAb95AEgDP3nAf1oIAz95gH9Qf1O/VL95AEgESAJIBMgDv0/IBMgD/05/U4gFiAWIAb95AEgEP3nAf1oIBD95gH9Qf1O/VL95AH9CwKApQEgEkEEav0R/QwAAAAAAQAAAAIAAAADAAAA/a4BIRggGCAB/a4B/foBIRkgGCAC/a4B/foBIRogGCAD/a4B/foBIRsgFyAIIAkgGCAE/T8gGCAF/Tn9TiAZIBkgBv3kASAH/ecB/WggB/3mAf1B/U79UiANIAkgGCAK/T8gGCAL/Tn9TiAaIBogBv3kASAM/ecB/WggDP3mAf1B/U79Uv3kASARIAkgGCAO/T8gGCAP/Tn9TiAbIBsgBv3kASAQ/ecB/WggEP3mAf1B/U79Uv3kAf0LApClASASQQhqIhJBIEgNAAsL3AMKAX8BewF7AXsBewF/AXsBewF7AXtBACESA0AgEv0R/QwAAAAAAQAAAAIAAAADAAAA/a4BIRMgEyAB/a4B/foBIRQgEyAC/a4B/foBIRUgEyAD/a4B/foBIRYgACASQQJ0aiIXIAggCSATIAT9PyATIAX9Of1OIBQgFCAG/eQBIAf95wH9aCAH/eYB/UH9Tv1SIA0gCSATIAr9PyATIAv9Of1OIBUgFSAG/eQBIAz95wH9aCAM/eYB/UH9Tv1S/eQBIBEgCSATIA79PyATIA/9Of1OIBYgFiAG/eQBIBD95wH9aCAQ/eYB/UH9Tv1S/eQB/QsCgKcBIBJBBGr9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASEYIBggAf2uAf36ASEZIBggAv2uAf36ASEaIBggA/2uAf36ASEbIBcgCCAJIBggBP0/IBggBf05/U4gGSAZIAb95AEgB/3nAf1oIAf95gH9Qf1O/VIgDSAJIBggCv0/IBggC/05/U4gGiAaIAb95AEgDP3nAf1oIAz95gH9Qf1O/VL95AEgESAJIBggDv0/IBggD/05/U4gGyAbIAb95AEgEP3nAf1oIBD95gH9Qf1O/VL95AH9CwKQpwEgEkEIaiISQSBIDQALC9wDCgF/AXsBewF7AXsBfwF7AXsBewF7QQAhEgNAIBL9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASETIBMgAf2uAf36ASEUIBMgAv2uAf36ASEVIBMgA/2uAf36ASEWIAAgEkECdGoiFyAIIAkgEyAE/T8gEyAF/Tn9TiAUIBQgBv3kASAH/ecB/WggB/3mAf1B/U79UiANIAkgEyAK/T8gEyAL/Tn9TiAVIBUgBv3kASAM/ecB/WggDP3mAf1B/U79Uv3kASARIAkgEyAO/T8gEyAP/Tn9TiAWIBYgBv3kASAQ/ecB/WggEP3mAf1B/U79Uv3kAf0LAoCpASASQQRq/RH9DAAAAAABAAAAAgAAAAMAAAD9rgEhGCAYIAH9rgH9+gEhGSAYIAL9rgH9+gEhGiAYIAP9rgH9+gEhGyAXIAggCSAYIAT9PyAYIAX9Of1OIBkgGSAG/eQBIAf95wH9aCAH/eYB/UH9Tv1SIA0gCSAYIAr9PyAYIAv9Of1OIBogGiAG/eQBIAz95wH9aCAM/eYB/UH9Tv1S/eQBIBEgCSAYIA79PyAYIA/9Of1OIBsgGyAG/eQBIBD95wH9aCAQ/eYB/UH9Tv1S/eQB/QsCkKkBIBJBCGoiEkEgSA0ACwvrAQ0BfwF/AX8BewF7AXsBewF7AX0BfQF9AX0Bf0EAIQEDQCABQSBsIQIgACACQQJ0aiID/QACgGAhBCAD/QACkGAhBSAD/QACoGAhBiAD/QACsGAhByAEIAP9AALAYP3rASEEIAUgA/0AAtBg/esBIQUgBiAD/QAC4GD96wEhBiAHIAP9AALwYP3rASEHIAQgBf3rASAGIAf96wH96wEhCCAI/R8AIQkgCP0fASEKIAj9HwIhCyAI/R8DIQwgACABQQJ0aiINIA0qAoCiASAJIAqXIAsgDJeXlzgCgKIBIAFBAWoiAUEgSA0ACwuDAwgBfwF/AXsBewF7AXsBewF7QQAhAQNAIAAgAUECdGoiAv0AAoCgASAC/QACgKIB/eUBQwAA/sL9E/3rAUMAAABD/RP96gEhAyADQ38AQEv9E/3kASEEIAMgBEN/AEBL/RP95QH95QEhBSACQ979IDn9EyAFQyqfrzr9E/2FAiAFQ6aWHTz9E/2FAiAFQ3RXYz39E/2FAiAFQ+79dT79E/2FAiAFQxhyMT/9E/2FAiAFQwAAgD/9E/2FAiAEQRf9qwH95gH9CwKAowEgAv0AApCgASAC/QACkKIB/eUBQwAA/sL9E/3rAUMAAABD/RP96gEhBiAGQ38AQEv9E/3kASEHIAYgB0N/AEBL/RP95QH95QEhCCACQ979IDn9EyAIQyqfrzr9E/2FAiAIQ6aWHTz9E/2FAiAIQ3RXYz39E/2FAiAIQ+79dT79E/2FAiAIQxhyMT/9E/2FAiAIQwAAgD/9E/2FAiAHQRf9qwH95gH9CwKQowEgAUEIaiIBQSBIDQALC/QEFgF/AX8BfwF/AX0BewF9AXsBfQF7AX0BewF/AX8BewF7AXsBfwF/AXsBewF7QQAhAgNAIAJBIGwhAyACQSBsIQQgACACQQJ0aiIFKgKAoAEhBiAG/RMhByAFKgKApAEhCCAI/RMhCSAFKgKApgEhCiAK/RMhCyAFKgKAqAEhDCAM/RMhDUEAIQ4DQCAAIAQgDmpBAnRqIg/9AAKAYCAH/eUBQwAA/sL9E/3rAUMAAABD/RP96gEhECAQQ38AQEv9E/3kASERIBAgEUN/AEBL/RP95QH95QEhEiAAIAMgDmpBAnRqIhND3v0gOf0TIBJDKp+vOv0T/YUCIBJDppYdPP0T/YUCIBJDdFdjPf0T/YUCIBJD7v11Pv0T/YUCIBJDGHIxP/0T/YUCIBJDAACAP/0T/YUCIBFBF/2rAf3mASABIAkgACAOQQJ0aiIU/QACgKUB/eoBIAsgFP0AAoCnAf3qAf3kASANIBT9AAKAqQH96gH95AH95AH95gH9CwKAYCAP/QACkGAgB/3lAUMAAP7C/RP96wFDAAAAQ/0T/eoBIRUgFUN/AEBL/RP95AEhFiAVIBZDfwBAS/0T/eUB/eUBIRcgE0Pe/SA5/RMgF0Mqn686/RP9hQIgF0Omlh08/RP9hQIgF0N0V2M9/RP9hQIgF0Pu/XU+/RP9hQIgF0MYcjE//RP9hQIgF0MAAIA//RP9hQIgFkEX/asB/eYBIAEgCSAU/QACkKUB/eoBIAsgFP0AApCnAf3qAf3kASANIBT9AAKQqQH96gH95AH95AH95gH9CwKQYCAOQQhqIg5BIEgNAAsgAkEBaiICQSBIDQALC+sBDQF/AX8BfwF7AXsBewF7AXsBfQF9AX0BfQF/QQAhAQNAIAFBIGwhAiAAIAJBAnRqIgP9AAKAYCEEIAP9AAKQYCEFIAP9AAKgYCEGIAP9AAKwYCEHIAQgA/0AAsBg/eQBIQQgBSAD/QAC0GD95AEhBSAGIAP9AALgYP3kASEGIAcgA/0AAvBg/eQBIQcgBCAF/eQBIAYgB/3kAf3kASEIIAj9HwAhCSAI/R8BIQogCP0fAiELIAj9HwMhDCAAIAFBAnRqIg0gDSoCgKEBIAkgCpIgCyAMkpKSOAKAoQEgAUEBaiIBQSBIDQALC4ICCAF/AX8BfwF/AX0BewF/AX9BACEBA0AgAUEgbCECIAFBIGwhAyAAIAFBAnRqIgQqAoCjASEFIAX9EyEGIAAgAkECdGoiByAAIANBAnRqIgj9AAKAgAEgBv3mAf0LAoCAASAHIAj9AAKQgAEgBv3mAf0LApCAASAHIAj9AAKggAEgBv3mAf0LAqCAASAHIAj9AAKwgAEgBv3mAf0LArCAASAHIAj9AALAgAEgBv3mAf0LAsCAASAHIAj9AALQgAEgBv3mAf0LAtCAASAHIAj9AALggAEgBv3mAf0LAuCAASAHIAj9AALwgAEgBv3mAf0LAvCAASABQQFqIgFBIEgNAAsL/gMZAX8BfwF/AX8BfwF/AXsBewF7AXsBewF7AXsBewF/AX8BfwF/AX8BewF7AXsBewF7AXtBACEBA0AgAUGAAmwhAiABQQhsIQNBACEEA0AgBEEgbCADaiEFIAAgBUECdGoiBv0AAoCAASEHIAb9AAKQgAEhCCAG/QACgIEBIQkgBv0AApCBASEKIAb9AAKAggEhCyAG/QACkIIBIQwgBv0AAoCDASENIAb9AAKQgwEhDiAEQSBsIQ8gAkGAAmohECACIREgECESIBEgEkgEQANAIAAgEUECdGoiE/0AAoBAIRQgE/0AApBAIRUgACAPQQJ0av0JAoBgIRYgFiAUIAf9hQIhByAWIBUgCP2FAiEIIAAgD0ECdGr9CQKAYSEXIBcgFCAJ/YUCIQkgFyAVIAr9hQIhCiAAIA9BAnRq/QkCgGIhGCAYIBQgC/2FAiELIBggFSAM/YUCIQwgACAPQQJ0av0JAoBjIRkgGSAUIA39hQIhDSAZIBUgDv2FAiEOIA9BAWohDyARQQhqIhEgEkgNAAsLIAYgB/0LAoCAASAGIAj9CwKQgAEgBiAJ/QsCgIEBIAYgCv0LApCBASAGIAv9CwKAggEgBiAM/QsCkIIBIAYgDf0LAoCDASAGIA79CwKQgwEgBEEEaiIEQSBIDQALIAFBAWoiAUEESA0ACwuDAgkBfwF/AX8BfwF/AX0BewF/AX9BACEFIAIhBiAFIAZIBEADQCADIAUgBGxqIQcgBUEgbCEIIAAgBUECdGoiCSoCgKMBIQogCv0TIQsgASAHQQJ0aiIMIAAgCEECdGoiDf0AAoCAASAL/eYB/QsCACAMIA39AAKQgAEgC/3mAf0LAhAgDCAN/QACoIABIAv95gH9CwIgIAwgDf0AArCAASAL/eYB/QsCMCAMIA39AALAgAEgC/3mAf0LAkAgDCAN/QAC0IABIAv95gH9CwJQIAwgDf0AAuCAASAL/eYB/QsCYCAMIA39AALwgAEgC/3mAf0LAnAgBUEBaiIFIAZIDQALCwuAAg4BfwF/AX8BfwF9AX0BfwF/AX0BfQF9AX0BfQF/QQAhBSACIQYgBSAGSARAA0AgAyAFIARsaiEHIAAgBUECdGoiCCoCgKEBIQkgCCoCgKABIQogCUPqHAgCl7whCyALQY32q4Z8akEXdSEMIAsgDEEXdGu+IQ0gDUMAAIA/kyANQwAAgD+SlSEOIA4gDpQhDyAKIA5DawzdPiAPlEOOoxM/kiAPlENzOHY/kiAPlEM7qjhAkpQgDLKSkkPK8knxIAlDAAAAAF4bIRAgEEMYcjE/lEMAAID/IBBDyvJJ8V4bIREgASAHQQJ0aiISIBE4AgAgBUEBaiIFIAZIDQALCwvHAw8BfwF/AX8BfwF9AXsBfwF/AXsBewF7AX8BewF7AXtBACEBA0AgAUEgbCECIAFBIGwhAyAAIAFBAnRqIgQqAoCgASEFIAX9EyEGQQAhBwNAIAAgAyAHakECdGoiCP0AAoBgIAb95QFDAAD+wv0T/esBQwAAAEP9E/3qASEJIAlDfwBAS/0T/eQBIQogCSAKQ38AQEv9E/3lAf3lASELIAAgAiAHakECdGoiDEPe/SA5/RMgC0Mqn686/RP9hQIgC0Omlh08/RP9hQIgC0N0V2M9/RP9hQIgC0Pu/XU+/RP9hQIgC0MYcjE//RP9hQIgC0MAAIA//RP9hQIgCkEX/asB/eYB/QsCgGAgCP0AApBgIAb95QFDAAD+wv0T/esBQwAAAEP9E/3qASENIA1DfwBAS/0T/eQBIQ4gDSAOQ38AQEv9E/3lAf3lASEPIAxD3v0gOf0TIA9DKp+vOv0T/YUCIA9DppYdPP0T/YUCIA9DdFdjPf0T/YUCIA9D7v11Pv0T/YUCIA9DGHIxP/0T/YUCIA9DAACAP/0T/YUCIA5BF/2rAf3mAf0LApBgIAdBCGoiB0EgSA0ACyABQQFqIgFBIEgNAAsL2QEIAX8BfwF/AX8BfwF/AX8Bf0EAIQUgAyEGIAUgBkgEQANAIAAgBCAFakECdGoiBygCAEGAAmwhCCAFQYACbCEJQQAhCgNAIAEgCSAKakECdGoiCyACIAggCmpBAnRqIgz9AAIA/QsCACALIAz9AAIQ/QsCECALIAz9AAIg/QsCICALIAz9AAIw/QsCMCALIAz9AAJA/QsCQCALIAz9AAJQ/QsCUCALIAz9AAJg/QsCYCALIAz9AAJw/QsCcCAKQSBqIgpBgAJIDQALIAVBAWoiBSAGSA0ACwsLtAEEAX8BfwF/AX8gASECIAJBEEgEQANAIAJBgAJsIQNBACEEA0AgACADIARqQQJ0aiIFQwAAAAD9E/0LAgAgBUMAAAAA/RP9CwIQIAVDAAAAAP0T/QsCICAFQwAAAAD9E/0LAjAgBUMAAAAA/RP9CwJAIAVDAAAAAP0T/QsCUCAFQwAAAAD9E/0LAmAgBUMAAAAA/RP9CwJwIARBIGoiBEGAAkgNAAsgAkEBaiICQRBIDQALCwucAQcBfwF/AX8BfwF/AX8Bf0EAIQQgAiEFIAQgBUgEQANAIAMgBEGAAmxqIQYgBEGAAmwhB0EAIQgDQCAAIAYgCGpBAnRqIgkgASAHIAhqQQJ0aiIK/QACAP0LAgAgCSAK/QACEP0LAhAgCSAK/QACIP0LAiAgCSAK/QACMP0LAjAgCEEQaiIIQYACSA0ACyAEQQFqIgQgBUgNAAsLC8wBBwF/AX8BfwF/AX8BfwF/QQAhBCACIQUgBCAFSARAA0AgAyAEQYACbGohBiAEQYACbCEHQQAhCANAIAAgByAIakECdGoiCSABIAYgCGpBAnRqIgr9AAIA/QsCACAJIAr9AAIQ/QsCECAJIAr9AAIg/QsCICAJIAr9AAIw/QsCMCAJIAr9AAJA/QsCQCAJIAr9AAJQ/QsCUCAJIAr9AAJg/QsCYCAJIAr9AAJw/QsCcCAIQSBqIghBgAJIDQALIARBAWoiBCAFSA0ACwsLtAEEAX8BfwF/AX8gASECIAJBCEgEQANAIAJBgAJsIQNBACEEA0AgACADIARqQQJ0aiIFQwAAAAD9E/0LAgAgBUMAAAAA/RP9CwIQIAVDAAAAAP0T/QsCICAFQwAAAAD9E/0LAjAgBUMAAAAA/RP9CwJAIAVDAAAAAP0T/QsCUCAFQwAAAAD9E/0LAmAgBUMAAAAA/RP9CwJwIARBIGoiBEGAAkgNAAsgAkEBaiICQQhIDQALCwuHAg8BfwF/AX8BewF7AXsBewF/AX8BewF9AX0BfQF9AX9BACEBA0AgAUGAAmwhAiAAIAJBAnRqIgP9AAIAIQQgA/0AAhAhBSAD/QACICEGIAP9AAIwIQdBECEIA0AgBCAAIAIgCGpBAnRqIgn9AAIA/eQBIQQgBSAJ/QACEP3kASEFIAYgCf0AAiD95AEhBiAHIAn9AAIw/eQBIQcgCEEQaiIIQYACSA0ACyAEIAX95AEgBiAH/eQB/eQBIQogCv0fACELIAr9HwEhDCAK/R8CIQ0gCv0fAyEOIAAgAUECdGoiDyAPKgKAgAEgCyAMkiANIA6SkpI4AoCAASABQQFqIgFBCEgNAAsL4AIRAX8BfwF/AX8BfQF7AX8BfwF7AX8BewF7AXsBewF7AXsBe0EAIQEDQCABQYACbCECIAFBgAJsIQMgACABQQJ0aiIEKgKAgAEhBSAF/RMhBkEAIQcDQCAAIAMgB2pBAnRqIgj9AAIAIAb95QEhCSAAIAIgB2pBAnRqIgogCSAJ/eYB/QsCgEAgCP0AAhAgBv3lASELIAogCyAL/eYB/QsCkEAgCP0AAiAgBv3lASEMIAogDCAM/eYB/QsCoEAgCP0AAjAgBv3lASENIAogDSAN/eYB/QsCsEAgCP0AAkAgBv3lASEOIAogDiAO/eYB/QsCwEAgCP0AAlAgBv3lASEPIAogDyAP/eYB/QsC0EAgCP0AAmAgBv3lASEQIAogECAQ/eYB/QsC4EAgCP0AAnAgBv3lASERIAogESAR/eYB/QsC8EAgB0EgaiIHQYACSA0ACyABQQFqIgFBCEgNAAsLjwIPAX8BfwF/AXsBewF7AXsBfwF/AXsBfQF9AX0BfQF/QQAhAQNAIAFBgAJsIQIgACACQQJ0aiID/QACgEAhBCAD/QACkEAhBSAD/QACoEAhBiAD/QACsEAhB0EQIQgDQCAEIAAgAiAIakECdGoiCf0AAoBA/eQBIQQgBSAJ/QACkED95AEhBSAGIAn9AAKgQP3kASEGIAcgCf0AArBA/eQBIQcgCEEQaiIIQYACSA0ACyAEIAX95AEgBiAH/eQB/eQBIQogCv0fACELIAr9HwEhDCAK/R8CIQ0gCv0fAyEOIAAgAUECdGoiDyAPKgKggAEgCyAMkiANIA6SkpI4AqCAASABQQFqIgFBCEgNAAsLtgMaAX8BfwF/AX8BfwF9AXsBfQF7AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8Bf0EAIQYgBCEHIAYgB0gEQANAIAUgBkGAAmxqIQggBkGAAmwhCSAAIAZBAnRqIgoqAoCAASELIAv9EyEMIAoqAqCAASENIA39EyEOQQAhDwNAIAEgCCAPakECdGoiECAAIAkgD2pBAnRqIhH9AAIAIAz95QEgDv3mASACIA9BAnRqIhL9AAIAIAMgD0ECdGoiE/0AAgD9hQL9CwIAIA9BBGohFCAPQQRqIRUgECAR/QACECAM/eUBIA795gEgAiAUQQJ0aiIW/QACACADIBVBAnRqIhf9AAIA/YUC/QsCECAPQQhqIRggD0EIaiEZIBAgEf0AAiAgDP3lASAO/eYBIAIgGEECdGoiGv0AAgAgAyAZQQJ0aiIb/QACAP2FAv0LAiAgD0EMaiEcIA9BDGohHSAQIBH9AAIwIAz95QEgDv3mASACIBxBAnRqIh79AAIAIAMgHUECdGoiH/0AAgD9hQL9CwIwIA9BEGoiD0GAAkgNAAsgBkEBaiIGIAdIDQALCwufAQMBfwF/AX9BACEDA0AgACADQQJ0aiIEIAEgAiADakECdGoiBf0AAgD9CwKAgAMgBCAF/QACEP0LApCAAyAEIAX9AAIg/QsCoIADIAQgBf0AAjD9CwKwgAMgBCAF/QACQP0LAsCAAyAEIAX9AAJQ/QsC0IADIAQgBf0AAmD9CwLggAMgBCAF/QACcP0LAvCAAyADQSBqIgNBgAFIDQALC84BBQF/AX8BfwF/AX9BACEBA0AgAUGAAWwhAkEAIQMDQCAAIAIgA2pBAnRqIgQgACADQQJ0aiIF/QACgIAD/QsCgIACIAQgBf0AApCAA/0LApCAAiAEIAX9AAKggAP9CwKggAIgBCAF/QACsIAD/QsCsIACIAQgBf0AAsCAA/0LAsCAAiAEIAX9AALQgAP9CwLQgAIgBCAF/QAC4IAD/QsC4IACIAQgBf0AAvCAA/0LAvCAAiADQSBqIgNBgAFIDQALIAFBAWoiAUEgSA0ACwu0AQQBfwF/AX8BfyABIQIgAkEgSARAA0AgAkGAAmwhA0EAIQQDQCAAIAMgBGpBAnRqIgVDAAAAAP0T/QsCACAFQwAAAAD9E/0LAhAgBUMAAAAA/RP9CwIgIAVDAAAAAP0T/QsCMCAFQwAAAAD9E/0LAkAgBUMAAAAA/RP9CwJQIAVDAAAAAP0T/QsCYCAFQwAAAAD9E/0LAnAgBEEgaiIEQYACSA0ACyACQQFqIgJBIEgNAAsLC44EGgF/AX8BfwF/AX8BfwF/AXsBewF7AXsBewF7AXsBewF/AX8BfwF/AX8BewF7AXsBewF7AXtBACEEA0AgAiAEQYAQbGohBSAEQQhsIQZBACEHIAMhCCAHIAhIBEADQCAHQYABbCAGaiEJIAAgCUECdGoiCv0AAoCAAiELIAr9AAKQgAIhDCAK/QACgIQCIQ0gCv0AApCEAiEOIAr9AAKAiAIhDyAK/QACkIgCIRAgCv0AAoCMAiERIAr9AAKQjAIhEiAHQYACbCETIAVBgBBqIRQgBSEVIBQhFiAVIBZIBEADQCABIBVBAnRqIhf9AAIAIRggF/0AAhAhGSAAIBNBAnRq/QkCACEaIBogGCAL/YUCIQsgGiAZIAz9hQIhDCAAIBNBAnRq/QkCgAghGyAbIBggDf2FAiENIBsgGSAO/YUCIQ4gACATQQJ0av0JAoAQIRwgHCAYIA/9hQIhDyAcIBkgEP2FAiEQIAAgE0ECdGr9CQKAGCEdIB0gGCAR/YUCIREgHSAZIBL9hQIhEiATQQFqIRMgFUEIaiIVIBZIDQALCyAKIAv9CwKAgAIgCiAM/QsCkIACIAogDf0LAoCEAiAKIA79CwKQhAIgCiAP/QsCgIgCIAogEP0LApCIAiAKIBH9CwKAjAIgCiAS/QsCkIwCIAdBBGoiByAISA0ACwsgBEEBaiIEQRBIDQALC6QBBwF/AX8BfwF/AX8BfwF/QQAhBCACIQUgBCAFSARAA0AgAyAEQYACbGohBiAEQYABbCEHQQAhCANAIAAgBiAIakECdGoiCSABIAcgCGpBAnRqIgr9AAKAgAL9CwIAIAkgCv0AApCAAv0LAhAgCSAK/QACoIAC/QsCICAJIAr9AAKwgAL9CwIwIAhBEGoiCEGAAUgNAAsgBEEBaiIEIAVIDQALCwuuAQYBfwF/AX8BfwF/AX9BACEEIAIhBSAEIAVIBEADQCADIARBIGxqIQYgBEEgbCEHIAAgB0ECdGoiCCABIAZBAnRqIgn9AAIA/QsCACAIIAn9AAIQ/QsCECAIIAn9AAIg/QsCICAIIAn9AAIw/QsCMCAIIAn9AAJA/QsCQCAIIAn9AAJQ/QsCUCAIIAn9AAJg/QsCYCAIIAn9AAJw/QsCcCAEQQFqIgQgBUgNAAsLC5oBAwF/AX8BfyABIQIgAkEQSARAA0AgAkEgbCEDIAAgA0ECdGoiBEMAAAAA/RP9CwIAIARDAAAAAP0T/QsCECAEQwAAAAD9E/0LAiAgBEMAAAAA/RP9CwIwIARDAAAAAP0T/QsCQCAEQwAAAAD9E/0LAlAgBEMAAAAA/RP9CwJgIARDAAAAAP0T/QsCcCACQQFqIgJBEEgNAAsLC/UCDQF/AX8BfwF/AXsBfwF7AXsBewF7AXsBewF7QQAhAQNAIAFBIGwhAiABQSBsIQMgACADQQJ0aiIE/QACACEFIAAgAkECdGoiBiAFIAX9DQABAgMAAQIDCAkKCwgJCgv9CwKAECAE/QACECEHIAYgByAH/Q0AAQIDAAECAwgJCgsICQoL/QsCkBAgBP0AAiAhCCAGIAggCP0NAAECAwABAgMICQoLCAkKC/0LAqAQIAT9AAIwIQkgBiAJIAn9DQABAgMAAQIDCAkKCwgJCgv9CwKwECAE/QACQCEKIAYgCiAK/Q0AAQIDAAECAwgJCgsICQoL/QsCwBAgBP0AAlAhCyAGIAsgC/0NAAECAwABAgMICQoLCAkKC/0LAtAQIAT9AAJgIQwgBiAMIAz9DQABAgMAAQIDCAkKCwgJCgv9CwLgECAE/QACcCENIAYgDSAN/Q0AAQIDAAECAwgJCgsICQoL/QsC8BAgAUEBaiIBQRBIDQALC50DDQF/AX8BfwF/AXsBfwF7AXsBewF7AXsBewF7QQAhAgNAIAJBIGwhAyACQSBsIQQgACAEQQJ0aiIF/QACACEGIAAgA0ECdGoiByAGIAb9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAoAgIAX9AAIQIQggByAIIAj9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LApAgIAX9AAIgIQkgByAJIAn9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAqAgIAX9AAIwIQogByAKIAr9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LArAgIAX9AAJAIQsgByALIAv9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAsAgIAX9AAJQIQwgByAMIAz9DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAtAgIAX9AAJgIQ0gByANIA39DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAuAgIAX9AAJwIQ4gByAOIA79DQQFBgcEBQYHDA0ODwwNDg8gAf3mAf0LAvAgIAJBAWoiAkEQSA0ACwvLCCQBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BewF/AXsBewF7AXsBewF7AXtBACEFA0BBACEGIAMgBGshCEEQIQkgCCAJIAggCUgbIQcgBiAHIAYgB0obIQogBEGAAmwgBUEgbGohC0EAIQwgCiENIAwgDUgEQANAIAsgDEGAAmxqIQ4gDEEgbCEPIAAgD0ECdGoiECABIA5BAnRqIhH9AAIA/QsCgDAgECAR/QACEP0LApAwIBAgEf0AAiD9CwKgMCAQIBH9AAIw/QsCsDAgECAR/QACQP0LAsAwIBAgEf0AAlD9CwLQMCAQIBH9AAJg/QsC4DAgECAR/QACcP0LAvAwIAxBAWoiDCANSA0ACwsgCiESIBJBEEgEQANAIBJBIGwhEyAAIBNBAnRqIhRDAAAAAP0T/QsCgDAgFEMAAAAA/RP9CwKQMCAUQwAAAAD9E/0LAqAwIBRDAAAAAP0T/QsCsDAgFEMAAAAA/RP9CwLAMCAUQwAAAAD9E/0LAtAwIBRDAAAAAP0T/QsC4DAgFEMAAAAA/RP9CwLwMCASQQFqIhJBEEgNAAsLQQAhFSADIARrIRdBECEYIBcgGCAXIBhIGyEWIBUgFiAVIBZKGyEZIARBgAJsIAVBIGxqIRpBACEbIBkhHCAbIBxIBEADQCAaIBtBgAJsaiEdIBtBIGwhHiAAIB5BAnRqIh/9AAKAMCEgIAIgHUECdGoiISAf/QACgDAgH/0AAoAQICAgIP0NBAUGBwABAgMMDQ4PCAkKCyAf/QACgCD95gH9hQL9CwIAIB/9AAKQMCEiICEgH/0AApAwIB/9AAKQECAiICL9DQQFBgcAAQIDDA0ODwgJCgsgH/0AApAg/eYB/YUC/QsCECAf/QACoDAhIyAhIB/9AAKgMCAf/QACoBAgIyAj/Q0EBQYHAAECAwwNDg8ICQoLIB/9AAKgIP3mAf2FAv0LAiAgH/0AArAwISQgISAf/QACsDAgH/0AArAQICQgJP0NBAUGBwABAgMMDQ4PCAkKCyAf/QACsCD95gH9hQL9CwIwIB/9AALAMCElICEgH/0AAsAwIB/9AALAECAlICX9DQQFBgcAAQIDDA0ODwgJCgsgH/0AAsAg/eYB/YUC/QsCQCAf/QAC0DAhJiAhIB/9AALQMCAf/QAC0BAgJiAm/Q0EBQYHAAECAwwNDg8ICQoLIB/9AALQIP3mAf2FAv0LAlAgH/0AAuAwIScgISAf/QAC4DAgH/0AAuAQICcgJ/0NBAUGBwABAgMMDQ4PCAkKCyAf/QAC4CD95gH9hQL9CwJgIB/9AALwMCEoICEgH/0AAvAwIB/9AALwECAoICj9DQQFBgcAAQIDDA0ODwgJCgsgH/0AAvAg/eYB/YUC/QsCcCAbQQFqIhsgHEgNAAsLIAVBAWoiBUEISA0ACwuABBEBfwF/AX8BfwF/AXsBfwF/AXsBewF7AX8BfwF/AXsBewF7QQAhBgNAIAZBIGwhByAGQSBsIQggASAGIQkgAiEKIAkgCiAJIApIGyADbGpBgIABbiAEa7L9EyELQQAhDANAIAxBAnQiDf0AAtAOIAv95gEgBf3qAUMAAP7C/RP96wFDAAAAQ/0T/eoBIQ4gDkN/AEBL/RP95AEhDyAOIA9DfwBAS/0T/eUB/eUBIRAgACAHIAxqQQJ0aiIRIAAgCCAMakECdGoiEv0AAgBD3v0gOf0TIBBDKp+vOv0T/YUCIBBDppYdPP0T/YUCIBBDdFdjPf0T/YUCIBBD7v11Pv0T/YUCIBBDGHIxP/0T/YUCIBBDAACAP/0T/YUCIA9BF/2rAf3mAf3mAf0LAgAgDEEEakECdCIT/QAC0A4gC/3mASAF/eoBQwAA/sL9E/3rAUMAAABD/RP96gEhFCAUQ38AQEv9E/3kASEVIBQgFUN/AEBL/RP95QH95QEhFiARIBL9AAIQQ979IDn9EyAWQyqfrzr9E/2FAiAWQ6aWHTz9E/2FAiAWQ3RXYz39E/2FAiAWQ+79dT79E/2FAiAWQxhyMT/9E/2FAiAWQwAAgD/9E/2FAiAVQRf9qwH95gH95gH9CwIQIAxBCGoiDEEgSA0ACyAGQQFqIgZBIEgNAAsL4wQOAX8BfwF7AX8BewF7AXsBfwF7AXsBewF7AX8Be0EAIQcDQCAHQQJ0Igj9CQLQDiEJQQAhCgNAIAkgASACIAr9Ef0MAAAAAAEAAAACAAAAAwAAAP2uASAD/bYBIAT9tQH9rgFBDv2sASAF/bEB/foB/eUB/eYBIAb96gFDAAD+wv0T/esBQwAAAEP9E/3qASELIAtDfwBAS/0T/eQBIQwgCyAMQ38AQEv9E/3lAf3lASENIAAgCkEDdUGAAmwgCkEHcWogB0EIbGpBAnRqIg79AAKAIEPe/SA5/RMgDUMqn686/RP9hQIgDUOmlh08/RP9hQIgDUN0V2M9/RP9hQIgDUPu/XU+/RP9hQIgDUMYcjE//RP9hQIgDUMAAIA//RP9hQIgDEEX/asB/eYB/eYBIQ8gDiAP/QsCgCAgCSABIAIgCkEEav0R/QwAAAAAAQAAAAIAAAADAAAA/a4BIAP9tgEgBP21Af2uAUEO/awBIAX9sQH9+gH95QH95gEgBv3qAUMAAP7C/RP96wFDAAAAQ/0T/eoBIRAgEEN/AEBL/RP95AEhESAQIBFDfwBAS/0T/eUB/eUBIRIgACAKQQRqQQN1QYACbCAKQQRqQQdxaiAHQQhsakECdGoiE/0AAoAgQ979IDn9EyASQyqfrzr9E/2FAiASQ6aWHTz9E/2FAiASQ3RXYz39E/2FAiASQ+79dT79E/2FAiASQxhyMT/9E/2FAiASQwAAgD/9E/2FAiARQRf9qwH95gH95gEhFCATIBT9CwKAICAKQQhqIgpBIEgNAAsgB0EBaiIHQSBIDQALC+0DGQF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF7AXsBfwF/AX8BfwF/AXsBewF7AXsBewF7QQAhAQNAIAFBgAJsIQIgAUEIbCEDQQAhBANAIARBIGwgA2ohBSAAIAVBAnRqIgb9AAKAYCEHIAb9AAKQYCEIIAb9AAKAYSEJIAb9AAKQYSEKIAb9AAKAYiELIAb9AAKQYiEMIAb9AAKAYyENIAb9AAKQYyEOIARBIGwhDyACQYACaiEQIAIhESAQIRIgESASSARAA0AgACARQQJ0aiIT/QACgCAhFCAT/QACkCAhFSAAIA9BAnRq/QkCACEWIBYgFCAH/YUCIQcgFiAVIAj9hQIhCCAAIA9BAnRq/QkCgAEhFyAXIBQgCf2FAiEJIBcgFSAK/YUCIQogACAPQQJ0av0JAoACIRggGCAUIAv9hQIhCyAYIBUgDP2FAiEMIAAgD0ECdGr9CQKAAyEZIBkgFCAN/YUCIQ0gGSAVIA79hQIhDiAPQQFqIQ8gEUEIaiIRIBJIDQALCyAGIAf9CwKAYCAGIAj9CwKQYCAGIAn9CwKAYSAGIAr9CwKQYSAGIAv9CwKAYiAGIAz9CwKQYiAGIA39CwKAYyAGIA79CwKQYyAEQQRqIgRBIEgNAAsgAUEBaiIBQQRIDQALC+IBCQF/AX8BfwF/AX8BfwF/AX8Bf0EAIQYgAyEHIAYgB0gEQANAIAQgBkGAAmxqIQggBkGAAWwhCSAGQYACbCEKQQAhCwNAIAAgCCALakECdGoiDCABIAkgC2pBAnRqIg39AAKAgAIgAiAKIAtqIAVqQQJ0aiIO/QACAP3kAf0LAgAgDCAN/QACkIACIA79AAIQ/eQB/QsCECAMIA39AAKggAIgDv0AAiD95AH9CwIgIAwgDf0AArCAAiAO/QACMP3kAf0LAjAgC0EQaiILQYABSA0ACyAGQQFqIgYgB0gNAAsLC4AKHwF/AX8BfwF/AX8BfwF7AXsBewF7AXsBewF/AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7AXsBewF7QQAhEiACIRMgEiATSARAA0AgAyASQYAIbGohFCASQYABbCEVQQAhFgNAIAAgFSAWakECdGoiF/0AAoCAAiEYIBj94AEgBP3qASEZIAUgGSAGIAX9hQL95wEhGiAZIBn95gEgB/3mAUMAAP7C/RP96wFDAAAAQ/0T/eoBIRsgG0N/AEBL/RP95AEhHCAbIBxDfwBAS/0T/eUB/eUBIR0gASAUIBZqQQJ0aiIeIBggCP3rASAZIAkgGiAK/YUCIBogC/2FAiAaIAz9hQIgGiAN/YUCIBogDv2FAiAaIA/9hQIgGiAQ/YUCIBogEf2FAiAa/eYB/eYBQ979IDn9EyAdQyqfrzr9E/2FAiAdQ6aWHTz9E/2FAiAdQ3RXYz39E/2FAiAdQ+79dT79E/2FAiAdQxhyMT/9E/2FAiAdQwAAgD/9E/2FAiAcQRf9qwH95gH95gH95QH9CwIAIBf9AAKQgAIhHyAf/eABIAT96gEhICAFICAgBiAF/YUC/ecBISEgICAg/eYBIAf95gFDAAD+wv0T/esBQwAAAEP9E/3qASEiICJDfwBAS/0T/eQBISMgIiAjQ38AQEv9E/3lAf3lASEkIB4gHyAI/esBICAgCSAhIAr9hQIgISAL/YUCICEgDP2FAiAhIA39hQIgISAO/YUCICEgD/2FAiAhIBD9hQIgISAR/YUCICH95gH95gFD3v0gOf0TICRDKp+vOv0T/YUCICRDppYdPP0T/YUCICRDdFdjPf0T/YUCICRD7v11Pv0T/YUCICRDGHIxP/0T/YUCICRDAACAP/0T/YUCICNBF/2rAf3mAf3mAf3lAf0LAhAgF/0AAqCAAiElICX94AEgBP3qASEmIAUgJiAGIAX9hQL95wEhJyAmICb95gEgB/3mAUMAAP7C/RP96wFDAAAAQ/0T/eoBISggKEN/AEBL/RP95AEhKSAoIClDfwBAS/0T/eUB/eUBISogHiAlIAj96wEgJiAJICcgCv2FAiAnIAv9hQIgJyAM/YUCICcgDf2FAiAnIA79hQIgJyAP/YUCICcgEP2FAiAnIBH9hQIgJ/3mAf3mAUPe/SA5/RMgKkMqn686/RP9hQIgKkOmlh08/RP9hQIgKkN0V2M9/RP9hQIgKkPu/XU+/RP9hQIgKkMYcjE//RP9hQIgKkMAAIA//RP9hQIgKUEX/asB/eYB/eYB/eUB/QsCICAX/QACsIACISsgK/3gASAE/eoBISwgBSAsIAYgBf2FAv3nASEtICwgLP3mASAH/eYBQwAA/sL9E/3rAUMAAABD/RP96gEhLiAuQ38AQEv9E/3kASEvIC4gL0N/AEBL/RP95QH95QEhMCAeICsgCP3rASAsIAkgLSAK/YUCIC0gC/2FAiAtIAz9hQIgLSAN/YUCIC0gDv2FAiAtIA/9hQIgLSAQ/YUCIC0gEf2FAiAt/eYB/eYBQ979IDn9EyAwQyqfrzr9E/2FAiAwQ6aWHTz9E/2FAiAwQ3RXYz39E/2FAiAwQ+79dT79E/2FAiAwQxhyMT/9E/2FAiAwQwAAgD/9E/2FAiAvQRf9qwH95gH95gH95QH9CwIwIBZBEGoiFkGAAUgNAAsgEkEBaiISIBNIDQALCwvMAQcBfwF/AX8BfwF/AX8Bf0EAIQQgAiEFIAQgBUgEQANAIAMgBEGACGxqIQYgBEGACGwhB0EAIQgDQCAAIAcgCGpBAnRqIgkgASAGIAhqQQJ0aiIK/QACAP0LAgAgCSAK/QACEP0LAhAgCSAK/QACIP0LAiAgCSAK/QACMP0LAjAgCSAK/QACQP0LAkAgCSAK/QACUP0LAlAgCSAK/QACYP0LAmAgCSAK/QACcP0LAnAgCEEgaiIIQYAISA0ACyAEQQFqIgQgBUgNAAsLC7QBBAF/AX8BfwF/IAEhAiACQQhIBEADQCACQYAIbCEDQQAhBANAIAAgAyAEakECdGoiBUMAAAAA/RP9CwIAIAVDAAAAAP0T/QsCECAFQwAAAAD9E/0LAiAgBUMAAAAA/RP9CwIwIAVDAAAAAP0T/QsCQCAFQwAAAAD9E/0LAlAgBUMAAAAA/RP9CwJgIAVDAAAAAP0T/QsCcCAEQSBqIgRBgAhIDQALIAJBAWoiAkEISA0ACwsLhwIPAX8BfwF/AXsBewF7AXsBfwF/AXsBfQF9AX0BfQF/QQAhAQNAIAFBgAhsIQIgACACQQJ0aiID/QACACEEIAP9AAIQIQUgA/0AAiAhBiAD/QACMCEHQRAhCANAIAQgACACIAhqQQJ0aiIJ/QACAP3kASEEIAUgCf0AAhD95AEhBSAGIAn9AAIg/eQBIQYgByAJ/QACMP3kASEHIAhBEGoiCEGACEgNAAsgBCAF/eQBIAYgB/3kAf3kASEKIAr9HwAhCyAK/R8BIQwgCv0fAiENIAr9HwMhDiAAIAFBAnRqIg8gDyoCgIAEIAsgDJIgDSAOkpKSOAKAgAQgAUEBaiIBQQhIDQALC+gCEQF/AX8BfwF/AX0BewF/AX8BewF/AXsBewF7AXsBewF7AXtBACEBA0AgAUGACGwhAiABQYAIbCEDIAAgAUECdGoiBCoCgIAEIQUgBf0TIQZBACEHA0AgACADIAdqQQJ0aiII/QACACAG/eUBIQkgACACIAdqQQJ0aiIKIAkgCf3mAf0LAoCAAiAI/QACECAG/eUBIQsgCiALIAv95gH9CwKQgAIgCP0AAiAgBv3lASEMIAogDCAM/eYB/QsCoIACIAj9AAIwIAb95QEhDSAKIA0gDf3mAf0LArCAAiAI/QACQCAG/eUBIQ4gCiAOIA795gH9CwLAgAIgCP0AAlAgBv3lASEPIAogDyAP/eYB/QsC0IACIAj9AAJgIAb95QEhECAKIBAgEP3mAf0LAuCAAiAI/QACcCAG/eUBIREgCiARIBH95gH9CwLwgAIgB0EgaiIHQYAISA0ACyABQQFqIgFBCEgNAAsLlwIPAX8BfwF/AXsBewF7AXsBfwF/AXsBfQF9AX0BfQF/QQAhAQNAIAFBgAhsIQIgACACQQJ0aiID/QACgIACIQQgA/0AApCAAiEFIAP9AAKggAIhBiAD/QACsIACIQdBECEIA0AgBCAAIAIgCGpBAnRqIgn9AAKAgAL95AEhBCAFIAn9AAKQgAL95AEhBSAGIAn9AAKggAL95AEhBiAHIAn9AAKwgAL95AEhByAIQRBqIghBgAhIDQALIAQgBf3kASAGIAf95AH95AEhCiAK/R8AIQsgCv0fASEMIAr9HwIhDSAK/R8DIQ4gACABQQJ0aiIPIA8qAqCABCALIAySIA0gDpKSkjgCoIAEIAFBAWoiAUEISA0ACwu2AxoBfwF/AX8BfwF/AX0BewF9AXsBfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/AX8BfwF/QQAhBiAEIQcgBiAHSARAA0AgBSAGQYAIbGohCCAGQYAIbCEJIAAgBkECdGoiCioCgIAEIQsgC/0TIQwgCioCoIAEIQ0gDf0TIQ5BACEPA0AgASAIIA9qQQJ0aiIQIAAgCSAPakECdGoiEf0AAgAgDP3lASAO/eYBIAIgD0ECdGoiEv0AAgAgAyAPQQJ0aiIT/QACAP2FAv0LAgAgD0EEaiEUIA9BBGohFSAQIBH9AAIQIAz95QEgDv3mASACIBRBAnRqIhb9AAIAIAMgFUECdGoiF/0AAgD9hQL9CwIQIA9BCGohGCAPQQhqIRkgECAR/QACICAM/eUBIA795gEgAiAYQQJ0aiIa/QACACADIBlBAnRqIhv9AAIA/YUC/QsCICAPQQxqIRwgD0EMaiEdIBAgEf0AAjAgDP3lASAO/eYBIAIgHEECdGoiHv0AAgAgAyAdQQJ0aiIf/QACAP2FAv0LAjAgD0EQaiIPQYAISA0ACyAGQQFqIgYgB0gNAAsLC8wBBwF/AX8BfwF/AX8BfwF/QQAhBCACIQUgBCAFSARAA0AgAyAEQYAIbGohBiAEQYACbCEHQQAhCANAIAAgByAIakECdGoiCSABIAYgCGpBAnRqIgr9AAIA/QsCACAJIAr9AAIQ/QsCECAJIAr9AAIg/QsCICAJIAr9AAIw/QsCMCAJIAr9AAJA/QsCQCAJIAr9AAJQ/QsCUCAJIAr9AAJg/QsCYCAJIAr9AAJw/QsCcCAIQSBqIghBgAJIDQALIARBAWoiBCAFSA0ACwsLjwQaAX8BfwF/AX8BfwF/AX8BewF7AXsBewF7AXsBewF7AX8BfwF/AX8BfwF7AXsBewF7AXsBe0EAIQQDQCACIARBgMAAbGohBSAEQQhsIQZBACEHIAMhCCAHIAhIBEADQCAHQYABbCAGaiEJIAAgCUECdGoiCv0AAoCAAiELIAr9AAKQgAIhDCAK/QACgIQCIQ0gCv0AApCEAiEOIAr9AAKAiAIhDyAK/QACkIgCIRAgCv0AAoCMAiERIAr9AAKQjAIhEiAHQYACbCETIAVBgBBqIRQgBSEVIBQhFiAVIBZIBEADQCABIBVBAnRqIhf9AAIAIRggF/0AAhAhGSAAIBNBAnRq/QkCACEaIBogGCAL/YUCIQsgGiAZIAz9hQIhDCAAIBNBAnRq/QkCgAghGyAbIBggDf2FAiENIBsgGSAO/YUCIQ4gACATQQJ0av0JAoAQIRwgHCAYIA/9hQIhDyAcIBkgEP2FAiEQIAAgE0ECdGr9CQKAGCEdIB0gGCAR/YUCIREgHSAZIBL9hQIhEiATQQFqIRMgFUEIaiIVIBZIDQALCyAKIAv9CwKAgAIgCiAM/QsCkIACIAogDf0LAoCEAiAKIA79CwKQhAIgCiAP/QsCgIgCIAogEP0LApCIAiAKIBH9CwKAjAIgCiAS/QsCkIwCIAdBBGoiByAISA0ACwsgBEEBaiIEQRBIDQALC3ICAX8Bf0EAIQIDQCAAIAJBAnRqIgMgAf0LAoCAAiADIAH9CwKQgAIgAyAB/QsCoIACIAMgAf0LArCAAiADIAH9CwLAgAIgAyAB/QsC0IACIAMgAf0LAuCAAiADIAH9CwLwgAIgAkEgaiICQYAgSA0ACwsL+QcGAEGACAuAAQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAEAAAABAAAAAQAAAAEAAAAAAAAAAAAAAAEAAAABAAAAAgAAAAIAAAADAAAAAwAAAAAAAAABAAAAAgAAAAMAAAAEAAAABQAAAAYAAAAHAAAAAEGACQsQAAEAAAACAAAABAAAAAgAAABBkAkLgAEAAAAACgAAABQAAAAeAAAAHgAAABQAAAAKAAAAAAAAACgAAAAyAAAAPAAAAEYAAABGAAAAPAAAADIAAAAoAAAAUAAAAFoAAABkAAAAZAAAAGQAAABkAAAAWgAAAFAAAABuAAAAeAAAAIIAAAB4AAAAeAAAAIIAAAB4AAAAbgAAAABBkAoLsAQAAAAAAwAAAAUAAAAHAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAMAAAAFAAAAAAAAAAcAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAADAAAABwAAAAAAAAAFAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAwAAAAAAAAAAAAAABQAAAAAAAAAAAAAABwAAAAAAAAAAAAAAAAAAAAUAAAAHAAAAAgAAAAIAAAACAAAAAgAAAAIAAAACAAAAAgAAAAAAAAAFAAAAAgAAAAIAAAACAAAAAgAAAAIAAAACAAAAAgAAAAIAAAAAAAAABwAAAAIAAAACAAAAAgAAAAIAAAACAAAAAgAAAAIAAAACAAAAAAAAAAIAAAACAAAAAgAAAAIAAAACAAAAAgAAAAIAAAACAAAAAgAAAAEAAAAHAAAABAAAAAQAAAAEAAAABAAAAAQAAAAEAAAABAAAAAQAAAABAAAABAAAAAQAAAAEAAAABAAAAAQAAAAEAAAABAAAAAQAAAAEAAAAAAAAAAQAAAAEAAAABAAAAAQAAAAEAAAABAAAAAQAAAAEAAAABAAAAAIAAAAGAAAABgAAAAYAAAAGAAAABgAAAAYAAAAGAAAABgAAAAYAAAAAAAAABgAAAAYAAAAGAAAABgAAAAYAAAAGAAAABgAAAAYAAAAGAAAAAQAAAAYAAAAGAAAABgAAAAYAAAAGAAAABgAAAAYAAAAGAAAABgAAAABBwA4LEAEAAAACAAAABAAAAAgAAAAAQdAOC4ABZ1dnwmdXZ8IJiEzCCYhMwvMfNcLzHzXCpFogwqRaIMJmrw3CZq8Nwop2+cGKdvnBm2jawZto2sGYw73BmMO9wZwuo8GcLqPBsGKKwbBiisGRTGbBkUxmwSGUOsEhlDrBTk0RwU5NEcG1a9TAtWvUwP0qisD9KorAQ/AGwEPwBsA=",
 });
 
 /**
@@ -7642,12 +11064,20 @@ export const small = $attention({
       {
         features: ["subgroups"],
         plan: $small_plan_wgsl,
-        shaders: [$wgsl_attention_small_class_16x32, $wgsl_attention_small_branch_32x32],
+        shaders: [
+          $wgsl_attention_small_class_16x32,
+          $wgsl_attention_small_annulus_64x32_folds,
+          $wgsl_attention_small_annulus_64x32,
+        ],
       },
       {
         features: [],
         plan: $small_plan_wgsl_2,
-        shaders: [$wgsl_attention_small_class_16x32_2, $wgsl_attention_small_branch_32x32_2],
+        shaders: [
+          $wgsl_attention_small_class_16x32_2,
+          $wgsl_attention_small_annulus_64x32_folds_2,
+          $wgsl_attention_small_annulus_64x32_2,
+        ],
       },
     ],
     wasm: $wasm,
@@ -7686,7 +11116,8 @@ export const jargon = $model({
           $wgsl_norm_1024_0p00001,
           $wgsl_linear_1024_256_bias_add1,
           $wgsl_linear_256_256,
-          $wgsl_attention_small_xpos512_branch_32x32,
+          $wgsl_attention_small_xpos512_annulus_64x32_folds,
+          $wgsl_attention_small_xpos512_annulus_64x32,
         ],
       },
       {
@@ -7703,7 +11134,8 @@ export const jargon = $model({
           $wgsl_norm_1024_0p00001_2,
           $wgsl_linear_1024_256_bias_add1,
           $wgsl_linear_256_256,
-          $wgsl_attention_small_xpos512_branch_32x32_2,
+          $wgsl_attention_small_xpos512_annulus_64x32_folds_2,
+          $wgsl_attention_small_xpos512_annulus_64x32_2,
         ],
       },
     ],

@@ -76,9 +76,8 @@ export function annulusTile<T, C>(
     const outputs = I.min(slots, termsBelow(I, I.sub(N, rowStart), dilation));
     const ends = I.eq(to, I.min(I.add(start, g), N));
     const last = moved ? I.select(ends, outputs, I.min(inside, outputs)) : inside;
-    const count = I.max(I.of(0), I.sub(last, first));
-    const rows = at.cuts.length === 0 ? count : I.select(I.lt(from, cellEnd), count, I.of(0));
-    return { start, to, queryStart, rowStart, first, rows: I.share("piece_rows", rows) };
+    const count = I.share("piece_rows", I.max(I.of(0), I.sub(last, first)));
+    return { start, to, queryStart, rowStart, first, rows: count };
   };
   let turn = I.share("tile", I.rem(at.group, tiles));
   let piece = pieceAt(cellStart);

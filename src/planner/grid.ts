@@ -17,6 +17,7 @@ import type { ScheduleChoice } from "../schedule.ts";
 import type { AttentionShape } from "../spec.ts";
 
 const size = (op: Exclude<Size, number | string>["op"], a: Size, b: Size): Size => ({ op, args: [a, b] });
+const more = (a: Size, b: number): Size => (b === 0 ? a : size("add", a, b));
 const product = (...sizes: readonly Size[]): Size =>
   sizes.reduce((a, b) => (a === 1 ? b : b === 1 ? a : size("mul", a, b)), 1);
 
@@ -40,8 +41,8 @@ export function gridSize(
   if (pass !== undefined) {
     const room = roomOf(spec, pass);
     const cell = size("min", pass.cell, "N");
-    const slots = size("add", size("ceilDiv", cell, dilation), room.slots);
-    const tiles = size("add", size("ceilDiv", slots, schedule.rows), room.tiles);
+    const slots = more(size("ceilDiv", cell, dilation), room.slots);
+    const tiles = more(size("ceilDiv", slots, schedule.rows), room.tiles);
     return product("B", spec.heads, size("ceilDiv", "N", cell), tiles);
   }
   const g = size("min", segmentOf(segment), "N");
