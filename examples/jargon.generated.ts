@@ -8,34 +8,6 @@ import type { Plan as $Plan, Program as $Program } from "heddle/runtime";
 
 const $step: $Plan["variants"][number]["steps"][number] = {
   kernel: 0,
-  title: "small: class",
-  buffers: [
-    { in: "input", index: 0 },
-    { in: "input", index: 1 },
-    { in: "input", index: 2 },
-    { in: "output", index: 0 },
-    { in: "output", index: 1 },
-  ],
-  scalars: ["N"],
-  grid: {
-    op: "mul",
-    args: [
-      {
-        op: "mul",
-        args: [
-          {
-            op: "mul",
-            args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [256, "N"] }] }],
-          },
-          8,
-        ],
-      },
-      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [256, "N"] }, 8] }, 16] },
-    ],
-  },
-};
-const $step_2: $Plan["variants"][number]["steps"][number] = {
-  kernel: 1,
   title: "small: branch 0 (segment 256, dilation 1)",
   buffers: [
     { in: "input", index: 0 },
@@ -56,8 +28,8 @@ const $step_2: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_3: $Plan["variants"][number]["steps"][number] = {
-  kernel: 1,
+const $step_2: $Plan["variants"][number]["steps"][number] = {
+  kernel: 0,
   title: "small: branch 1 (segment 512, dilation 2)",
   buffers: [
     { in: "input", index: 0 },
@@ -78,8 +50,8 @@ const $step_3: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_4: $Plan["variants"][number]["steps"][number] = {
-  kernel: 1,
+const $step_3: $Plan["variants"][number]["steps"][number] = {
+  kernel: 0,
   title: "small: branch 2 (segment 1024, dilation 4)",
   buffers: [
     { in: "input", index: 0 },
@@ -100,8 +72,8 @@ const $step_4: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_5: $Plan["variants"][number]["steps"][number] = {
-  kernel: 2,
+const $step_4: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
   title: "small: branch 3 (segment 2048, dilation 8)",
   buffers: [
     { in: "input", index: 0 },
@@ -122,28 +94,28 @@ const $step_5: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_6: $Plan["variants"][number]["steps"][number] = {
+const $step_5: $Plan["variants"][number]["steps"][number] = {
   kernel: 0,
   title: "embed embedding",
   buffers: [{ in: "input", index: 0 }, { in: "weight", index: 0 }, { in: "slot", index: 0 }],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_7: $Plan["variants"][number]["steps"][number] = {
+const $step_6: $Plan["variants"][number]["steps"][number] = {
   kernel: 3,
   title: "xpos layers.0.q_xpos",
   buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
   scalars: ["N"],
   grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
 };
-const $step_8: $Plan["variants"][number]["steps"][number] = {
+const $step_7: $Plan["variants"][number]["steps"][number] = {
   kernel: 3,
   title: "xpos layers.0.k_xpos",
   buffers: [{ in: "slot", index: 2 }, { in: "table", index: 1 }, { in: "slot", index: 4 }],
   scalars: ["N"],
   grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
 };
-const $step_9: $Plan["variants"][number]["steps"][number] = {
+const $step_8: $Plan["variants"][number]["steps"][number] = {
   kernel: 4,
   title: "small: branch 0 (segment 256, dilation 1)",
   buffers: [
@@ -165,7 +137,7 @@ const $step_9: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_10: $Plan["variants"][number]["steps"][number] = {
+const $step_9: $Plan["variants"][number]["steps"][number] = {
   kernel: 4,
   title: "small: branch 1 (segment 512, dilation 2)",
   buffers: [
@@ -187,7 +159,7 @@ const $step_10: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_11: $Plan["variants"][number]["steps"][number] = {
+const $step_10: $Plan["variants"][number]["steps"][number] = {
   kernel: 4,
   title: "small: branch 2 (segment 1024, dilation 4)",
   buffers: [
@@ -209,7 +181,7 @@ const $step_11: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_12: $Plan["variants"][number]["steps"][number] = {
+const $step_11: $Plan["variants"][number]["steps"][number] = {
   kernel: 5,
   title: "small: branch 3 (segment 2048, dilation 8)",
   buffers: [
@@ -231,42 +203,42 @@ const $step_12: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_13: $Plan["variants"][number]["steps"][number] = {
+const $step_12: $Plan["variants"][number]["steps"][number] = {
   kernel: 3,
   title: "xpos layers.1.q_xpos",
   buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
   scalars: ["N"],
   grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
 };
-const $step_14: $Plan["variants"][number]["steps"][number] = {
+const $step_13: $Plan["variants"][number]["steps"][number] = {
   kernel: 3,
   title: "xpos layers.1.k_xpos",
   buffers: [{ in: "slot", index: 2 }, { in: "table", index: 1 }, { in: "slot", index: 4 }],
   scalars: ["N"],
   grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
 };
-const $step_15: $Plan["variants"][number]["steps"][number] = {
+const $step_14: $Plan["variants"][number]["steps"][number] = {
   kernel: 3,
   title: "xpos layers.2.q_xpos",
   buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
   scalars: ["N"],
   grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
 };
-const $step_16: $Plan["variants"][number]["steps"][number] = {
+const $step_15: $Plan["variants"][number]["steps"][number] = {
   kernel: 3,
   title: "xpos layers.2.k_xpos",
   buffers: [{ in: "slot", index: 2 }, { in: "table", index: 1 }, { in: "slot", index: 4 }],
   scalars: ["N"],
   grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
 };
-const $step_17: $Plan["variants"][number]["steps"][number] = {
+const $step_16: $Plan["variants"][number]["steps"][number] = {
   kernel: 3,
   title: "xpos layers.3.q_xpos",
   buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
   scalars: ["N"],
   grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
 };
-const $step_18: $Plan["variants"][number]["steps"][number] = {
+const $step_17: $Plan["variants"][number]["steps"][number] = {
   kernel: 3,
   title: "xpos layers.3.k_xpos",
   buffers: [{ in: "slot", index: 2 }, { in: "table", index: 1 }, { in: "slot", index: 4 }],
@@ -363,523 +335,36 @@ const $kernel_7: $Plan["kernels"][number] = {
   sharedBytes: 9216,
   workgroup: 64,
 };
-const $step_19: $Plan["variants"][number]["steps"][number] = {
+const $step_18: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.0.attention_in",
   buffers: [{ in: "slot", index: 0 }, { in: "weight", index: 1 }, { in: "weight", index: 2 }, { in: "slot", index: 1 }],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_20: $Plan["variants"][number]["steps"][number] = {
+const $step_19: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.0.k",
   buffers: [{ in: "slot", index: 1 }, { in: "weight", index: 3 }, { in: "weight", index: 4 }, { in: "slot", index: 2 }],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_21: $Plan["variants"][number]["steps"][number] = {
+const $step_20: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.0.v",
   buffers: [{ in: "slot", index: 1 }, { in: "weight", index: 5 }, { in: "weight", index: 6 }, { in: "slot", index: 3 }],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_22: $Plan["variants"][number]["steps"][number] = {
+const $step_21: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.0.q",
   buffers: [{ in: "slot", index: 1 }, { in: "weight", index: 7 }, { in: "weight", index: 8 }, { in: "slot", index: 4 }],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_23: $Plan["variants"][number]["steps"][number] = {
+const $step_22: $Plan["variants"][number]["steps"][number] = {
   kernel: 4,
-  title: "small: class",
-  buffers: [
-    { in: "slot", index: 1 },
-    { in: "slot", index: 4 },
-    { in: "slot", index: 3 },
-    { in: "slot", index: 2 },
-    { in: "slot", index: 5 },
-  ],
-  scalars: ["N"],
-  grid: {
-    op: "mul",
-    args: [
-      {
-        op: "mul",
-        args: [
-          {
-            op: "mul",
-            args: [{ op: "mul", args: ["B", 8] }, { op: "ceilDiv", args: ["N", { op: "min", args: [256, "N"] }] }],
-          },
-          8,
-        ],
-      },
-      { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [256, "N"] }, 8] }, 16] },
-    ],
-  },
-};
-const $step_24: $Plan["variants"][number]["steps"][number] = {
-  kernel: 1,
-  title: "norm layers.0.attention_norm",
-  buffers: [
-    { in: "slot", index: 2 },
-    { in: "weight", index: 9 },
-    { in: "weight", index: 10 },
-    { in: "slot", index: 1 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
-};
-const $step_25: $Plan["variants"][number]["steps"][number] = {
-  kernel: 5,
-  title: "linear layers.0.attended",
-  buffers: [
-    { in: "slot", index: 1 },
-    { in: "weight", index: 11 },
-    { in: "weight", index: 12 },
-    { in: "slot", index: 0 },
-    { in: "slot", index: 2 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
-};
-const $step_26: $Plan["variants"][number]["steps"][number] = {
-  kernel: 1,
-  title: "norm layers.0.ffn_in",
-  buffers: [
-    { in: "slot", index: 2 },
-    { in: "weight", index: 13 },
-    { in: "weight", index: 14 },
-    { in: "slot", index: 0 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
-};
-const $step_27: $Plan["variants"][number]["steps"][number] = {
-  kernel: 6,
-  title: "linear layers.0.active",
-  buffers: [
-    { in: "slot", index: 0 },
-    { in: "weight", index: 15 },
-    { in: "weight", index: 16 },
-    { in: "slot", index: 6 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 16] },
-};
-const $step_28: $Plan["variants"][number]["steps"][number] = {
-  kernel: 7,
-  title: "norm layers.0.ffn_norm",
-  buffers: [
-    { in: "slot", index: 6 },
-    { in: "weight", index: 17 },
-    { in: "weight", index: 18 },
-    { in: "slot", index: 7 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 4] },
-};
-const $step_29: $Plan["variants"][number]["steps"][number] = {
-  kernel: 8,
-  title: "linear layers.0.out",
-  buffers: [
-    { in: "slot", index: 7 },
-    { in: "weight", index: 19 },
-    { in: "weight", index: 20 },
-    { in: "slot", index: 2 },
-    { in: "slot", index: 0 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
-};
-const $step_30: $Plan["variants"][number]["steps"][number] = {
-  kernel: 1,
-  title: "norm layers.1.attention_in",
-  buffers: [
-    { in: "slot", index: 0 },
-    { in: "weight", index: 21 },
-    { in: "weight", index: 22 },
-    { in: "slot", index: 1 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
-};
-const $step_31: $Plan["variants"][number]["steps"][number] = {
-  kernel: 2,
-  title: "linear layers.1.k",
-  buffers: [
-    { in: "slot", index: 1 },
-    { in: "weight", index: 23 },
-    { in: "weight", index: 24 },
-    { in: "slot", index: 2 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
-};
-const $step_32: $Plan["variants"][number]["steps"][number] = {
-  kernel: 2,
-  title: "linear layers.1.v",
-  buffers: [
-    { in: "slot", index: 1 },
-    { in: "weight", index: 25 },
-    { in: "weight", index: 26 },
-    { in: "slot", index: 3 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
-};
-const $step_33: $Plan["variants"][number]["steps"][number] = {
-  kernel: 2,
-  title: "linear layers.1.q",
-  buffers: [
-    { in: "slot", index: 1 },
-    { in: "weight", index: 27 },
-    { in: "weight", index: 28 },
-    { in: "slot", index: 4 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
-};
-const $step_34: $Plan["variants"][number]["steps"][number] = {
-  kernel: 1,
-  title: "norm layers.1.attention_norm",
-  buffers: [
-    { in: "slot", index: 2 },
-    { in: "weight", index: 29 },
-    { in: "weight", index: 30 },
-    { in: "slot", index: 1 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
-};
-const $step_35: $Plan["variants"][number]["steps"][number] = {
-  kernel: 5,
-  title: "linear layers.1.attended",
-  buffers: [
-    { in: "slot", index: 1 },
-    { in: "weight", index: 31 },
-    { in: "weight", index: 32 },
-    { in: "slot", index: 0 },
-    { in: "slot", index: 2 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
-};
-const $step_36: $Plan["variants"][number]["steps"][number] = {
-  kernel: 1,
-  title: "norm layers.1.ffn_in",
-  buffers: [
-    { in: "slot", index: 2 },
-    { in: "weight", index: 33 },
-    { in: "weight", index: 34 },
-    { in: "slot", index: 0 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
-};
-const $step_37: $Plan["variants"][number]["steps"][number] = {
-  kernel: 6,
-  title: "linear layers.1.active",
-  buffers: [
-    { in: "slot", index: 0 },
-    { in: "weight", index: 35 },
-    { in: "weight", index: 36 },
-    { in: "slot", index: 6 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 16] },
-};
-const $step_38: $Plan["variants"][number]["steps"][number] = {
-  kernel: 7,
-  title: "norm layers.1.ffn_norm",
-  buffers: [
-    { in: "slot", index: 6 },
-    { in: "weight", index: 37 },
-    { in: "weight", index: 38 },
-    { in: "slot", index: 7 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 4] },
-};
-const $step_39: $Plan["variants"][number]["steps"][number] = {
-  kernel: 8,
-  title: "linear layers.1.out",
-  buffers: [
-    { in: "slot", index: 7 },
-    { in: "weight", index: 39 },
-    { in: "weight", index: 40 },
-    { in: "slot", index: 2 },
-    { in: "slot", index: 0 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
-};
-const $step_40: $Plan["variants"][number]["steps"][number] = {
-  kernel: 1,
-  title: "norm layers.2.attention_in",
-  buffers: [
-    { in: "slot", index: 0 },
-    { in: "weight", index: 41 },
-    { in: "weight", index: 42 },
-    { in: "slot", index: 1 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
-};
-const $step_41: $Plan["variants"][number]["steps"][number] = {
-  kernel: 2,
-  title: "linear layers.2.k",
-  buffers: [
-    { in: "slot", index: 1 },
-    { in: "weight", index: 43 },
-    { in: "weight", index: 44 },
-    { in: "slot", index: 2 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
-};
-const $step_42: $Plan["variants"][number]["steps"][number] = {
-  kernel: 2,
-  title: "linear layers.2.v",
-  buffers: [
-    { in: "slot", index: 1 },
-    { in: "weight", index: 45 },
-    { in: "weight", index: 46 },
-    { in: "slot", index: 3 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
-};
-const $step_43: $Plan["variants"][number]["steps"][number] = {
-  kernel: 2,
-  title: "linear layers.2.q",
-  buffers: [
-    { in: "slot", index: 1 },
-    { in: "weight", index: 47 },
-    { in: "weight", index: 48 },
-    { in: "slot", index: 4 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
-};
-const $step_44: $Plan["variants"][number]["steps"][number] = {
-  kernel: 1,
-  title: "norm layers.2.attention_norm",
-  buffers: [
-    { in: "slot", index: 2 },
-    { in: "weight", index: 49 },
-    { in: "weight", index: 50 },
-    { in: "slot", index: 1 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
-};
-const $step_45: $Plan["variants"][number]["steps"][number] = {
-  kernel: 5,
-  title: "linear layers.2.attended",
-  buffers: [
-    { in: "slot", index: 1 },
-    { in: "weight", index: 51 },
-    { in: "weight", index: 52 },
-    { in: "slot", index: 0 },
-    { in: "slot", index: 2 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
-};
-const $step_46: $Plan["variants"][number]["steps"][number] = {
-  kernel: 1,
-  title: "norm layers.2.ffn_in",
-  buffers: [
-    { in: "slot", index: 2 },
-    { in: "weight", index: 53 },
-    { in: "weight", index: 54 },
-    { in: "slot", index: 0 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
-};
-const $step_47: $Plan["variants"][number]["steps"][number] = {
-  kernel: 6,
-  title: "linear layers.2.active",
-  buffers: [
-    { in: "slot", index: 0 },
-    { in: "weight", index: 55 },
-    { in: "weight", index: 56 },
-    { in: "slot", index: 6 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 16] },
-};
-const $step_48: $Plan["variants"][number]["steps"][number] = {
-  kernel: 7,
-  title: "norm layers.2.ffn_norm",
-  buffers: [
-    { in: "slot", index: 6 },
-    { in: "weight", index: 57 },
-    { in: "weight", index: 58 },
-    { in: "slot", index: 7 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 4] },
-};
-const $step_49: $Plan["variants"][number]["steps"][number] = {
-  kernel: 8,
-  title: "linear layers.2.out",
-  buffers: [
-    { in: "slot", index: 7 },
-    { in: "weight", index: 59 },
-    { in: "weight", index: 60 },
-    { in: "slot", index: 2 },
-    { in: "slot", index: 0 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
-};
-const $step_50: $Plan["variants"][number]["steps"][number] = {
-  kernel: 1,
-  title: "norm layers.3.attention_in",
-  buffers: [
-    { in: "slot", index: 0 },
-    { in: "weight", index: 61 },
-    { in: "weight", index: 62 },
-    { in: "slot", index: 1 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
-};
-const $step_51: $Plan["variants"][number]["steps"][number] = {
-  kernel: 2,
-  title: "linear layers.3.k",
-  buffers: [
-    { in: "slot", index: 1 },
-    { in: "weight", index: 63 },
-    { in: "weight", index: 64 },
-    { in: "slot", index: 2 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
-};
-const $step_52: $Plan["variants"][number]["steps"][number] = {
-  kernel: 2,
-  title: "linear layers.3.v",
-  buffers: [
-    { in: "slot", index: 1 },
-    { in: "weight", index: 65 },
-    { in: "weight", index: 66 },
-    { in: "slot", index: 3 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
-};
-const $step_53: $Plan["variants"][number]["steps"][number] = {
-  kernel: 2,
-  title: "linear layers.3.q",
-  buffers: [
-    { in: "slot", index: 1 },
-    { in: "weight", index: 67 },
-    { in: "weight", index: 68 },
-    { in: "slot", index: 4 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
-};
-const $step_54: $Plan["variants"][number]["steps"][number] = {
-  kernel: 1,
-  title: "norm layers.3.attention_norm",
-  buffers: [
-    { in: "slot", index: 2 },
-    { in: "weight", index: 69 },
-    { in: "weight", index: 70 },
-    { in: "slot", index: 1 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
-};
-const $step_55: $Plan["variants"][number]["steps"][number] = {
-  kernel: 5,
-  title: "linear layers.3.attended",
-  buffers: [
-    { in: "slot", index: 1 },
-    { in: "weight", index: 71 },
-    { in: "weight", index: 72 },
-    { in: "slot", index: 0 },
-    { in: "slot", index: 2 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
-};
-const $step_56: $Plan["variants"][number]["steps"][number] = {
-  kernel: 1,
-  title: "norm layers.3.ffn_in",
-  buffers: [
-    { in: "slot", index: 2 },
-    { in: "weight", index: 73 },
-    { in: "weight", index: 74 },
-    { in: "slot", index: 0 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
-};
-const $step_57: $Plan["variants"][number]["steps"][number] = {
-  kernel: 6,
-  title: "linear layers.3.active",
-  buffers: [
-    { in: "slot", index: 0 },
-    { in: "weight", index: 75 },
-    { in: "weight", index: 76 },
-    { in: "slot", index: 6 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 16] },
-};
-const $step_58: $Plan["variants"][number]["steps"][number] = {
-  kernel: 7,
-  title: "norm layers.3.ffn_norm",
-  buffers: [
-    { in: "slot", index: 6 },
-    { in: "weight", index: 77 },
-    { in: "weight", index: 78 },
-    { in: "slot", index: 7 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 4] },
-};
-const $step_59: $Plan["variants"][number]["steps"][number] = {
-  kernel: 8,
-  title: "linear layers.3.out",
-  buffers: [
-    { in: "slot", index: 7 },
-    { in: "weight", index: 79 },
-    { in: "weight", index: 80 },
-    { in: "slot", index: 2 },
-    { in: "slot", index: 0 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
-};
-const $step_60: $Plan["variants"][number]["steps"][number] = {
-  kernel: 1,
-  title: "norm final",
-  buffers: [
-    { in: "slot", index: 0 },
-    { in: "weight", index: 81 },
-    { in: "weight", index: 82 },
-    { in: "slot", index: 1 },
-  ],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
-};
-const $step_61: $Plan["variants"][number]["steps"][number] = {
-  kernel: 9,
-  title: "linear logits",
-  buffers: [{ in: "slot", index: 1 }, { in: "weight", index: 83 }, { in: "output", index: 0 }],
-  scalars: [{ op: "mul", args: ["B", "N"] }],
-  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
-};
-const $step_62: $Plan["variants"][number]["steps"][number] = {
-  kernel: 10,
   title: "small: branch 0 (segment 256, dilation 1)",
   buffers: [
     { in: "slot", index: 1 },
@@ -900,8 +385,8 @@ const $step_62: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_63: $Plan["variants"][number]["steps"][number] = {
-  kernel: 10,
+const $step_23: $Plan["variants"][number]["steps"][number] = {
+  kernel: 4,
   title: "small: branch 1 (segment 512, dilation 2)",
   buffers: [
     { in: "slot", index: 1 },
@@ -922,8 +407,8 @@ const $step_63: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_64: $Plan["variants"][number]["steps"][number] = {
-  kernel: 10,
+const $step_24: $Plan["variants"][number]["steps"][number] = {
+  kernel: 4,
   title: "small: branch 2 (segment 1024, dilation 4)",
   buffers: [
     { in: "slot", index: 1 },
@@ -944,8 +429,8 @@ const $step_64: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_65: $Plan["variants"][number]["steps"][number] = {
-  kernel: 11,
+const $step_25: $Plan["variants"][number]["steps"][number] = {
+  kernel: 5,
   title: "small: branch 3 (segment 2048, dilation 8)",
   buffers: [
     { in: "slot", index: 1 },
@@ -965,6 +450,465 @@ const $step_65: $Plan["variants"][number]["steps"][number] = {
       { op: "ceilDiv", args: [{ op: "ceilDiv", args: [{ op: "min", args: [2048, "N"] }, 8] }, 64] },
     ],
   },
+};
+const $step_26: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.0.attention_norm",
+  buffers: [
+    { in: "slot", index: 2 },
+    { in: "weight", index: 9 },
+    { in: "weight", index: 10 },
+    { in: "slot", index: 1 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_27: $Plan["variants"][number]["steps"][number] = {
+  kernel: 6,
+  title: "linear layers.0.attended",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 11 },
+    { in: "weight", index: 12 },
+    { in: "slot", index: 0 },
+    { in: "slot", index: 2 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_28: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.0.ffn_in",
+  buffers: [
+    { in: "slot", index: 2 },
+    { in: "weight", index: 13 },
+    { in: "weight", index: 14 },
+    { in: "slot", index: 0 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_29: $Plan["variants"][number]["steps"][number] = {
+  kernel: 7,
+  title: "linear layers.0.active",
+  buffers: [
+    { in: "slot", index: 0 },
+    { in: "weight", index: 15 },
+    { in: "weight", index: 16 },
+    { in: "slot", index: 6 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 16] },
+};
+const $step_30: $Plan["variants"][number]["steps"][number] = {
+  kernel: 8,
+  title: "norm layers.0.ffn_norm",
+  buffers: [
+    { in: "slot", index: 6 },
+    { in: "weight", index: 17 },
+    { in: "weight", index: 18 },
+    { in: "slot", index: 7 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 4] },
+};
+const $step_31: $Plan["variants"][number]["steps"][number] = {
+  kernel: 9,
+  title: "linear layers.0.out",
+  buffers: [
+    { in: "slot", index: 7 },
+    { in: "weight", index: 19 },
+    { in: "weight", index: 20 },
+    { in: "slot", index: 2 },
+    { in: "slot", index: 0 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_32: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.1.attention_in",
+  buffers: [
+    { in: "slot", index: 0 },
+    { in: "weight", index: 21 },
+    { in: "weight", index: 22 },
+    { in: "slot", index: 1 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_33: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.1.k",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 23 },
+    { in: "weight", index: 24 },
+    { in: "slot", index: 2 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_34: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.1.v",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 25 },
+    { in: "weight", index: 26 },
+    { in: "slot", index: 3 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_35: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.1.q",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 27 },
+    { in: "weight", index: 28 },
+    { in: "slot", index: 4 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_36: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.1.attention_norm",
+  buffers: [
+    { in: "slot", index: 2 },
+    { in: "weight", index: 29 },
+    { in: "weight", index: 30 },
+    { in: "slot", index: 1 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_37: $Plan["variants"][number]["steps"][number] = {
+  kernel: 6,
+  title: "linear layers.1.attended",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 31 },
+    { in: "weight", index: 32 },
+    { in: "slot", index: 0 },
+    { in: "slot", index: 2 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_38: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.1.ffn_in",
+  buffers: [
+    { in: "slot", index: 2 },
+    { in: "weight", index: 33 },
+    { in: "weight", index: 34 },
+    { in: "slot", index: 0 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_39: $Plan["variants"][number]["steps"][number] = {
+  kernel: 7,
+  title: "linear layers.1.active",
+  buffers: [
+    { in: "slot", index: 0 },
+    { in: "weight", index: 35 },
+    { in: "weight", index: 36 },
+    { in: "slot", index: 6 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 16] },
+};
+const $step_40: $Plan["variants"][number]["steps"][number] = {
+  kernel: 8,
+  title: "norm layers.1.ffn_norm",
+  buffers: [
+    { in: "slot", index: 6 },
+    { in: "weight", index: 37 },
+    { in: "weight", index: 38 },
+    { in: "slot", index: 7 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 4] },
+};
+const $step_41: $Plan["variants"][number]["steps"][number] = {
+  kernel: 9,
+  title: "linear layers.1.out",
+  buffers: [
+    { in: "slot", index: 7 },
+    { in: "weight", index: 39 },
+    { in: "weight", index: 40 },
+    { in: "slot", index: 2 },
+    { in: "slot", index: 0 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_42: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.2.attention_in",
+  buffers: [
+    { in: "slot", index: 0 },
+    { in: "weight", index: 41 },
+    { in: "weight", index: 42 },
+    { in: "slot", index: 1 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_43: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.2.k",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 43 },
+    { in: "weight", index: 44 },
+    { in: "slot", index: 2 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_44: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.2.v",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 45 },
+    { in: "weight", index: 46 },
+    { in: "slot", index: 3 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_45: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.2.q",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 47 },
+    { in: "weight", index: 48 },
+    { in: "slot", index: 4 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_46: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.2.attention_norm",
+  buffers: [
+    { in: "slot", index: 2 },
+    { in: "weight", index: 49 },
+    { in: "weight", index: 50 },
+    { in: "slot", index: 1 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_47: $Plan["variants"][number]["steps"][number] = {
+  kernel: 6,
+  title: "linear layers.2.attended",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 51 },
+    { in: "weight", index: 52 },
+    { in: "slot", index: 0 },
+    { in: "slot", index: 2 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_48: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.2.ffn_in",
+  buffers: [
+    { in: "slot", index: 2 },
+    { in: "weight", index: 53 },
+    { in: "weight", index: 54 },
+    { in: "slot", index: 0 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_49: $Plan["variants"][number]["steps"][number] = {
+  kernel: 7,
+  title: "linear layers.2.active",
+  buffers: [
+    { in: "slot", index: 0 },
+    { in: "weight", index: 55 },
+    { in: "weight", index: 56 },
+    { in: "slot", index: 6 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 16] },
+};
+const $step_50: $Plan["variants"][number]["steps"][number] = {
+  kernel: 8,
+  title: "norm layers.2.ffn_norm",
+  buffers: [
+    { in: "slot", index: 6 },
+    { in: "weight", index: 57 },
+    { in: "weight", index: 58 },
+    { in: "slot", index: 7 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 4] },
+};
+const $step_51: $Plan["variants"][number]["steps"][number] = {
+  kernel: 9,
+  title: "linear layers.2.out",
+  buffers: [
+    { in: "slot", index: 7 },
+    { in: "weight", index: 59 },
+    { in: "weight", index: 60 },
+    { in: "slot", index: 2 },
+    { in: "slot", index: 0 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_52: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.3.attention_in",
+  buffers: [
+    { in: "slot", index: 0 },
+    { in: "weight", index: 61 },
+    { in: "weight", index: 62 },
+    { in: "slot", index: 1 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_53: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.3.k",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 63 },
+    { in: "weight", index: 64 },
+    { in: "slot", index: 2 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_54: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.3.v",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 65 },
+    { in: "weight", index: 66 },
+    { in: "slot", index: 3 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_55: $Plan["variants"][number]["steps"][number] = {
+  kernel: 2,
+  title: "linear layers.3.q",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 67 },
+    { in: "weight", index: 68 },
+    { in: "slot", index: 4 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_56: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.3.attention_norm",
+  buffers: [
+    { in: "slot", index: 2 },
+    { in: "weight", index: 69 },
+    { in: "weight", index: 70 },
+    { in: "slot", index: 1 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_57: $Plan["variants"][number]["steps"][number] = {
+  kernel: 6,
+  title: "linear layers.3.attended",
+  buffers: [
+    { in: "slot", index: 1 },
+    { in: "weight", index: 71 },
+    { in: "weight", index: 72 },
+    { in: "slot", index: 0 },
+    { in: "slot", index: 2 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_58: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm layers.3.ffn_in",
+  buffers: [
+    { in: "slot", index: 2 },
+    { in: "weight", index: 73 },
+    { in: "weight", index: 74 },
+    { in: "slot", index: 0 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_59: $Plan["variants"][number]["steps"][number] = {
+  kernel: 7,
+  title: "linear layers.3.active",
+  buffers: [
+    { in: "slot", index: 0 },
+    { in: "weight", index: 75 },
+    { in: "weight", index: 76 },
+    { in: "slot", index: 6 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 16] },
+};
+const $step_60: $Plan["variants"][number]["steps"][number] = {
+  kernel: 8,
+  title: "norm layers.3.ffn_norm",
+  buffers: [
+    { in: "slot", index: 6 },
+    { in: "weight", index: 77 },
+    { in: "weight", index: 78 },
+    { in: "slot", index: 7 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 4] },
+};
+const $step_61: $Plan["variants"][number]["steps"][number] = {
+  kernel: 9,
+  title: "linear layers.3.out",
+  buffers: [
+    { in: "slot", index: 7 },
+    { in: "weight", index: 79 },
+    { in: "weight", index: 80 },
+    { in: "slot", index: 2 },
+    { in: "slot", index: 0 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_62: $Plan["variants"][number]["steps"][number] = {
+  kernel: 1,
+  title: "norm final",
+  buffers: [
+    { in: "slot", index: 0 },
+    { in: "weight", index: 81 },
+    { in: "weight", index: 82 },
+    { in: "slot", index: 1 },
+  ],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
+};
+const $step_63: $Plan["variants"][number]["steps"][number] = {
+  kernel: 10,
+  title: "linear logits",
+  buffers: [{ in: "slot", index: 1 }, { in: "weight", index: 83 }, { in: "output", index: 0 }],
+  scalars: [{ op: "mul", args: ["B", "N"] }],
+  grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
 
 const $small_plan: $Plan = {
@@ -1142,20 +1086,6 @@ const $small_plan_wgsl: $Plan = {
   ...$small_plan,
   kernels: [
     {
-      entry: "attention_small_class_16x32",
-      title: "small: class",
-      buffers: [
-        { name: "q", dtype: "f32", access: "read" },
-        { name: "k", dtype: "f32", access: "read" },
-        { name: "v", dtype: "f32", access: "read" },
-        { name: "out", dtype: "f32", access: "write" },
-        { name: "lse", dtype: "f32", access: "write" },
-      ],
-      scalars: [{ name: "N", type: "i32" }],
-      sharedBytes: 13568,
-      workgroup: 64,
-    },
-    {
       entry: "attention_small_annulus_64x32_folds",
       title: "small: branch 0 (segment 256, dilation 1)",
       buffers: [
@@ -1175,7 +1105,7 @@ const $small_plan_wgsl: $Plan = {
         { name: "room_slots", type: "i32" },
         { name: "room_tiles", type: "i32" },
       ],
-      sharedBytes: 13824,
+      sharedBytes: 13312,
       workgroup: 64,
     },
     {
@@ -1195,34 +1125,17 @@ const $small_plan_wgsl: $Plan = {
         { name: "dilation", type: "i32" },
         { name: "first", type: "i32" },
       ],
-      sharedBytes: 13824,
+      sharedBytes: 13312,
       workgroup: 64,
     },
   ],
-  variants: [
-    { upTo: 512, schedule: "class 16x32", steps: [$step], slots: [] },
-    { upTo: null, schedule: "annulus 64x32", steps: [$step_2, $step_3, $step_4, $step_5], slots: [] },
-  ],
+  variants: [{ upTo: null, schedule: "annulus 64x32", steps: [$step, $step_2, $step_3, $step_4], slots: [] }],
 };
 
 const $small_plan_wgsl_2: $Plan = {
   ...$small_plan,
   kernels: [
     {
-      entry: "attention_small_class_16x32",
-      title: "small: class",
-      buffers: [
-        { name: "q", dtype: "f32", access: "read" },
-        { name: "k", dtype: "f32", access: "read" },
-        { name: "v", dtype: "f32", access: "read" },
-        { name: "out", dtype: "f32", access: "write" },
-        { name: "lse", dtype: "f32", access: "write" },
-      ],
-      scalars: [{ name: "N", type: "i32" }],
-      sharedBytes: 14336,
-      workgroup: 64,
-    },
-    {
       entry: "attention_small_annulus_64x32_folds",
       title: "small: branch 0 (segment 256, dilation 1)",
       buffers: [
@@ -1242,7 +1155,7 @@ const $small_plan_wgsl_2: $Plan = {
         { name: "room_slots", type: "i32" },
         { name: "room_tiles", type: "i32" },
       ],
-      sharedBytes: 15872,
+      sharedBytes: 15424,
       workgroup: 64,
     },
     {
@@ -1262,14 +1175,11 @@ const $small_plan_wgsl_2: $Plan = {
         { name: "dilation", type: "i32" },
         { name: "first", type: "i32" },
       ],
-      sharedBytes: 15872,
+      sharedBytes: 16000,
       workgroup: 64,
     },
   ],
-  variants: [
-    { upTo: 512, schedule: "class 16x32", steps: [$step], slots: [] },
-    { upTo: null, schedule: "annulus 64x32", steps: [$step_2, $step_3, $step_4, $step_5], slots: [] },
-  ],
+  variants: [{ upTo: null, schedule: "annulus 64x32", steps: [$step, $step_2, $step_3, $step_4], slots: [] }],
 };
 
 const $jargon_plan: $Plan = {
@@ -1539,7 +1449,7 @@ const $jargon_plan: $Plan = {
       upTo: null,
       schedule: "annulus 32x32",
       steps: [
-        $step_6,
+        $step_5,
         {
           kernel: 1,
           title: "norm layers.0.attention_in",
@@ -1588,12 +1498,12 @@ const $jargon_plan: $Plan = {
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
         },
+        $step_6,
         $step_7,
         $step_8,
         $step_9,
         $step_10,
         $step_11,
-        $step_12,
         {
           kernel: 1,
           title: "norm layers.0.attention_norm",
@@ -1716,12 +1626,12 @@ const $jargon_plan: $Plan = {
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
         },
+        $step_12,
         $step_13,
-        $step_14,
+        $step_8,
         $step_9,
         $step_10,
         $step_11,
-        $step_12,
         {
           kernel: 1,
           title: "norm layers.1.attention_norm",
@@ -1844,12 +1754,12 @@ const $jargon_plan: $Plan = {
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
         },
+        $step_14,
         $step_15,
-        $step_16,
+        $step_8,
         $step_9,
         $step_10,
         $step_11,
-        $step_12,
         {
           kernel: 1,
           title: "norm layers.2.attention_norm",
@@ -1972,12 +1882,12 @@ const $jargon_plan: $Plan = {
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
         },
+        $step_16,
         $step_17,
-        $step_18,
+        $step_8,
         $step_9,
         $step_10,
         $step_11,
-        $step_12,
         {
           kernel: 1,
           title: "norm layers.3.attention_norm",
@@ -2106,37 +2016,6 @@ const $jargon_plan_wgsl: $Plan = {
     $kernel_2,
     $kernel_3,
     {
-      entry: "attention_small_xpos512_class_16x32",
-      title: "small: class",
-      buffers: [
-        { name: "q", dtype: "f32", access: "read" },
-        { name: "k", dtype: "f32", access: "read" },
-        { name: "v", dtype: "f32", access: "read" },
-        { name: "out", dtype: "f32", access: "write" },
-        { name: "lse", dtype: "f32", access: "write" },
-      ],
-      scalars: [{ name: "N", type: "i32" }],
-      sharedBytes: 13568,
-      workgroup: 64,
-    },
-    $kernel_4,
-    $kernel_5,
-    {
-      entry: "norm_1024_0p00001",
-      title: "norm layers.0.ffn_norm",
-      buffers: [
-        { name: "x", dtype: "f32", access: "read" },
-        { name: "weight", dtype: "f32", access: "read" },
-        { name: "bias", dtype: "f32", access: "read" },
-        { name: "out", dtype: "f32", access: "write" },
-      ],
-      scalars: [{ name: "M", type: "i32" }],
-      sharedBytes: 128,
-      workgroup: 64,
-    },
-    $kernel_6,
-    $kernel_7,
-    {
       entry: "attention_small_xpos512_annulus_64x32_folds",
       title: "small: branch 0 (segment 256, dilation 1)",
       buffers: [
@@ -2156,7 +2035,7 @@ const $jargon_plan_wgsl: $Plan = {
         { name: "room_slots", type: "i32" },
         { name: "room_tiles", type: "i32" },
       ],
-      sharedBytes: 13824,
+      sharedBytes: 13312,
       workgroup: 64,
     },
     {
@@ -2176,97 +2055,41 @@ const $jargon_plan_wgsl: $Plan = {
         { name: "dilation", type: "i32" },
         { name: "first", type: "i32" },
       ],
-      sharedBytes: 13824,
+      sharedBytes: 13312,
       workgroup: 64,
     },
+    $kernel_4,
+    $kernel_5,
+    {
+      entry: "norm_1024_0p00001",
+      title: "norm layers.0.ffn_norm",
+      buffers: [
+        { name: "x", dtype: "f32", access: "read" },
+        { name: "weight", dtype: "f32", access: "read" },
+        { name: "bias", dtype: "f32", access: "read" },
+        { name: "out", dtype: "f32", access: "write" },
+      ],
+      scalars: [{ name: "M", type: "i32" }],
+      sharedBytes: 128,
+      workgroup: 64,
+    },
+    $kernel_6,
+    $kernel_7,
   ],
   variants: [
-    {
-      upTo: 512,
-      schedule: "class 16x32",
-      steps: [
-        $step_6,
-        $step_19,
-        $step_20,
-        $step_21,
-        $step_22,
-        $step_7,
-        $step_8,
-        $step_23,
-        $step_24,
-        $step_25,
-        $step_26,
-        $step_27,
-        $step_28,
-        $step_29,
-        $step_30,
-        $step_31,
-        $step_32,
-        $step_33,
-        $step_13,
-        $step_14,
-        $step_23,
-        $step_34,
-        $step_35,
-        $step_36,
-        $step_37,
-        $step_38,
-        $step_39,
-        $step_40,
-        $step_41,
-        $step_42,
-        $step_43,
-        $step_15,
-        $step_16,
-        $step_23,
-        $step_44,
-        $step_45,
-        $step_46,
-        $step_47,
-        $step_48,
-        $step_49,
-        $step_50,
-        $step_51,
-        $step_52,
-        $step_53,
-        $step_17,
-        $step_18,
-        $step_23,
-        $step_54,
-        $step_55,
-        $step_56,
-        $step_57,
-        $step_58,
-        $step_59,
-        $step_60,
-        $step_61,
-      ],
-      slots: [
-        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
-        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
-        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
-        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
-        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
-        { op: "mul", args: [{ op: "mul", args: [8, "B"] }, "N"] },
-        { op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] },
-        { op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] },
-      ],
-    },
     {
       upTo: null,
       schedule: "annulus 64x32",
       steps: [
-        $step_6,
+        $step_5,
+        $step_18,
         $step_19,
         $step_20,
         $step_21,
-        $step_22,
+        $step_6,
         $step_7,
-        $step_8,
-        $step_62,
-        $step_63,
-        $step_64,
-        $step_65,
+        $step_22,
+        $step_23,
         $step_24,
         $step_25,
         $step_26,
@@ -2277,14 +2100,14 @@ const $jargon_plan_wgsl: $Plan = {
         $step_31,
         $step_32,
         $step_33,
-        $step_13,
-        $step_14,
-        $step_62,
-        $step_63,
-        $step_64,
-        $step_65,
         $step_34,
         $step_35,
+        $step_12,
+        $step_13,
+        $step_22,
+        $step_23,
+        $step_24,
+        $step_25,
         $step_36,
         $step_37,
         $step_38,
@@ -2293,14 +2116,14 @@ const $jargon_plan_wgsl: $Plan = {
         $step_41,
         $step_42,
         $step_43,
-        $step_15,
-        $step_16,
-        $step_62,
-        $step_63,
-        $step_64,
-        $step_65,
         $step_44,
         $step_45,
+        $step_14,
+        $step_15,
+        $step_22,
+        $step_23,
+        $step_24,
+        $step_25,
         $step_46,
         $step_47,
         $step_48,
@@ -2309,20 +2132,22 @@ const $jargon_plan_wgsl: $Plan = {
         $step_51,
         $step_52,
         $step_53,
-        $step_17,
-        $step_18,
-        $step_62,
-        $step_63,
-        $step_64,
-        $step_65,
         $step_54,
         $step_55,
+        $step_16,
+        $step_17,
+        $step_22,
+        $step_23,
+        $step_24,
+        $step_25,
         $step_56,
         $step_57,
         $step_58,
         $step_59,
         $step_60,
         $step_61,
+        $step_62,
+        $step_63,
       ],
       slots: [
         { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
@@ -2358,37 +2183,6 @@ const $jargon_plan_wgsl_2: $Plan = {
     $kernel_2,
     $kernel_3,
     {
-      entry: "attention_small_xpos512_class_16x32",
-      title: "small: class",
-      buffers: [
-        { name: "q", dtype: "f32", access: "read" },
-        { name: "k", dtype: "f32", access: "read" },
-        { name: "v", dtype: "f32", access: "read" },
-        { name: "out", dtype: "f32", access: "write" },
-        { name: "lse", dtype: "f32", access: "write" },
-      ],
-      scalars: [{ name: "N", type: "i32" }],
-      sharedBytes: 14336,
-      workgroup: 64,
-    },
-    $kernel_4,
-    $kernel_5,
-    {
-      entry: "norm_1024_0p00001",
-      title: "norm layers.0.ffn_norm",
-      buffers: [
-        { name: "x", dtype: "f32", access: "read" },
-        { name: "weight", dtype: "f32", access: "read" },
-        { name: "bias", dtype: "f32", access: "read" },
-        { name: "out", dtype: "f32", access: "write" },
-      ],
-      scalars: [{ name: "M", type: "i32" }],
-      sharedBytes: 512,
-      workgroup: 64,
-    },
-    $kernel_6,
-    $kernel_7,
-    {
       entry: "attention_small_xpos512_annulus_64x32_folds",
       title: "small: branch 0 (segment 256, dilation 1)",
       buffers: [
@@ -2408,7 +2202,7 @@ const $jargon_plan_wgsl_2: $Plan = {
         { name: "room_slots", type: "i32" },
         { name: "room_tiles", type: "i32" },
       ],
-      sharedBytes: 15872,
+      sharedBytes: 15424,
       workgroup: 64,
     },
     {
@@ -2428,97 +2222,41 @@ const $jargon_plan_wgsl_2: $Plan = {
         { name: "dilation", type: "i32" },
         { name: "first", type: "i32" },
       ],
-      sharedBytes: 15872,
+      sharedBytes: 16000,
       workgroup: 64,
     },
+    $kernel_4,
+    $kernel_5,
+    {
+      entry: "norm_1024_0p00001",
+      title: "norm layers.0.ffn_norm",
+      buffers: [
+        { name: "x", dtype: "f32", access: "read" },
+        { name: "weight", dtype: "f32", access: "read" },
+        { name: "bias", dtype: "f32", access: "read" },
+        { name: "out", dtype: "f32", access: "write" },
+      ],
+      scalars: [{ name: "M", type: "i32" }],
+      sharedBytes: 512,
+      workgroup: 64,
+    },
+    $kernel_6,
+    $kernel_7,
   ],
   variants: [
-    {
-      upTo: 512,
-      schedule: "class 16x32",
-      steps: [
-        $step_6,
-        $step_19,
-        $step_20,
-        $step_21,
-        $step_22,
-        $step_7,
-        $step_8,
-        $step_23,
-        $step_24,
-        $step_25,
-        $step_26,
-        $step_27,
-        $step_28,
-        $step_29,
-        $step_30,
-        $step_31,
-        $step_32,
-        $step_33,
-        $step_13,
-        $step_14,
-        $step_23,
-        $step_34,
-        $step_35,
-        $step_36,
-        $step_37,
-        $step_38,
-        $step_39,
-        $step_40,
-        $step_41,
-        $step_42,
-        $step_43,
-        $step_15,
-        $step_16,
-        $step_23,
-        $step_44,
-        $step_45,
-        $step_46,
-        $step_47,
-        $step_48,
-        $step_49,
-        $step_50,
-        $step_51,
-        $step_52,
-        $step_53,
-        $step_17,
-        $step_18,
-        $step_23,
-        $step_54,
-        $step_55,
-        $step_56,
-        $step_57,
-        $step_58,
-        $step_59,
-        $step_60,
-        $step_61,
-      ],
-      slots: [
-        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
-        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
-        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
-        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
-        { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
-        { op: "mul", args: [{ op: "mul", args: [8, "B"] }, "N"] },
-        { op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] },
-        { op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] },
-      ],
-    },
     {
       upTo: null,
       schedule: "annulus 64x32",
       steps: [
-        $step_6,
+        $step_5,
+        $step_18,
         $step_19,
         $step_20,
         $step_21,
-        $step_22,
+        $step_6,
         $step_7,
-        $step_8,
-        $step_62,
-        $step_63,
-        $step_64,
-        $step_65,
+        $step_22,
+        $step_23,
         $step_24,
         $step_25,
         $step_26,
@@ -2529,14 +2267,14 @@ const $jargon_plan_wgsl_2: $Plan = {
         $step_31,
         $step_32,
         $step_33,
-        $step_13,
-        $step_14,
-        $step_62,
-        $step_63,
-        $step_64,
-        $step_65,
         $step_34,
         $step_35,
+        $step_12,
+        $step_13,
+        $step_22,
+        $step_23,
+        $step_24,
+        $step_25,
         $step_36,
         $step_37,
         $step_38,
@@ -2545,14 +2283,14 @@ const $jargon_plan_wgsl_2: $Plan = {
         $step_41,
         $step_42,
         $step_43,
-        $step_15,
-        $step_16,
-        $step_62,
-        $step_63,
-        $step_64,
-        $step_65,
         $step_44,
         $step_45,
+        $step_14,
+        $step_15,
+        $step_22,
+        $step_23,
+        $step_24,
+        $step_25,
         $step_46,
         $step_47,
         $step_48,
@@ -2561,20 +2299,22 @@ const $jargon_plan_wgsl_2: $Plan = {
         $step_51,
         $step_52,
         $step_53,
-        $step_17,
-        $step_18,
-        $step_62,
-        $step_63,
-        $step_64,
-        $step_65,
         $step_54,
         $step_55,
+        $step_16,
+        $step_17,
+        $step_22,
+        $step_23,
+        $step_24,
+        $step_25,
         $step_56,
         $step_57,
         $step_58,
         $step_59,
         $step_60,
         $step_61,
+        $step_62,
+        $step_63,
       ],
       slots: [
         { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
@@ -2590,383 +2330,9 @@ const $jargon_plan_wgsl_2: $Plan = {
   ],
 };
 
-// The kernels as 23 shaders in WGSL. The runtime declares their buffers: NAME_at and NAME_put reach one element, NAME_at4
+// The kernels as 19 shaders in WGSL. The runtime declares their buffers: NAME_at and NAME_put reach one element, NAME_at4
 // and NAME_put4 four. `spec:12` is line 12 of the spec.
 type $Shader = NonNullable<$Program["webgpu"]>[number]["shaders"][number];
-
-const $wgsl_attention_small_class_16x32: $Shader = {
-  buffers: [
-    { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
-    { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
-    { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
-    { name: "out", dtype: "f32", access: "write", layout: "four", uses: ["put4"] },
-    { name: "lse", dtype: "f32", access: "write", layout: "one", uses: ["put"] },
-  ],
-  code: `enable subgroups;
-// spec:4 attention small: small: class
-struct Params {
-  first_group: u32,
-  groups: u32,
-  low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
-  N: i32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
-const dilations = array<i32, 4>(1, 2, 4, 8);
-var<workgroup> block: array<vec4f, 832>;
-var<workgroup> partials: array<f32, 32>;
-var<workgroup> partials_1: array<f32, 32>;
-var<workgroup> lanes_taken: atomic<u32>;
-fn sum4(v: vec4f) -> f32 {
-  return (v.x + v.y) + (v.z + v.w);
-}
-fn most4(v: vec4f) -> f32 {
-  return max(max(v.x, v.y), max(v.z, v.w));
-}
-
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) workgroup: vec3u,
-  @builtin(num_workgroups) workgroups: vec3u,
-  @builtin(subgroup_invocation_id) member: u32,
-) {
-  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
-  if (index >= params.groups) {
-    return;
-  }
-  let group = i32(index);
-  workgroupBarrier();
-  let members = subgroupAdd(1u);
-  var first_lane = 0u;
-  if (subgroupElect()) {
-    first_lane = atomicAdd(&lanes_taken, members);
-  }
-  let lane = i32(subgroupBroadcastFirst(first_lane) + member);
-  let lane_y = lane / 8;
-  let lane_x = lane % 8;
-  var S = vec4f(0.0f);
-  var S_1 = vec4f(0.0f);
-  var O = vec4f(0.0f);
-  var O_1 = vec4f(0.0f);
-  var m = 0.0f;
-  var m_1 = 0.0f;
-  var l = 0.0f;
-  var l_1 = 0.0f;
-  var top = 0.0f;
-  var top_1 = 0.0f;
-  var fade = 0.0f;
-  var fade_1 = 0.0f;
-  var mult = vec4f(0.0f);
-  let col = lane_x * 4;
-  let row_1 = lane_y + 8;
-  let cell = min(256, params.N);
-  let cells = (params.N + cell + -1) / cell;
-  let tiles = ((cell + 7) / 8 + 15) / 16;
-  let tile = group % tiles;
-  let after_tile = group / tiles;
-  let residue = after_tile % 8;
-  let after_residue = after_tile / 8;
-  let cell_index = after_residue % cells;
-  let after_cell_index = after_residue / cells;
-  let head = after_cell_index % 8;
-  let after_head = after_cell_index / 8;
-  let cell_start = cell_index * cell;
-  let cell_end = min(cell_start + cell, params.N);
-  let first = cell_start + residue + tile * 128;
-  let rows = min(16, (max(cell_end - first, 0) + 7) / 8);
-  let start_0 = cell_start / 256 * 256;
-  let end_0 = min(start_0 + 256, params.N);
-  let offset_0 = offsets[head];
-  let start_1 = cell_start / 512 * 512;
-  let end_1 = min(start_1 + 512, params.N);
-  let offset_1 = offsets[head + 8];
-  let covers_1 = (first - start_1) % 2 == offset_1;
-  let start_2 = cell_start / 1024 * 1024;
-  let end_2 = min(start_2 + 1024, params.N);
-  let offset_2 = offsets[head + 16];
-  let covers_2 = (first - start_2) % 4 == offset_2;
-  let start_3 = cell_start / 2048 * 2048;
-  let end_3 = min(start_3 + 2048, params.N);
-  let offset_3 = offsets[head + 24];
-  let covers_3 = (first - start_3) % 8 == offset_3;
-  if (0 < rows) {
-    m = -1e30f;
-    m_1 = -1e30f;
-    l = 0.0f;
-    l_1 = 0.0f;
-    O = vec4f(0.0f);
-    O_1 = vec4f(0.0f);
-    let base_0 = start_0 + offset_0;
-    let real_0 = max(min(end_0, first + rows * 8 + -7) - base_0, 0);
-    let phase = (first - (start_0 + offset_0) + 2) % 2 % 2;
-    let from_slot = max(start_1 - (start_0 + offset_0), 0);
-    let to_slot = max(end_1 - (start_0 + offset_0), 0);
-    let phase_1_ = (first - (start_0 + offset_0) + 4) % 4 % 4;
-    let from_slot_1_ = max(start_2 - (start_0 + offset_0), 0);
-    let to_slot_1_ = max(end_2 - (start_0 + offset_0), 0);
-    let phase_2_ = (first - (start_0 + offset_0) + 8) % 8 % 8;
-    let from_slot_2_ = max(start_3 - (start_0 + offset_0), 0);
-    let to_slot_2_ = max(end_3 - (start_0 + offset_0), 0);
-    let base_1 = start_1 + offset_1;
-    let real_1 = (max(min(end_1, first + rows * 8 + -7) - base_1, 0) + 1) / 2;
-    let low_1_0 = select(min(start_1, start_0), start_0, start_1 == start_1);
-    let high_1_0 = select(max(start_1, end_0), end_0, start_1 == start_1);
-    let before_1 = min(real_1, (max(low_1_0 - base_1, 0) + 1) / 2);
-    let after_1 = max(min(real_1, (max(low_1_0 - base_1, 0) + 1) / 2), min(real_1, (max(high_1_0 - base_1, 0) + 1) / 2));
-    let phase_3_ = (first - (start_1 + offset_1) + 4) % 4 / 2 % 2;
-    let from_slot_3_ = (max(start_2 - (start_1 + offset_1), 0) + 1) / 2;
-    let to_slot_3_ = (max(end_2 - (start_1 + offset_1), 0) + 1) / 2;
-    let phase_4_ = (first - (start_1 + offset_1) + 8) % 8 / 2 % 4;
-    let from_slot_4_ = (max(start_3 - (start_1 + offset_1), 0) + 1) / 2;
-    let to_slot_4_ = (max(end_3 - (start_1 + offset_1), 0) + 1) / 2;
-    let base_2 = start_2 + offset_2;
-    let real_2 = (max(min(end_2, first + rows * 8 + -7) - base_2, 0) + 3) / 4;
-    let low_2_0 = select(min(start_2, start_0), start_0, start_2 == start_2);
-    let high_2_0 = select(max(start_2, end_0), end_0, start_2 == start_2);
-    let low_2_1 = select(low_2_0, select(min(low_2_0, start_1), start_1, low_2_0 == high_2_0), covers_1);
-    let high_2_1 = select(high_2_0, select(max(high_2_0, end_1), end_1, low_2_0 == high_2_0), covers_1);
-    let before_2 = min(real_2, (max(low_2_1 - base_2, 0) + 3) / 4);
-    let after_2 = max(min(real_2, (max(low_2_1 - base_2, 0) + 3) / 4), min(real_2, (max(high_2_1 - base_2, 0) + 3) / 4));
-    let phase_5_ = (first - (start_2 + offset_2) + 8) % 8 / 4 % 2;
-    let from_slot_5_ = (max(start_3 - (start_2 + offset_2), 0) + 3) / 4;
-    let to_slot_5_ = (max(end_3 - (start_2 + offset_2), 0) + 3) / 4;
-    let base_3 = start_3 + offset_3;
-    let real_3 = (max(min(end_3, first + rows * 8 + -7) - base_3, 0) + 7) / 8;
-    let low_3_0 = select(min(start_3, start_0), start_0, start_3 == start_3);
-    let high_3_0 = select(max(start_3, end_0), end_0, start_3 == start_3);
-    let low_3_1 = select(low_3_0, select(min(low_3_0, start_1), start_1, low_3_0 == high_3_0), covers_1);
-    let high_3_1 = select(high_3_0, select(max(high_3_0, end_1), end_1, low_3_0 == high_3_0), covers_1);
-    let low_3_2 = select(low_3_1, select(min(low_3_1, start_2), start_2, low_3_1 == high_3_1), covers_2);
-    let high_3_2 = select(high_3_1, select(max(high_3_1, end_2), end_2, low_3_1 == high_3_1), covers_2);
-    let before_3 = min(real_3, (max(low_3_2 - base_3, 0) + 7) / 8);
-    let after_3 = max(min(real_3, (max(low_3_2 - base_3, 0) + 7) / 8), min(real_3, (max(high_3_2 - base_3, 0) + 7) / 8));
-    // spec:8 branch 0: segment 256, dilation 1
-    // spec:8 branch 1: segment 512, dilation 2
-    // spec:8 branch 2: segment 1024, dilation 4
-    // spec:8 branch 3: segment 2048, dilation 8
-    for (var turn = 0; turn < 8; turn++) {
-      let pass_2 = turn / 2;
-      let covered = select(select(select(true, covers_1, pass_2 == 1), covers_2, pass_2 == 2), covers_3, pass_2 == 3);
-      let range_from = select(select(select(select(0, 0, turn % 2 == 0), select(after_1, 0, turn % 2 == 0), pass_2 == 1), select(after_2, 0, turn % 2 == 0), pass_2 == 2), select(after_3, 0, turn % 2 == 0), pass_2 == 3);
-      let range_end = select(select(select(select(real_0, 0, turn % 2 == 0), select(real_1, before_1, turn % 2 == 0), pass_2 == 1), select(real_2, before_2, turn % 2 == 0), pass_2 == 2), select(real_3, before_3, turn % 2 == 0), pass_2 == 3);
-      let range_to = select(range_from, range_end, covered);
-      let fold_active = select(select(select(covers_1, covers_2, pass_2 == 1), covers_3, pass_2 == 2), false, pass_2 == 3);
-      let fold_period = select(select(select(2, 2, pass_2 == 1), 2, pass_2 == 2), 1, pass_2 == 3);
-      let fold_phase = select(select(select(phase, phase_3_, pass_2 == 1), phase_5_, pass_2 == 2), 0, pass_2 == 3);
-      let fold_first = select(select(select(from_slot, from_slot_3_, pass_2 == 1), from_slot_5_, pass_2 == 2), 0, pass_2 == 3);
-      let fold_last = select(select(select(to_slot, to_slot_3_, pass_2 == 1), to_slot_5_, pass_2 == 2), 0, pass_2 == 3);
-      let fold_active_1_ = select(select(select(covers_2, covers_3, pass_2 == 1), false, pass_2 == 2), false, pass_2 == 3);
-      let fold_period_1_ = select(select(select(4, 4, pass_2 == 1), 1, pass_2 == 2), 1, pass_2 == 3);
-      let fold_phase_1_ = select(select(select(phase_1_, phase_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let fold_first_1_ = select(select(select(from_slot_1_, from_slot_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let fold_last_1_ = select(select(select(to_slot_1_, to_slot_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let fold_active_2_ = select(select(select(covers_3, false, pass_2 == 1), false, pass_2 == 2), false, pass_2 == 3);
-      let fold_period_2_ = select(select(select(8, 1, pass_2 == 1), 1, pass_2 == 2), 1, pass_2 == 3);
-      let fold_phase_2_ = select(select(select(phase_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let fold_first_2_ = select(select(select(from_slot_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let fold_last_2_ = select(select(select(to_slot_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let dilation = dilations[pass_2];
-      let keys_base = select(select(select(base_0, base_1, pass_2 == 1), base_2, pass_2 == 2), base_3, pass_2 == 3);
-      for (var j0 = range_from; j0 < range_to; j0 += 32) {
-        let key = keys_base + j0 * dilation;
-        let width = min(32, range_to - j0);
-        let lead = first - key;
-        S = vec4f(0.0f);
-        S_1 = vec4f(0.0f);
-        let base = ((after_head * params.N + first) * 8 + head) * 32;
-        for (var r = lane_y; r < 16; r += 8) {
-          let line = r * 36 + 2176;
-          if (r < rows) {
-            let src = base + r * 2048;
-            for (var c = lane_x * 4; c < 32; c += 32) {
-              block[(line >> 2u) + (c >> 2u)] = q_at4(src + c) * vec4f(0.25503486f);
-            }
-          } else {
-            for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
-              block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
-            }
-          }
-        }
-        let base_4 = ((after_head * params.N + key) * 8 + head) * 32;
-        let stride = dilation * 256;
-        for (var r_1 = lane_y; r_1 < 32; r_1 += 8) {
-          let line_1 = ((r_1 & 3) * 8 + (r_1 >> 2u)) * 36;
-          if (r_1 < width) {
-            let src_1 = base_4 + r_1 * stride;
-            for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 32) {
-              block[(line_1 >> 2u) + (c_2 >> 2u)] = k_at4(src_1 + c_2);
-            }
-          } else {
-            for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 32) {
-              block[(line_1 >> 2u) + (c_3 >> 2u)] = vec4f(0.0f);
-            }
-          }
-        }
-        workgroupBarrier();
-        let a_row = lane_y * 36 + 2176;
-        let a_row_1 = row_1 * 36 + 2176;
-        let b_row = (col >> 2u) * 36;
-        let b_row_1 = (col >> 2u) * 36 + 288;
-        let b_row_2 = (col >> 2u) * 36 + 576;
-        let b_row_3 = (col >> 2u) * 36 + 864;
-        var sum = 0.0f;
-        var sum_1 = 0.0f;
-        var sum_2 = 0.0f;
-        var sum_3 = 0.0f;
-        var sum_4 = 0.0f;
-        var sum_5 = 0.0f;
-        var sum_6 = 0.0f;
-        var sum_7 = 0.0f;
-        for (var k_1 = 0; k_1 < 32; k_1 += 4) {
-          let a = block[(a_row >> 2u) + (k_1 >> 2u)];
-          let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
-          let b = block[(b_row >> 2u) + (k_1 >> 2u)];
-          let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
-          let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
-          let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
-          sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
-          sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
-          sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
-          sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
-          sum_4 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_4))));
-          sum_5 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_5))));
-          sum_6 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_6))));
-          sum_7 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_7))));
-        }
-        S = S + vec4f(sum, sum_1, sum_2, sum_3);
-        S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
-        if ((width < 32) || (dilation * 31 > lead)) {
-          S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y * 8 + lead) >= (vec4i(col) + vec4i(0, 1, 2, 3)) * vec4i(dilation)));
-          S_1 = select(vec4f(-3e30f), S_1, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 * 8 + lead) >= (vec4i(col) + vec4i(0, 1, 2, 3)) * vec4i(dilation)));
-        }
-        mult = vec4f(1.0f);
-        if (fold_active) {
-          let fold_from = fold_first - j0;
-          let fold_to = fold_last - j0;
-          let residue_0 = (j0 % fold_period + (fold_period - fold_phase)) % fold_period;
-          let period = f32(fold_period);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) + vec4f(0.5f)) / vec4f(period)) * vec4f(period)));
-        }
-        if (fold_active_1_) {
-          let fold_from_1_ = fold_first_1_ - j0;
-          let fold_to_1_ = fold_last_1_ - j0;
-          let residue_0_1_ = (j0 % fold_period_1_ + (fold_period_1_ - fold_phase_1_)) % fold_period_1_;
-          let period_1_ = f32(fold_period_1_);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) + vec4f(0.5f)) / vec4f(period_1_)) * vec4f(period_1_)));
-        }
-        if (fold_active_2_) {
-          let fold_from_2_ = fold_first_2_ - j0;
-          let fold_to_2_ = fold_last_2_ - j0;
-          let residue_0_2_ = (j0 % fold_period_2_ + (fold_period_2_ - fold_phase_2_)) % fold_period_2_;
-          let period_2_ = f32(fold_period_2_);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) + vec4f(0.5f)) / vec4f(period_2_)) * vec4f(period_2_)));
-        }
-        top = m;
-        top_1 = m_1;
-        let mine = most4(S);
-        let theirs = subgroupShuffleXor(mine, 1u);
-        let mine_1 = max(mine, theirs);
-        let theirs_1 = subgroupShuffleXor(mine_1, 2u);
-        if ((lane_x & 3) == 0) {
-          partials[lane_y * 2 + (lane_x >> 2u)] = max(mine_1, theirs_1);
-        }
-        let mine_2 = most4(S_1);
-        let theirs_2 = subgroupShuffleXor(mine_2, 1u);
-        let mine_3 = max(mine_2, theirs_2);
-        let theirs_3 = subgroupShuffleXor(mine_3, 2u);
-        if ((lane_x & 3) == 0) {
-          partials[row_1 * 2 + (lane_x >> 2u)] = max(mine_3, theirs_3);
-        }
-        workgroupBarrier();
-        top = max(top, max(partials[lane_y * 2], partials[lane_y * 2 + 1]));
-        top_1 = max(top_1, max(partials[row_1 * 2], partials[row_1 * 2 + 1]));
-        let base_5 = ((after_head * params.N + key) * 8 + head) * 32;
-        let stride_1 = dilation * 256;
-        for (var r_2 = lane_y; r_2 < 32; r_2 += 8) {
-          let line_2 = r_2 * 32 + 1152;
-          if (r_2 < width) {
-            let src_2 = base_5 + r_2 * stride_1;
-            for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 32) {
-              block[(line_2 >> 2u) + (c_4 >> 2u)] = v_at4(src_2 + c_4);
-            }
-          } else {
-            for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 32) {
-              block[(line_2 >> 2u) + (c_5 >> 2u)] = vec4f(0.0f);
-            }
-          }
-        }
-        fade = exp2(m - top);
-        fade_1 = exp2(m_1 - top_1);
-        m = top;
-        m_1 = top_1;
-        S = exp2(S - vec4f(m)) * mult;
-        S_1 = exp2(S_1 - vec4f(m_1)) * mult;
-        block[lane_y * 9 + (col >> 2u) + 688] = S;
-        block[row_1 * 9 + (col >> 2u) + 688] = S_1;
-        l = l * fade;
-        l_1 = l_1 * fade_1;
-        let mine_4 = sum4(S);
-        let theirs_4 = subgroupShuffleXor(mine_4, 1u);
-        let mine_5 = mine_4 + theirs_4;
-        let theirs_5 = subgroupShuffleXor(mine_5, 2u);
-        if ((lane_x & 3) == 0) {
-          partials_1[lane_y * 2 + (lane_x >> 2u)] = mine_5 + theirs_5;
-        }
-        let mine_6 = sum4(S_1);
-        let theirs_6 = subgroupShuffleXor(mine_6, 1u);
-        let mine_7 = mine_6 + theirs_6;
-        let theirs_7 = subgroupShuffleXor(mine_7, 2u);
-        if ((lane_x & 3) == 0) {
-          partials_1[row_1 * 2 + (lane_x >> 2u)] = mine_7 + theirs_7;
-        }
-        workgroupBarrier();
-        l = l + (partials_1[lane_y * 2] + partials_1[lane_y * 2 + 1]);
-        l_1 = l_1 + (partials_1[row_1 * 2] + partials_1[row_1 * 2 + 1]);
-        O = O * vec4f(fade);
-        O_1 = O_1 * vec4f(fade_1);
-        let a_row_2 = lane_y * 36 + 2752;
-        let a_row_3 = row_1 * 36 + 2752;
-        for (var k_2 = 0; k_2 < 32; k_2 += 4) {
-          let a_2 = block[(a_row_2 >> 2u) + (k_2 >> 2u)];
-          let a_3 = block[(a_row_3 >> 2u) + (k_2 >> 2u)];
-          let b_4 = block[k_2 * 8 + (col >> 2u) + 288];
-          let b_5 = block[k_2 * 8 + (col >> 2u) + 296];
-          let b_6 = block[k_2 * 8 + (col >> 2u) + 304];
-          let b_7 = block[k_2 * 8 + (col >> 2u) + 312];
-          O = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, O))));
-          O_1 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, O_1))));
-        }
-      }
-    }
-    fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
-    fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
-    let base_6 = ((after_head * params.N + first) * 8 + head) * 32;
-    if (lane_y < rows) {
-      let dst = base_6 + lane_y * 2048;
-      out_put4(dst + col, O * vec4f(fade));
-    }
-    if (row_1 < rows) {
-      let dst_1 = base_6 + row_1 * 2048;
-      out_put4(dst_1 + col, O_1 * vec4f(fade_1));
-    }
-    let base_7 = (after_head * 8 + head) * params.N + first;
-    if (lane_y < rows) {
-      let dst_2 = base_7 + lane_y * 8;
-      if (lane_x == 0) {
-        lse_put(dst_2, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
-      }
-    }
-    if (row_1 < rows) {
-      let dst_3 = base_7 + row_1 * 8;
-      if (lane_x == 0) {
-        lse_put(dst_3, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
-      }
-    }
-  }
-}
-`,
-};
 
 const $wgsl_attention_small_annulus_64x32_folds: $Shader = {
   buffers: [
@@ -2998,7 +2364,7 @@ const segments = array<i32, 4>(256, 512, 1024, 2048);
 const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
 const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
 const dilations = array<i32, 4>(1, 2, 4, 8);
-var<workgroup> block: array<vec4f, 864>;
+var<workgroup> block: array<vec4f, 832>;
 var<workgroup> lanes_taken: atomic<u32>;
 fn sum4(v: vec4f) -> f32 {
   return (v.x + v.y) + (v.z + v.w);
@@ -3025,8 +2391,8 @@ fn main(
     first_lane = atomicAdd(&lanes_taken, members);
   }
   let lane = i32(subgroupBroadcastFirst(first_lane) + member);
-  let lane_y = lane / 4;
-  let lane_x = lane % 4;
+  let lane_y = lane >> 2u;
+  let lane_x = lane & 3;
   var S = vec4f(0.0f);
   var S_1 = vec4f(0.0f);
   var S_2 = vec4f(0.0f);
@@ -3078,11 +2444,11 @@ fn main(
   let row_3 = lane_y + 48;
   let cell_length = min(params.cell, params.N);
   let cells = (params.N + cell_length + -1) / cell_length;
-  let tiles = ((cell_length + params.dilation + -1) / params.dilation + params.room_slots + 63) / 64 + params.room_tiles;
+  let tiles = (((cell_length + params.dilation + -1) / params.dilation + params.room_slots + 63) >> 6u) + params.room_tiles;
   let rest = group / tiles;
   let batch_head = rest / cells;
-  let head = batch_head % 8;
-  let batch = batch_head / 8;
+  let head = batch_head & 7;
+  let batch = batch_head >> 3u;
   let offset = offsets[params.branch * 8 + head];
   let cell_start = rest % cells * cell_length;
   let cell_end = min(cell_start + cell_length, params.N);
@@ -3200,7 +2566,7 @@ fn main(
       }
       let first_query_1_ = query_start + slot * params.dilation;
       let member_2 = links[link + 1];
-      let other = member_2 / 2;
+      let other = member_2 >> 1u;
       let other_segment = segments[other];
       let other_dilation = dilations[other];
       let other_start = first_query_1_ / other_segment * other_segment;
@@ -3210,7 +2576,7 @@ fn main(
       let row_residue = (first_query_1_ - other_start - offsets[other * 8 + head] + other_dilation) % other_dilation / params.dilation;
       let slot_residue = (row_residue + (period - slot % period)) % period;
       let member_1_ = links[link + 2];
-      let other_1_ = member_1_ / 2;
+      let other_1_ = member_1_ >> 1u;
       let other_segment_1_ = segments[other_1_];
       let other_dilation_1_ = dilations[other_1_];
       let other_start_1_ = first_query_1_ / other_segment_1_ * other_segment_1_;
@@ -3220,7 +2586,7 @@ fn main(
       let row_residue_1_ = (first_query_1_ - other_start_1_ - offsets[other_1_ * 8 + head] + other_dilation_1_) % other_dilation_1_ / params.dilation;
       let slot_residue_1_ = (row_residue_1_ + (period_1_ - slot % period_1_)) % period_1_;
       let member_2_ = links[link + 3];
-      let other_2_ = member_2_ / 2;
+      let other_2_ = member_2_ >> 1u;
       let other_segment_2_ = segments[other_2_];
       let other_dilation_2_ = dilations[other_2_];
       let other_start_2_ = first_query_1_ / other_segment_2_ * other_segment_2_;
@@ -3230,7 +2596,7 @@ fn main(
       let row_residue_2_ = (first_query_1_ - other_start_2_ - offsets[other_2_ * 8 + head] + other_dilation_2_) % other_dilation_2_ / params.dilation;
       let slot_residue_2_ = (row_residue_2_ + (period_2_ - slot % period_2_)) % period_2_;
       let member_3_ = links[link + 4];
-      let other_3_ = member_3_ / 2;
+      let other_3_ = member_3_ >> 1u;
       let other_segment_3_ = segments[other_3_];
       let other_dilation_3_ = dilations[other_3_];
       let other_start_3_ = first_query_1_ / other_segment_3_ * other_segment_3_;
@@ -3240,7 +2606,7 @@ fn main(
       let row_residue_3_ = (first_query_1_ - other_start_3_ - offsets[other_3_ * 8 + head] + other_dilation_3_) % other_dilation_3_ / params.dilation;
       let slot_residue_3_ = (row_residue_3_ + (period_3_ - slot % period_3_)) % period_3_;
       let member_4_ = links[link + 5];
-      let other_4_ = member_4_ / 2;
+      let other_4_ = member_4_ >> 1u;
       let other_segment_4_ = segments[other_4_];
       let other_dilation_4_ = dilations[other_4_];
       let other_start_4_ = first_query_1_ / other_segment_4_ * other_segment_4_;
@@ -3250,7 +2616,7 @@ fn main(
       let row_residue_4_ = (first_query_1_ - other_start_4_ - offsets[other_4_ * 8 + head] + other_dilation_4_) % other_dilation_4_ / params.dilation;
       let slot_residue_4_ = (row_residue_4_ + (period_4_ - slot % period_4_)) % period_4_;
       let member_5_ = links[link + 6];
-      let other_5_ = member_5_ / 2;
+      let other_5_ = member_5_ >> 1u;
       let other_segment_5_ = segments[other_5_];
       let other_dilation_5_ = dilations[other_5_];
       let other_start_5_ = first_query_1_ / other_segment_5_ * other_segment_5_;
@@ -3259,17 +2625,17 @@ fn main(
       let period_5_ = other_dilation_5_ / params.dilation;
       let row_residue_5_ = (first_query_1_ - other_start_5_ - offsets[other_5_ * 8 + head] + other_dilation_5_) % other_dilation_5_ / params.dilation;
       let slot_residue_5_ = (row_residue_5_ + (period_5_ - slot % period_5_)) % period_5_;
-      let weight = f32(member_2 % 2);
+      let weight = f32(member_2 & 1);
       let period_length = f32(period);
-      let weight_1_ = f32(member_1_ % 2);
+      let weight_1_ = f32(member_1_ & 1);
       let period_length_1_ = f32(period_1_);
-      let weight_2_ = f32(member_2_ % 2);
+      let weight_2_ = f32(member_2_ & 1);
       let period_length_2_ = f32(period_2_);
-      let weight_3_ = f32(member_3_ % 2);
+      let weight_3_ = f32(member_3_ & 1);
       let period_length_3_ = f32(period_3_);
-      let weight_4_ = f32(member_4_ % 2);
+      let weight_4_ = f32(member_4_ & 1);
       let period_length_4_ = f32(period_4_);
-      let weight_5_ = f32(member_5_ % 2);
+      let weight_5_ = f32(member_5_ & 1);
       let period_length_5_ = f32(period_5_);
       row_times_0 = select(0.0f, weight, f32(lane_y + row_residue) == floor((f32(lane_y + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(lane_y + row_residue_1_) == floor((f32(lane_y + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(lane_y + row_residue_2_) == floor((f32(lane_y + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
       row_times_0_1 = select(0.0f, weight, f32(row_1 + row_residue) == floor((f32(row_1 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_1 + row_residue_1_) == floor((f32(row_1 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_1 + row_residue_2_) == floor((f32(row_1 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
@@ -3301,32 +2667,54 @@ fn main(
           storageBarrier();
           let base_2 = ((batch * params.N + query) * 8 + head) * 32;
           let stride_1 = params.dilation * 256;
-          for (var r = lane_y; r < 64; r += 16) {
-            let line = r * 36;
-            if (r < rows) {
-              let src_8 = base_2 + r * stride_1;
-              for (var c = lane_x * 4; c < 32; c += 16) {
-                block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
-              }
-            } else {
-              for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 16) {
-                block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
-              }
+          for (var row_4 = lane_y; row_4 < 64; row_4 += 32) {
+            var x = vec4f(0.0f);
+            var x_1 = vec4f(0.0f);
+            if (row_4 < rows) {
+              let src_8 = base_2 + row_4 * stride_1;
+              x = q_at4(src_8 + col) * vec4f(0.25503486f);
+              x_1 = q_at4(src_8 + col_1) * vec4f(0.25503486f);
             }
+            var x_2 = vec4f(0.0f);
+            var x_3 = vec4f(0.0f);
+            if (row_4 + 16 < rows) {
+              let src_9 = base_2 + (row_4 + 16) * stride_1;
+              x_2 = q_at4(src_9 + col) * vec4f(0.25503486f);
+              x_3 = q_at4(src_9 + col_1) * vec4f(0.25503486f);
+            }
+            block[row_4 * 9 + (col >> 2u)] = x;
+            block[row_4 * 9 + (col_1 >> 2u)] = x_1;
+            block[row_4 * 9 + (col >> 2u) + 144] = x_2;
+            block[row_4 * 9 + (col_1 >> 2u) + 144] = x_3;
           }
           let base_3 = ((batch * params.N + key) * 8 + head) * 32;
           let stride_2 = params.dilation * 256;
-          for (var r_1 = lane_y; r_1 < 32; r_1 += 16) {
-            let line_1 = ((r_1 & 3) * 8 + (r_1 >> 2u)) * 36 + 2304;
-            if (r_1 < width) {
-              let src_9 = base_3 + r_1 * stride_2;
-              for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 16) {
-                block[(line_1 >> 2u) + (c_2 >> 2u)] = k_at4(src_9 + c_2);
+          for (var col_2 = lane_y * 4; col_2 < 32; col_2 += 64) {
+            for (var row_5 = lane_x * 4; row_5 < 32; row_5 += 16) {
+              var x_4 = vec4f(0.0f);
+              if (row_5 < width) {
+                let src_10 = base_3 + row_5 * stride_2;
+                x_4 = k_at4(src_10 + col_2);
               }
-            } else {
-              for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 16) {
-                block[(line_1 >> 2u) + (c_3 >> 2u)] = vec4f(0.0f);
+              var x_5 = vec4f(0.0f);
+              if (row_5 + 1 < width) {
+                let src_11 = base_3 + (row_5 + 1) * stride_2;
+                x_5 = k_at4(src_11 + col_2);
               }
+              var x_6 = vec4f(0.0f);
+              if (row_5 + 2 < width) {
+                let src_12 = base_3 + (row_5 + 2) * stride_2;
+                x_6 = k_at4(src_12 + col_2);
+              }
+              var x_7 = vec4f(0.0f);
+              if (row_5 + 3 < width) {
+                let src_13 = base_3 + (row_5 + 3) * stride_2;
+                x_7 = k_at4(src_13 + col_2);
+              }
+              block[col_2 * 8 + (row_5 >> 2u) + 576] = vec4f(x_4.x, x_5.x, x_6.x, x_7.x);
+              block[col_2 * 8 + (row_5 >> 2u) + 584] = vec4f(x_4.y, x_5.y, x_6.y, x_7.y);
+              block[col_2 * 8 + (row_5 >> 2u) + 592] = vec4f(x_4.z, x_5.z, x_6.z, x_7.z);
+              block[col_2 * 8 + (row_5 >> 2u) + 600] = vec4f(x_4.w, x_5.w, x_6.w, x_7.w);
             }
           }
           workgroupBarrier();
@@ -3335,100 +2723,28 @@ fn main(
           let a_row_1 = row_1 * 36;
           let a_row_2 = row_2 * 36;
           let a_row_3 = row_3 * 36;
-          let b_row = (col >> 2u) * 36 + 2304;
-          let b_row_1 = (col >> 2u) * 36 + 2592;
-          let b_row_2 = (col >> 2u) * 36 + 2880;
-          let b_row_3 = (col >> 2u) * 36 + 3168;
-          let b_row_4 = (col_1 >> 2u) * 36 + 2304;
-          let b_row_5 = (col_1 >> 2u) * 36 + 2592;
-          let b_row_6 = (col_1 >> 2u) * 36 + 2880;
-          let b_row_7 = (col_1 >> 2u) * 36 + 3168;
-          var sum = 0.0f;
-          var sum_1 = 0.0f;
-          var sum_2 = 0.0f;
-          var sum_3 = 0.0f;
-          var sum_4 = 0.0f;
-          var sum_5 = 0.0f;
-          var sum_6 = 0.0f;
-          var sum_7 = 0.0f;
-          var sum_8 = 0.0f;
-          var sum_9 = 0.0f;
-          var sum_10 = 0.0f;
-          var sum_11 = 0.0f;
-          var sum_12 = 0.0f;
-          var sum_13 = 0.0f;
-          var sum_14 = 0.0f;
-          var sum_15 = 0.0f;
-          var sum_16 = 0.0f;
-          var sum_17 = 0.0f;
-          var sum_18 = 0.0f;
-          var sum_19 = 0.0f;
-          var sum_20 = 0.0f;
-          var sum_21 = 0.0f;
-          var sum_22 = 0.0f;
-          var sum_23 = 0.0f;
-          var sum_24 = 0.0f;
-          var sum_25 = 0.0f;
-          var sum_26 = 0.0f;
-          var sum_27 = 0.0f;
-          var sum_28 = 0.0f;
-          var sum_29 = 0.0f;
-          var sum_30 = 0.0f;
-          var sum_31 = 0.0f;
           for (var k_1 = 0; k_1 < 32; k_1 += 4) {
             let a = block[(a_row >> 2u) + (k_1 >> 2u)];
             let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
             let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
             let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
-            let b = block[(b_row >> 2u) + (k_1 >> 2u)];
-            let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
-            let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
-            let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
-            sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
-            sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
-            sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
-            sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
-            sum_8 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_8))));
-            sum_9 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_9))));
-            sum_10 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_10))));
-            sum_11 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_11))));
-            sum_16 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_16))));
-            sum_17 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_17))));
-            sum_18 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_18))));
-            sum_19 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_19))));
-            sum_24 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_24))));
-            sum_25 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_25))));
-            sum_26 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_26))));
-            sum_27 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_27))));
-            let b_4 = block[(b_row_4 >> 2u) + (k_1 >> 2u)];
-            let b_5 = block[(b_row_5 >> 2u) + (k_1 >> 2u)];
-            let b_6 = block[(b_row_6 >> 2u) + (k_1 >> 2u)];
-            let b_7 = block[(b_row_7 >> 2u) + (k_1 >> 2u)];
-            sum_4 = fma(a.w, b_4.w, fma(a.z, b_4.z, fma(a.y, b_4.y, fma(a.x, b_4.x, sum_4))));
-            sum_5 = fma(a.w, b_5.w, fma(a.z, b_5.z, fma(a.y, b_5.y, fma(a.x, b_5.x, sum_5))));
-            sum_6 = fma(a.w, b_6.w, fma(a.z, b_6.z, fma(a.y, b_6.y, fma(a.x, b_6.x, sum_6))));
-            sum_7 = fma(a.w, b_7.w, fma(a.z, b_7.z, fma(a.y, b_7.y, fma(a.x, b_7.x, sum_7))));
-            sum_12 = fma(a_1.w, b_4.w, fma(a_1.z, b_4.z, fma(a_1.y, b_4.y, fma(a_1.x, b_4.x, sum_12))));
-            sum_13 = fma(a_1.w, b_5.w, fma(a_1.z, b_5.z, fma(a_1.y, b_5.y, fma(a_1.x, b_5.x, sum_13))));
-            sum_14 = fma(a_1.w, b_6.w, fma(a_1.z, b_6.z, fma(a_1.y, b_6.y, fma(a_1.x, b_6.x, sum_14))));
-            sum_15 = fma(a_1.w, b_7.w, fma(a_1.z, b_7.z, fma(a_1.y, b_7.y, fma(a_1.x, b_7.x, sum_15))));
-            sum_20 = fma(a_2.w, b_4.w, fma(a_2.z, b_4.z, fma(a_2.y, b_4.y, fma(a_2.x, b_4.x, sum_20))));
-            sum_21 = fma(a_2.w, b_5.w, fma(a_2.z, b_5.z, fma(a_2.y, b_5.y, fma(a_2.x, b_5.x, sum_21))));
-            sum_22 = fma(a_2.w, b_6.w, fma(a_2.z, b_6.z, fma(a_2.y, b_6.y, fma(a_2.x, b_6.x, sum_22))));
-            sum_23 = fma(a_2.w, b_7.w, fma(a_2.z, b_7.z, fma(a_2.y, b_7.y, fma(a_2.x, b_7.x, sum_23))));
-            sum_28 = fma(a_3.w, b_4.w, fma(a_3.z, b_4.z, fma(a_3.y, b_4.y, fma(a_3.x, b_4.x, sum_28))));
-            sum_29 = fma(a_3.w, b_5.w, fma(a_3.z, b_5.z, fma(a_3.y, b_5.y, fma(a_3.x, b_5.x, sum_29))));
-            sum_30 = fma(a_3.w, b_6.w, fma(a_3.z, b_6.z, fma(a_3.y, b_6.y, fma(a_3.x, b_6.x, sum_30))));
-            sum_31 = fma(a_3.w, b_7.w, fma(a_3.z, b_7.z, fma(a_3.y, b_7.y, fma(a_3.x, b_7.x, sum_31))));
+            let b = block[k_1 * 8 + (col >> 2u) + 576];
+            let b_1 = block[k_1 * 8 + (col >> 2u) + 584];
+            let b_2 = block[k_1 * 8 + (col >> 2u) + 592];
+            let b_3 = block[k_1 * 8 + (col >> 2u) + 600];
+            S = fma(vec4f(a.w), b_3, fma(vec4f(a.z), b_2, fma(vec4f(a.y), b_1, fma(vec4f(a.x), b, S))));
+            S_2 = fma(vec4f(a_1.w), b_3, fma(vec4f(a_1.z), b_2, fma(vec4f(a_1.y), b_1, fma(vec4f(a_1.x), b, S_2))));
+            S_4 = fma(vec4f(a_2.w), b_3, fma(vec4f(a_2.z), b_2, fma(vec4f(a_2.y), b_1, fma(vec4f(a_2.x), b, S_4))));
+            S_6 = fma(vec4f(a_3.w), b_3, fma(vec4f(a_3.z), b_2, fma(vec4f(a_3.y), b_1, fma(vec4f(a_3.x), b, S_6))));
+            let b_4 = block[k_1 * 8 + (col_1 >> 2u) + 576];
+            let b_5 = block[k_1 * 8 + (col_1 >> 2u) + 584];
+            let b_6 = block[k_1 * 8 + (col_1 >> 2u) + 592];
+            let b_7 = block[k_1 * 8 + (col_1 >> 2u) + 600];
+            S_1 = fma(vec4f(a.w), b_7, fma(vec4f(a.z), b_6, fma(vec4f(a.y), b_5, fma(vec4f(a.x), b_4, S_1))));
+            S_3 = fma(vec4f(a_1.w), b_7, fma(vec4f(a_1.z), b_6, fma(vec4f(a_1.y), b_5, fma(vec4f(a_1.x), b_4, S_3))));
+            S_5 = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, S_5))));
+            S_7 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, S_7))));
           }
-          S = S + vec4f(sum, sum_1, sum_2, sum_3);
-          S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
-          S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
-          S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
-          S_4 = S_4 + vec4f(sum_16, sum_17, sum_18, sum_19);
-          S_5 = S_5 + vec4f(sum_20, sum_21, sum_22, sum_23);
-          S_6 = S_6 + vec4f(sum_24, sum_25, sum_26, sum_27);
-          S_7 = S_7 + vec4f(sum_28, sum_29, sum_30, sum_31);
           if ((width < 32) || (31 > lead)) {
             S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
             S_1 = select(vec4f(-3e30f), S_1, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
@@ -3515,19 +2831,24 @@ fn main(
           storageBarrier();
           let base_4 = ((batch * params.N + key) * 8 + head) * 32;
           let stride_3 = params.dilation * 256;
-          for (var r_2 = lane_y; r_2 < 32; r_2 += 16) {
-            let line_2 = r_2 * 32 + 2304;
-            if (r_2 < width) {
-              let src_10 = base_4 + r_2 * stride_3;
-              for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 16) {
-                block[(line_2 >> 2u) + (c_4 >> 2u)] = v_at4(src_10 + c_4);
-              }
-            } else {
-              for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 16) {
-                block[(line_2 >> 2u) + (c_5 >> 2u)] = vec4f(0.0f);
-              }
-            }
+          var x_8 = vec4f(0.0f);
+          var x_9 = vec4f(0.0f);
+          if (lane_y < width) {
+            let src_14 = base_4 + lane_y * stride_3;
+            x_8 = v_at4(src_14 + col);
+            x_9 = v_at4(src_14 + col_1);
           }
+          var x_10 = vec4f(0.0f);
+          var x_11 = vec4f(0.0f);
+          if (lane_y + 16 < width) {
+            let src_15 = base_4 + (lane_y + 16) * stride_3;
+            x_10 = v_at4(src_15 + col);
+            x_11 = v_at4(src_15 + col_1);
+          }
+          block[lane_y * 8 + (col >> 2u) + 576] = x_8;
+          block[lane_y * 8 + (col_1 >> 2u) + 576] = x_9;
+          block[lane_y * 8 + (col >> 2u) + 704] = x_10;
+          block[lane_y * 8 + (col_1 >> 2u) + 704] = x_11;
           fade = exp2(m - top);
           fade_1 = exp2(m_1 - top_1);
           fade_2 = exp2(m_2 - top_2);
@@ -3699,7 +3020,7 @@ const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0
 const segments = array<i32, 4>(256, 512, 1024, 2048);
 const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
 const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
-var<workgroup> block: array<vec4f, 864>;
+var<workgroup> block: array<vec4f, 832>;
 var<workgroup> lanes_taken: atomic<u32>;
 fn sum4(v: vec4f) -> f32 {
   return (v.x + v.y) + (v.z + v.w);
@@ -3726,8 +3047,8 @@ fn main(
     first_lane = atomicAdd(&lanes_taken, members);
   }
   let lane = i32(subgroupBroadcastFirst(first_lane) + member);
-  let lane_y = lane / 4;
-  let lane_x = lane % 4;
+  let lane_y = lane >> 2u;
+  let lane_x = lane & 3;
   var S = vec4f(0.0f);
   var S_1 = vec4f(0.0f);
   var S_2 = vec4f(0.0f);
@@ -3767,11 +3088,11 @@ fn main(
   let row_3 = lane_y + 48;
   let cell_length = min(params.segment, params.N);
   let cells = (params.N + cell_length + -1) / cell_length;
-  let tiles = ((cell_length + params.dilation + -1) / params.dilation + 63) / 64;
+  let tiles = ((cell_length + params.dilation + -1) / params.dilation + 63) >> 6u;
   let rest = group / tiles;
   let batch_head = rest / cells;
-  let head = batch_head % 8;
-  let batch = batch_head / 8;
+  let head = batch_head & 7;
+  let batch = batch_head >> 3u;
   let offset = offsets[params.branch * 8 + head];
   let cell_start = rest % cells * cell_length;
   let cell_end = min(cell_start + cell_length, params.N);
@@ -3908,32 +3229,54 @@ fn main(
           storageBarrier();
           let base_2 = ((batch * params.N + query) * 8 + head) * 32;
           let stride_1 = params.dilation * 256;
-          for (var r = lane_y; r < 64; r += 16) {
-            let line = r * 36;
-            if (r < rows) {
-              let src_8 = base_2 + r * stride_1;
-              for (var c = lane_x * 4; c < 32; c += 16) {
-                block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
-              }
-            } else {
-              for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 16) {
-                block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
-              }
+          for (var row_4 = lane_y; row_4 < 64; row_4 += 32) {
+            var x = vec4f(0.0f);
+            var x_1 = vec4f(0.0f);
+            if (row_4 < rows) {
+              let src_8 = base_2 + row_4 * stride_1;
+              x = q_at4(src_8 + col) * vec4f(0.25503486f);
+              x_1 = q_at4(src_8 + col_1) * vec4f(0.25503486f);
             }
+            var x_2 = vec4f(0.0f);
+            var x_3 = vec4f(0.0f);
+            if (row_4 + 16 < rows) {
+              let src_9 = base_2 + (row_4 + 16) * stride_1;
+              x_2 = q_at4(src_9 + col) * vec4f(0.25503486f);
+              x_3 = q_at4(src_9 + col_1) * vec4f(0.25503486f);
+            }
+            block[row_4 * 9 + (col >> 2u)] = x;
+            block[row_4 * 9 + (col_1 >> 2u)] = x_1;
+            block[row_4 * 9 + (col >> 2u) + 144] = x_2;
+            block[row_4 * 9 + (col_1 >> 2u) + 144] = x_3;
           }
           let base_3 = ((batch * params.N + key) * 8 + head) * 32;
           let stride_2 = params.dilation * 256;
-          for (var r_1 = lane_y; r_1 < 32; r_1 += 16) {
-            let line_1 = ((r_1 & 3) * 8 + (r_1 >> 2u)) * 36 + 2304;
-            if (r_1 < width) {
-              let src_9 = base_3 + r_1 * stride_2;
-              for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 16) {
-                block[(line_1 >> 2u) + (c_2 >> 2u)] = k_at4(src_9 + c_2);
+          for (var col_2 = lane_y * 4; col_2 < 32; col_2 += 64) {
+            for (var row_5 = lane_x * 4; row_5 < 32; row_5 += 16) {
+              var x_4 = vec4f(0.0f);
+              if (row_5 < width) {
+                let src_10 = base_3 + row_5 * stride_2;
+                x_4 = k_at4(src_10 + col_2);
               }
-            } else {
-              for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 16) {
-                block[(line_1 >> 2u) + (c_3 >> 2u)] = vec4f(0.0f);
+              var x_5 = vec4f(0.0f);
+              if (row_5 + 1 < width) {
+                let src_11 = base_3 + (row_5 + 1) * stride_2;
+                x_5 = k_at4(src_11 + col_2);
               }
+              var x_6 = vec4f(0.0f);
+              if (row_5 + 2 < width) {
+                let src_12 = base_3 + (row_5 + 2) * stride_2;
+                x_6 = k_at4(src_12 + col_2);
+              }
+              var x_7 = vec4f(0.0f);
+              if (row_5 + 3 < width) {
+                let src_13 = base_3 + (row_5 + 3) * stride_2;
+                x_7 = k_at4(src_13 + col_2);
+              }
+              block[col_2 * 8 + (row_5 >> 2u) + 576] = vec4f(x_4.x, x_5.x, x_6.x, x_7.x);
+              block[col_2 * 8 + (row_5 >> 2u) + 584] = vec4f(x_4.y, x_5.y, x_6.y, x_7.y);
+              block[col_2 * 8 + (row_5 >> 2u) + 592] = vec4f(x_4.z, x_5.z, x_6.z, x_7.z);
+              block[col_2 * 8 + (row_5 >> 2u) + 600] = vec4f(x_4.w, x_5.w, x_6.w, x_7.w);
             }
           }
           workgroupBarrier();
@@ -3942,100 +3285,28 @@ fn main(
           let a_row_1 = row_1 * 36;
           let a_row_2 = row_2 * 36;
           let a_row_3 = row_3 * 36;
-          let b_row = (col >> 2u) * 36 + 2304;
-          let b_row_1 = (col >> 2u) * 36 + 2592;
-          let b_row_2 = (col >> 2u) * 36 + 2880;
-          let b_row_3 = (col >> 2u) * 36 + 3168;
-          let b_row_4 = (col_1 >> 2u) * 36 + 2304;
-          let b_row_5 = (col_1 >> 2u) * 36 + 2592;
-          let b_row_6 = (col_1 >> 2u) * 36 + 2880;
-          let b_row_7 = (col_1 >> 2u) * 36 + 3168;
-          var sum = 0.0f;
-          var sum_1 = 0.0f;
-          var sum_2 = 0.0f;
-          var sum_3 = 0.0f;
-          var sum_4 = 0.0f;
-          var sum_5 = 0.0f;
-          var sum_6 = 0.0f;
-          var sum_7 = 0.0f;
-          var sum_8 = 0.0f;
-          var sum_9 = 0.0f;
-          var sum_10 = 0.0f;
-          var sum_11 = 0.0f;
-          var sum_12 = 0.0f;
-          var sum_13 = 0.0f;
-          var sum_14 = 0.0f;
-          var sum_15 = 0.0f;
-          var sum_16 = 0.0f;
-          var sum_17 = 0.0f;
-          var sum_18 = 0.0f;
-          var sum_19 = 0.0f;
-          var sum_20 = 0.0f;
-          var sum_21 = 0.0f;
-          var sum_22 = 0.0f;
-          var sum_23 = 0.0f;
-          var sum_24 = 0.0f;
-          var sum_25 = 0.0f;
-          var sum_26 = 0.0f;
-          var sum_27 = 0.0f;
-          var sum_28 = 0.0f;
-          var sum_29 = 0.0f;
-          var sum_30 = 0.0f;
-          var sum_31 = 0.0f;
           for (var k_1 = 0; k_1 < 32; k_1 += 4) {
             let a = block[(a_row >> 2u) + (k_1 >> 2u)];
             let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
             let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
             let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
-            let b = block[(b_row >> 2u) + (k_1 >> 2u)];
-            let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
-            let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
-            let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
-            sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
-            sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
-            sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
-            sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
-            sum_8 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_8))));
-            sum_9 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_9))));
-            sum_10 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_10))));
-            sum_11 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_11))));
-            sum_16 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_16))));
-            sum_17 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_17))));
-            sum_18 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_18))));
-            sum_19 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_19))));
-            sum_24 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_24))));
-            sum_25 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_25))));
-            sum_26 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_26))));
-            sum_27 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_27))));
-            let b_4 = block[(b_row_4 >> 2u) + (k_1 >> 2u)];
-            let b_5 = block[(b_row_5 >> 2u) + (k_1 >> 2u)];
-            let b_6 = block[(b_row_6 >> 2u) + (k_1 >> 2u)];
-            let b_7 = block[(b_row_7 >> 2u) + (k_1 >> 2u)];
-            sum_4 = fma(a.w, b_4.w, fma(a.z, b_4.z, fma(a.y, b_4.y, fma(a.x, b_4.x, sum_4))));
-            sum_5 = fma(a.w, b_5.w, fma(a.z, b_5.z, fma(a.y, b_5.y, fma(a.x, b_5.x, sum_5))));
-            sum_6 = fma(a.w, b_6.w, fma(a.z, b_6.z, fma(a.y, b_6.y, fma(a.x, b_6.x, sum_6))));
-            sum_7 = fma(a.w, b_7.w, fma(a.z, b_7.z, fma(a.y, b_7.y, fma(a.x, b_7.x, sum_7))));
-            sum_12 = fma(a_1.w, b_4.w, fma(a_1.z, b_4.z, fma(a_1.y, b_4.y, fma(a_1.x, b_4.x, sum_12))));
-            sum_13 = fma(a_1.w, b_5.w, fma(a_1.z, b_5.z, fma(a_1.y, b_5.y, fma(a_1.x, b_5.x, sum_13))));
-            sum_14 = fma(a_1.w, b_6.w, fma(a_1.z, b_6.z, fma(a_1.y, b_6.y, fma(a_1.x, b_6.x, sum_14))));
-            sum_15 = fma(a_1.w, b_7.w, fma(a_1.z, b_7.z, fma(a_1.y, b_7.y, fma(a_1.x, b_7.x, sum_15))));
-            sum_20 = fma(a_2.w, b_4.w, fma(a_2.z, b_4.z, fma(a_2.y, b_4.y, fma(a_2.x, b_4.x, sum_20))));
-            sum_21 = fma(a_2.w, b_5.w, fma(a_2.z, b_5.z, fma(a_2.y, b_5.y, fma(a_2.x, b_5.x, sum_21))));
-            sum_22 = fma(a_2.w, b_6.w, fma(a_2.z, b_6.z, fma(a_2.y, b_6.y, fma(a_2.x, b_6.x, sum_22))));
-            sum_23 = fma(a_2.w, b_7.w, fma(a_2.z, b_7.z, fma(a_2.y, b_7.y, fma(a_2.x, b_7.x, sum_23))));
-            sum_28 = fma(a_3.w, b_4.w, fma(a_3.z, b_4.z, fma(a_3.y, b_4.y, fma(a_3.x, b_4.x, sum_28))));
-            sum_29 = fma(a_3.w, b_5.w, fma(a_3.z, b_5.z, fma(a_3.y, b_5.y, fma(a_3.x, b_5.x, sum_29))));
-            sum_30 = fma(a_3.w, b_6.w, fma(a_3.z, b_6.z, fma(a_3.y, b_6.y, fma(a_3.x, b_6.x, sum_30))));
-            sum_31 = fma(a_3.w, b_7.w, fma(a_3.z, b_7.z, fma(a_3.y, b_7.y, fma(a_3.x, b_7.x, sum_31))));
+            let b = block[k_1 * 8 + (col >> 2u) + 576];
+            let b_1 = block[k_1 * 8 + (col >> 2u) + 584];
+            let b_2 = block[k_1 * 8 + (col >> 2u) + 592];
+            let b_3 = block[k_1 * 8 + (col >> 2u) + 600];
+            S = fma(vec4f(a.w), b_3, fma(vec4f(a.z), b_2, fma(vec4f(a.y), b_1, fma(vec4f(a.x), b, S))));
+            S_2 = fma(vec4f(a_1.w), b_3, fma(vec4f(a_1.z), b_2, fma(vec4f(a_1.y), b_1, fma(vec4f(a_1.x), b, S_2))));
+            S_4 = fma(vec4f(a_2.w), b_3, fma(vec4f(a_2.z), b_2, fma(vec4f(a_2.y), b_1, fma(vec4f(a_2.x), b, S_4))));
+            S_6 = fma(vec4f(a_3.w), b_3, fma(vec4f(a_3.z), b_2, fma(vec4f(a_3.y), b_1, fma(vec4f(a_3.x), b, S_6))));
+            let b_4 = block[k_1 * 8 + (col_1 >> 2u) + 576];
+            let b_5 = block[k_1 * 8 + (col_1 >> 2u) + 584];
+            let b_6 = block[k_1 * 8 + (col_1 >> 2u) + 592];
+            let b_7 = block[k_1 * 8 + (col_1 >> 2u) + 600];
+            S_1 = fma(vec4f(a.w), b_7, fma(vec4f(a.z), b_6, fma(vec4f(a.y), b_5, fma(vec4f(a.x), b_4, S_1))));
+            S_3 = fma(vec4f(a_1.w), b_7, fma(vec4f(a_1.z), b_6, fma(vec4f(a_1.y), b_5, fma(vec4f(a_1.x), b_4, S_3))));
+            S_5 = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, S_5))));
+            S_7 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, S_7))));
           }
-          S = S + vec4f(sum, sum_1, sum_2, sum_3);
-          S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
-          S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
-          S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
-          S_4 = S_4 + vec4f(sum_16, sum_17, sum_18, sum_19);
-          S_5 = S_5 + vec4f(sum_20, sum_21, sum_22, sum_23);
-          S_6 = S_6 + vec4f(sum_24, sum_25, sum_26, sum_27);
-          S_7 = S_7 + vec4f(sum_28, sum_29, sum_30, sum_31);
           if ((width < 32) || (31 > lead)) {
             S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
             S_1 = select(vec4f(-3e30f), S_1, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
@@ -4084,19 +3355,24 @@ fn main(
           storageBarrier();
           let base_4 = ((batch * params.N + key) * 8 + head) * 32;
           let stride_3 = params.dilation * 256;
-          for (var r_2 = lane_y; r_2 < 32; r_2 += 16) {
-            let line_2 = r_2 * 32 + 2304;
-            if (r_2 < width) {
-              let src_10 = base_4 + r_2 * stride_3;
-              for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 16) {
-                block[(line_2 >> 2u) + (c_4 >> 2u)] = v_at4(src_10 + c_4);
-              }
-            } else {
-              for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 16) {
-                block[(line_2 >> 2u) + (c_5 >> 2u)] = vec4f(0.0f);
-              }
-            }
+          var x_8 = vec4f(0.0f);
+          var x_9 = vec4f(0.0f);
+          if (lane_y < width) {
+            let src_14 = base_4 + lane_y * stride_3;
+            x_8 = v_at4(src_14 + col);
+            x_9 = v_at4(src_14 + col_1);
           }
+          var x_10 = vec4f(0.0f);
+          var x_11 = vec4f(0.0f);
+          if (lane_y + 16 < width) {
+            let src_15 = base_4 + (lane_y + 16) * stride_3;
+            x_10 = v_at4(src_15 + col);
+            x_11 = v_at4(src_15 + col_1);
+          }
+          block[lane_y * 8 + (col >> 2u) + 576] = x_8;
+          block[lane_y * 8 + (col_1 >> 2u) + 576] = x_9;
+          block[lane_y * 8 + (col >> 2u) + 704] = x_10;
+          block[lane_y * 8 + (col_1 >> 2u) + 704] = x_11;
           fade = exp2(m - top);
           fade_1 = exp2(m_1 - top_1);
           fade_2 = exp2(m_2 - top_2);
@@ -4242,348 +3518,6 @@ fn main(
 `,
 };
 
-const $wgsl_attention_small_class_16x32_2: $Shader = {
-  buffers: [
-    { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
-    { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
-    { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
-    { name: "out", dtype: "f32", access: "write", layout: "four", uses: ["put4"] },
-    { name: "lse", dtype: "f32", access: "write", layout: "one", uses: ["put"] },
-  ],
-  code: `// spec:4 attention small: small: class
-struct Params {
-  first_group: u32,
-  groups: u32,
-  low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
-  N: i32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
-const dilations = array<i32, 4>(1, 2, 4, 8);
-var<workgroup> block: array<vec4f, 832>;
-var<workgroup> partials: array<f32, 128>;
-var<workgroup> partials_1: array<f32, 128>;
-fn sum4(v: vec4f) -> f32 {
-  return (v.x + v.y) + (v.z + v.w);
-}
-fn most4(v: vec4f) -> f32 {
-  return max(max(v.x, v.y), max(v.z, v.w));
-}
-
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) workgroup: vec3u,
-  @builtin(num_workgroups) workgroups: vec3u,
-  @builtin(local_invocation_index) invocation: u32,
-) {
-  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
-  if (index >= params.groups) {
-    return;
-  }
-  let group = i32(index);
-  let lane = i32(invocation);
-  let lane_y = lane / 8;
-  let lane_x = lane % 8;
-  var S = vec4f(0.0f);
-  var S_1 = vec4f(0.0f);
-  var O = vec4f(0.0f);
-  var O_1 = vec4f(0.0f);
-  var m = 0.0f;
-  var m_1 = 0.0f;
-  var l = 0.0f;
-  var l_1 = 0.0f;
-  var top = 0.0f;
-  var top_1 = 0.0f;
-  var fade = 0.0f;
-  var fade_1 = 0.0f;
-  var mult = vec4f(0.0f);
-  let col = lane_x * 4;
-  let row_1 = lane_y + 8;
-  let cell = min(256, params.N);
-  let cells = (params.N + cell + -1) / cell;
-  let tiles = ((cell + 7) / 8 + 15) / 16;
-  let tile = group % tiles;
-  let after_tile = group / tiles;
-  let residue = after_tile % 8;
-  let after_residue = after_tile / 8;
-  let cell_index = after_residue % cells;
-  let after_cell_index = after_residue / cells;
-  let head = after_cell_index % 8;
-  let after_head = after_cell_index / 8;
-  let cell_start = cell_index * cell;
-  let cell_end = min(cell_start + cell, params.N);
-  let first = cell_start + residue + tile * 128;
-  let rows = min(16, (max(cell_end - first, 0) + 7) / 8);
-  let start_0 = cell_start / 256 * 256;
-  let end_0 = min(start_0 + 256, params.N);
-  let offset_0 = offsets[head];
-  let start_1 = cell_start / 512 * 512;
-  let end_1 = min(start_1 + 512, params.N);
-  let offset_1 = offsets[head + 8];
-  let covers_1 = (first - start_1) % 2 == offset_1;
-  let start_2 = cell_start / 1024 * 1024;
-  let end_2 = min(start_2 + 1024, params.N);
-  let offset_2 = offsets[head + 16];
-  let covers_2 = (first - start_2) % 4 == offset_2;
-  let start_3 = cell_start / 2048 * 2048;
-  let end_3 = min(start_3 + 2048, params.N);
-  let offset_3 = offsets[head + 24];
-  let covers_3 = (first - start_3) % 8 == offset_3;
-  if (0 < rows) {
-    m = -1e30f;
-    m_1 = -1e30f;
-    l = 0.0f;
-    l_1 = 0.0f;
-    O = vec4f(0.0f);
-    O_1 = vec4f(0.0f);
-    let base_0 = start_0 + offset_0;
-    let real_0 = max(min(end_0, first + rows * 8 + -7) - base_0, 0);
-    let phase = (first - (start_0 + offset_0) + 2) % 2 % 2;
-    let from_slot = max(start_1 - (start_0 + offset_0), 0);
-    let to_slot = max(end_1 - (start_0 + offset_0), 0);
-    let phase_1_ = (first - (start_0 + offset_0) + 4) % 4 % 4;
-    let from_slot_1_ = max(start_2 - (start_0 + offset_0), 0);
-    let to_slot_1_ = max(end_2 - (start_0 + offset_0), 0);
-    let phase_2_ = (first - (start_0 + offset_0) + 8) % 8 % 8;
-    let from_slot_2_ = max(start_3 - (start_0 + offset_0), 0);
-    let to_slot_2_ = max(end_3 - (start_0 + offset_0), 0);
-    let base_1 = start_1 + offset_1;
-    let real_1 = (max(min(end_1, first + rows * 8 + -7) - base_1, 0) + 1) / 2;
-    let low_1_0 = select(min(start_1, start_0), start_0, start_1 == start_1);
-    let high_1_0 = select(max(start_1, end_0), end_0, start_1 == start_1);
-    let before_1 = min(real_1, (max(low_1_0 - base_1, 0) + 1) / 2);
-    let after_1 = max(min(real_1, (max(low_1_0 - base_1, 0) + 1) / 2), min(real_1, (max(high_1_0 - base_1, 0) + 1) / 2));
-    let phase_3_ = (first - (start_1 + offset_1) + 4) % 4 / 2 % 2;
-    let from_slot_3_ = (max(start_2 - (start_1 + offset_1), 0) + 1) / 2;
-    let to_slot_3_ = (max(end_2 - (start_1 + offset_1), 0) + 1) / 2;
-    let phase_4_ = (first - (start_1 + offset_1) + 8) % 8 / 2 % 4;
-    let from_slot_4_ = (max(start_3 - (start_1 + offset_1), 0) + 1) / 2;
-    let to_slot_4_ = (max(end_3 - (start_1 + offset_1), 0) + 1) / 2;
-    let base_2 = start_2 + offset_2;
-    let real_2 = (max(min(end_2, first + rows * 8 + -7) - base_2, 0) + 3) / 4;
-    let low_2_0 = select(min(start_2, start_0), start_0, start_2 == start_2);
-    let high_2_0 = select(max(start_2, end_0), end_0, start_2 == start_2);
-    let low_2_1 = select(low_2_0, select(min(low_2_0, start_1), start_1, low_2_0 == high_2_0), covers_1);
-    let high_2_1 = select(high_2_0, select(max(high_2_0, end_1), end_1, low_2_0 == high_2_0), covers_1);
-    let before_2 = min(real_2, (max(low_2_1 - base_2, 0) + 3) / 4);
-    let after_2 = max(min(real_2, (max(low_2_1 - base_2, 0) + 3) / 4), min(real_2, (max(high_2_1 - base_2, 0) + 3) / 4));
-    let phase_5_ = (first - (start_2 + offset_2) + 8) % 8 / 4 % 2;
-    let from_slot_5_ = (max(start_3 - (start_2 + offset_2), 0) + 3) / 4;
-    let to_slot_5_ = (max(end_3 - (start_2 + offset_2), 0) + 3) / 4;
-    let base_3 = start_3 + offset_3;
-    let real_3 = (max(min(end_3, first + rows * 8 + -7) - base_3, 0) + 7) / 8;
-    let low_3_0 = select(min(start_3, start_0), start_0, start_3 == start_3);
-    let high_3_0 = select(max(start_3, end_0), end_0, start_3 == start_3);
-    let low_3_1 = select(low_3_0, select(min(low_3_0, start_1), start_1, low_3_0 == high_3_0), covers_1);
-    let high_3_1 = select(high_3_0, select(max(high_3_0, end_1), end_1, low_3_0 == high_3_0), covers_1);
-    let low_3_2 = select(low_3_1, select(min(low_3_1, start_2), start_2, low_3_1 == high_3_1), covers_2);
-    let high_3_2 = select(high_3_1, select(max(high_3_1, end_2), end_2, low_3_1 == high_3_1), covers_2);
-    let before_3 = min(real_3, (max(low_3_2 - base_3, 0) + 7) / 8);
-    let after_3 = max(min(real_3, (max(low_3_2 - base_3, 0) + 7) / 8), min(real_3, (max(high_3_2 - base_3, 0) + 7) / 8));
-    // spec:8 branch 0: segment 256, dilation 1
-    // spec:8 branch 1: segment 512, dilation 2
-    // spec:8 branch 2: segment 1024, dilation 4
-    // spec:8 branch 3: segment 2048, dilation 8
-    for (var turn = 0; turn < 8; turn++) {
-      let pass_2 = turn / 2;
-      let covered = select(select(select(true, covers_1, pass_2 == 1), covers_2, pass_2 == 2), covers_3, pass_2 == 3);
-      let range_from = select(select(select(select(0, 0, turn % 2 == 0), select(after_1, 0, turn % 2 == 0), pass_2 == 1), select(after_2, 0, turn % 2 == 0), pass_2 == 2), select(after_3, 0, turn % 2 == 0), pass_2 == 3);
-      let range_end = select(select(select(select(real_0, 0, turn % 2 == 0), select(real_1, before_1, turn % 2 == 0), pass_2 == 1), select(real_2, before_2, turn % 2 == 0), pass_2 == 2), select(real_3, before_3, turn % 2 == 0), pass_2 == 3);
-      let range_to = select(range_from, range_end, covered);
-      let fold_active = select(select(select(covers_1, covers_2, pass_2 == 1), covers_3, pass_2 == 2), false, pass_2 == 3);
-      let fold_period = select(select(select(2, 2, pass_2 == 1), 2, pass_2 == 2), 1, pass_2 == 3);
-      let fold_phase = select(select(select(phase, phase_3_, pass_2 == 1), phase_5_, pass_2 == 2), 0, pass_2 == 3);
-      let fold_first = select(select(select(from_slot, from_slot_3_, pass_2 == 1), from_slot_5_, pass_2 == 2), 0, pass_2 == 3);
-      let fold_last = select(select(select(to_slot, to_slot_3_, pass_2 == 1), to_slot_5_, pass_2 == 2), 0, pass_2 == 3);
-      let fold_active_1_ = select(select(select(covers_2, covers_3, pass_2 == 1), false, pass_2 == 2), false, pass_2 == 3);
-      let fold_period_1_ = select(select(select(4, 4, pass_2 == 1), 1, pass_2 == 2), 1, pass_2 == 3);
-      let fold_phase_1_ = select(select(select(phase_1_, phase_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let fold_first_1_ = select(select(select(from_slot_1_, from_slot_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let fold_last_1_ = select(select(select(to_slot_1_, to_slot_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let fold_active_2_ = select(select(select(covers_3, false, pass_2 == 1), false, pass_2 == 2), false, pass_2 == 3);
-      let fold_period_2_ = select(select(select(8, 1, pass_2 == 1), 1, pass_2 == 2), 1, pass_2 == 3);
-      let fold_phase_2_ = select(select(select(phase_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let fold_first_2_ = select(select(select(from_slot_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let fold_last_2_ = select(select(select(to_slot_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let dilation = dilations[pass_2];
-      let keys_base = select(select(select(base_0, base_1, pass_2 == 1), base_2, pass_2 == 2), base_3, pass_2 == 3);
-      for (var j0 = range_from; j0 < range_to; j0 += 32) {
-        let key = keys_base + j0 * dilation;
-        let width = min(32, range_to - j0);
-        let lead = first - key;
-        S = vec4f(0.0f);
-        S_1 = vec4f(0.0f);
-        let base = ((after_head * params.N + first) * 8 + head) * 32;
-        for (var r = lane_y; r < 16; r += 8) {
-          let line = r * 36 + 2176;
-          if (r < rows) {
-            let src = base + r * 2048;
-            for (var c = lane_x * 4; c < 32; c += 32) {
-              block[(line >> 2u) + (c >> 2u)] = q_at4(src + c) * vec4f(0.25503486f);
-            }
-          } else {
-            for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
-              block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
-            }
-          }
-        }
-        let base_4 = ((after_head * params.N + key) * 8 + head) * 32;
-        let stride = dilation * 256;
-        for (var r_1 = lane_y; r_1 < 32; r_1 += 8) {
-          let line_1 = ((r_1 & 3) * 8 + (r_1 >> 2u)) * 36;
-          if (r_1 < width) {
-            let src_1 = base_4 + r_1 * stride;
-            for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 32) {
-              block[(line_1 >> 2u) + (c_2 >> 2u)] = k_at4(src_1 + c_2);
-            }
-          } else {
-            for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 32) {
-              block[(line_1 >> 2u) + (c_3 >> 2u)] = vec4f(0.0f);
-            }
-          }
-        }
-        workgroupBarrier();
-        let a_row = lane_y * 36 + 2176;
-        let a_row_1 = row_1 * 36 + 2176;
-        let b_row = (col >> 2u) * 36;
-        let b_row_1 = (col >> 2u) * 36 + 288;
-        let b_row_2 = (col >> 2u) * 36 + 576;
-        let b_row_3 = (col >> 2u) * 36 + 864;
-        var sum = 0.0f;
-        var sum_1 = 0.0f;
-        var sum_2 = 0.0f;
-        var sum_3 = 0.0f;
-        var sum_4 = 0.0f;
-        var sum_5 = 0.0f;
-        var sum_6 = 0.0f;
-        var sum_7 = 0.0f;
-        for (var k_1 = 0; k_1 < 32; k_1 += 4) {
-          let a = block[(a_row >> 2u) + (k_1 >> 2u)];
-          let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
-          let b = block[(b_row >> 2u) + (k_1 >> 2u)];
-          let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
-          let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
-          let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
-          sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
-          sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
-          sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
-          sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
-          sum_4 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_4))));
-          sum_5 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_5))));
-          sum_6 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_6))));
-          sum_7 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_7))));
-        }
-        S = S + vec4f(sum, sum_1, sum_2, sum_3);
-        S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
-        if ((width < 32) || (dilation * 31 > lead)) {
-          S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y * 8 + lead) >= (vec4i(col) + vec4i(0, 1, 2, 3)) * vec4i(dilation)));
-          S_1 = select(vec4f(-3e30f), S_1, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 * 8 + lead) >= (vec4i(col) + vec4i(0, 1, 2, 3)) * vec4i(dilation)));
-        }
-        mult = vec4f(1.0f);
-        if (fold_active) {
-          let fold_from = fold_first - j0;
-          let fold_to = fold_last - j0;
-          let residue_0 = (j0 % fold_period + (fold_period - fold_phase)) % fold_period;
-          let period = f32(fold_period);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) + vec4f(0.5f)) / vec4f(period)) * vec4f(period)));
-        }
-        if (fold_active_1_) {
-          let fold_from_1_ = fold_first_1_ - j0;
-          let fold_to_1_ = fold_last_1_ - j0;
-          let residue_0_1_ = (j0 % fold_period_1_ + (fold_period_1_ - fold_phase_1_)) % fold_period_1_;
-          let period_1_ = f32(fold_period_1_);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) + vec4f(0.5f)) / vec4f(period_1_)) * vec4f(period_1_)));
-        }
-        if (fold_active_2_) {
-          let fold_from_2_ = fold_first_2_ - j0;
-          let fold_to_2_ = fold_last_2_ - j0;
-          let residue_0_2_ = (j0 % fold_period_2_ + (fold_period_2_ - fold_phase_2_)) % fold_period_2_;
-          let period_2_ = f32(fold_period_2_);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) + vec4f(0.5f)) / vec4f(period_2_)) * vec4f(period_2_)));
-        }
-        top = m;
-        top_1 = m_1;
-        partials[lane_y * 8 + lane_x] = most4(S);
-        partials[row_1 * 8 + lane_x] = most4(S_1);
-        workgroupBarrier();
-        top = max(top, most4(max(vec4f(partials[lane_y * 8], partials[lane_y * 8 + 1], partials[lane_y * 8 + 2], partials[lane_y * 8 + 3]), vec4f(partials[lane_y * 8 + 4], partials[lane_y * 8 + 4 + 1], partials[lane_y * 8 + 4 + 2], partials[lane_y * 8 + 4 + 3]))));
-        top_1 = max(top_1, most4(max(vec4f(partials[row_1 * 8], partials[row_1 * 8 + 1], partials[row_1 * 8 + 2], partials[row_1 * 8 + 3]), vec4f(partials[row_1 * 8 + 4], partials[row_1 * 8 + 4 + 1], partials[row_1 * 8 + 4 + 2], partials[row_1 * 8 + 4 + 3]))));
-        let base_5 = ((after_head * params.N + key) * 8 + head) * 32;
-        let stride_1 = dilation * 256;
-        for (var r_2 = lane_y; r_2 < 32; r_2 += 8) {
-          let line_2 = r_2 * 32 + 1152;
-          if (r_2 < width) {
-            let src_2 = base_5 + r_2 * stride_1;
-            for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 32) {
-              block[(line_2 >> 2u) + (c_4 >> 2u)] = v_at4(src_2 + c_4);
-            }
-          } else {
-            for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 32) {
-              block[(line_2 >> 2u) + (c_5 >> 2u)] = vec4f(0.0f);
-            }
-          }
-        }
-        fade = exp2(m - top);
-        fade_1 = exp2(m_1 - top_1);
-        m = top;
-        m_1 = top_1;
-        S = exp2(S - vec4f(m)) * mult;
-        S_1 = exp2(S_1 - vec4f(m_1)) * mult;
-        block[lane_y * 9 + (col >> 2u) + 688] = S;
-        block[row_1 * 9 + (col >> 2u) + 688] = S_1;
-        l = l * fade;
-        l_1 = l_1 * fade_1;
-        partials_1[lane_y * 8 + lane_x] = sum4(S);
-        partials_1[row_1 * 8 + lane_x] = sum4(S_1);
-        workgroupBarrier();
-        l = l + sum4(vec4f(partials_1[lane_y * 8], partials_1[lane_y * 8 + 1], partials_1[lane_y * 8 + 2], partials_1[lane_y * 8 + 3]) + vec4f(partials_1[lane_y * 8 + 4], partials_1[lane_y * 8 + 4 + 1], partials_1[lane_y * 8 + 4 + 2], partials_1[lane_y * 8 + 4 + 3]));
-        l_1 = l_1 + sum4(vec4f(partials_1[row_1 * 8], partials_1[row_1 * 8 + 1], partials_1[row_1 * 8 + 2], partials_1[row_1 * 8 + 3]) + vec4f(partials_1[row_1 * 8 + 4], partials_1[row_1 * 8 + 4 + 1], partials_1[row_1 * 8 + 4 + 2], partials_1[row_1 * 8 + 4 + 3]));
-        O = O * vec4f(fade);
-        O_1 = O_1 * vec4f(fade_1);
-        let a_row_2 = lane_y * 36 + 2752;
-        let a_row_3 = row_1 * 36 + 2752;
-        for (var k_2 = 0; k_2 < 32; k_2 += 4) {
-          let a_2 = block[(a_row_2 >> 2u) + (k_2 >> 2u)];
-          let a_3 = block[(a_row_3 >> 2u) + (k_2 >> 2u)];
-          let b_4 = block[k_2 * 8 + (col >> 2u) + 288];
-          let b_5 = block[k_2 * 8 + (col >> 2u) + 296];
-          let b_6 = block[k_2 * 8 + (col >> 2u) + 304];
-          let b_7 = block[k_2 * 8 + (col >> 2u) + 312];
-          O = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, O))));
-          O_1 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, O_1))));
-        }
-      }
-    }
-    fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
-    fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
-    let base_6 = ((after_head * params.N + first) * 8 + head) * 32;
-    if (lane_y < rows) {
-      let dst = base_6 + lane_y * 2048;
-      out_put4(dst + col, O * vec4f(fade));
-    }
-    if (row_1 < rows) {
-      let dst_1 = base_6 + row_1 * 2048;
-      out_put4(dst_1 + col, O_1 * vec4f(fade_1));
-    }
-    let base_7 = (after_head * 8 + head) * params.N + first;
-    if (lane_y < rows) {
-      let dst_2 = base_7 + lane_y * 8;
-      if (lane_x == 0) {
-        lse_put(dst_2, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
-      }
-    }
-    if (row_1 < rows) {
-      let dst_3 = base_7 + row_1 * 8;
-      if (lane_x == 0) {
-        lse_put(dst_3, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
-      }
-    }
-  }
-}
-`,
-};
-
 const $wgsl_attention_small_annulus_64x32_folds_2: $Shader = {
   buffers: [
     { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
@@ -4613,9 +3547,9 @@ const segments = array<i32, 4>(256, 512, 1024, 2048);
 const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
 const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
 const dilations = array<i32, 4>(1, 2, 4, 8);
-var<workgroup> block: array<vec4f, 864>;
-var<workgroup> partials: array<f32, 256>;
-var<workgroup> partials_1: array<f32, 256>;
+var<workgroup> block: array<vec4f, 832>;
+var<workgroup> columns: array<f32, 256>;
+var<workgroup> partials: array<f32, 272>;
 fn sum4(v: vec4f) -> f32 {
   return (v.x + v.y) + (v.z + v.w);
 }
@@ -4635,8 +3569,8 @@ fn main(
   }
   let group = i32(index);
   let lane = i32(invocation);
-  let lane_y = lane / 4;
-  let lane_x = lane % 4;
+  let lane_y = lane >> 2u;
+  let lane_x = lane & 3;
   var S = vec4f(0.0f);
   var S_1 = vec4f(0.0f);
   var S_2 = vec4f(0.0f);
@@ -4654,31 +3588,13 @@ fn main(
   var O_6 = vec4f(0.0f);
   var O_7 = vec4f(0.0f);
   var m = 0.0f;
-  var m_1 = 0.0f;
-  var m_2 = 0.0f;
-  var m_3 = 0.0f;
   var l = 0.0f;
-  var l_1 = 0.0f;
-  var l_2 = 0.0f;
-  var l_3 = 0.0f;
   var top = 0.0f;
-  var top_1 = 0.0f;
-  var top_2 = 0.0f;
-  var top_3 = 0.0f;
   var fade = 0.0f;
-  var fade_1 = 0.0f;
-  var fade_2 = 0.0f;
-  var fade_3 = 0.0f;
   var row_times_0 = 0.0f;
-  var row_times_0_1 = 0.0f;
-  var row_times_0_2 = 0.0f;
-  var row_times_0_3 = 0.0f;
   var key_times_0 = vec4f(0.0f);
   var key_times_0_1 = vec4f(0.0f);
   var row_times_1 = 0.0f;
-  var row_times_1_1 = 0.0f;
-  var row_times_1_2 = 0.0f;
-  var row_times_1_3 = 0.0f;
   var key_times_1 = vec4f(0.0f);
   var key_times_1_1 = vec4f(0.0f);
   let col = lane_x * 4;
@@ -4688,11 +3604,11 @@ fn main(
   let row_3 = lane_y + 48;
   let cell_length = min(params.cell, params.N);
   let cells = (params.N + cell_length + -1) / cell_length;
-  let tiles = ((cell_length + params.dilation + -1) / params.dilation + params.room_slots + 63) / 64 + params.room_tiles;
+  let tiles = (((cell_length + params.dilation + -1) / params.dilation + params.room_slots + 63) >> 6u) + params.room_tiles;
   let rest = group / tiles;
   let batch_head = rest / cells;
-  let head = batch_head % 8;
-  let batch = batch_head / 8;
+  let head = batch_head & 7;
+  let batch = batch_head >> 3u;
   let offset = offsets[params.branch * 8 + head];
   let cell_start = rest % cells * cell_length;
   let cell_end = min(cell_start + cell_length, params.N);
@@ -4724,13 +3640,7 @@ fn main(
       let query = query_start + slot * params.dilation;
       if (params.first == 1) {
         m = -1e30f;
-        m_1 = -1e30f;
-        m_2 = -1e30f;
-        m_3 = -1e30f;
         l = 0.0f;
-        l_1 = 0.0f;
-        l_2 = 0.0f;
-        l_3 = 0.0f;
         O = vec4f(0.0f);
         O_1 = vec4f(0.0f);
         O_2 = vec4f(0.0f);
@@ -4775,42 +3685,17 @@ fn main(
           O_7 = vec4f(0.0f);
         }
         let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
-        if (lane_y < rows) {
-          let src_4 = base_1 + lane_y * params.dilation;
-          m = lse_at(src_4);
+        if (lane < rows) {
+          m = lse_at(base_1 + lane * params.dilation);
         } else {
           m = 0.0f;
         }
-        if (row_1 < rows) {
-          let src_5 = base_1 + row_1 * params.dilation;
-          m_1 = lse_at(src_5);
-        } else {
-          m_1 = 0.0f;
-        }
-        if (row_2 < rows) {
-          let src_6 = base_1 + row_2 * params.dilation;
-          m_2 = lse_at(src_6);
-        } else {
-          m_2 = 0.0f;
-        }
-        if (row_3 < rows) {
-          let src_7 = base_1 + row_3 * params.dilation;
-          m_3 = lse_at(src_7);
-        } else {
-          m_3 = 0.0f;
-        }
         m = max(m * 1.442695f, -1e30f);
-        m_1 = max(m_1 * 1.442695f, -1e30f);
-        m_2 = max(m_2 * 1.442695f, -1e30f);
-        m_3 = max(m_3 * 1.442695f, -1e30f);
         l = select(0.0f, 1.0f, m > -1e30f);
-        l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
-        l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
-        l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
       }
       let first_query_1_ = query_start + slot * params.dilation;
       let member = links[link + 1];
-      let other = member / 2;
+      let other = member >> 1u;
       let other_segment = segments[other];
       let other_dilation = dilations[other];
       let other_start = first_query_1_ / other_segment * other_segment;
@@ -4820,7 +3705,7 @@ fn main(
       let row_residue = (first_query_1_ - other_start - offsets[other * 8 + head] + other_dilation) % other_dilation / params.dilation;
       let slot_residue = (row_residue + (period - slot % period)) % period;
       let member_1_ = links[link + 2];
-      let other_1_ = member_1_ / 2;
+      let other_1_ = member_1_ >> 1u;
       let other_segment_1_ = segments[other_1_];
       let other_dilation_1_ = dilations[other_1_];
       let other_start_1_ = first_query_1_ / other_segment_1_ * other_segment_1_;
@@ -4830,7 +3715,7 @@ fn main(
       let row_residue_1_ = (first_query_1_ - other_start_1_ - offsets[other_1_ * 8 + head] + other_dilation_1_) % other_dilation_1_ / params.dilation;
       let slot_residue_1_ = (row_residue_1_ + (period_1_ - slot % period_1_)) % period_1_;
       let member_2_ = links[link + 3];
-      let other_2_ = member_2_ / 2;
+      let other_2_ = member_2_ >> 1u;
       let other_segment_2_ = segments[other_2_];
       let other_dilation_2_ = dilations[other_2_];
       let other_start_2_ = first_query_1_ / other_segment_2_ * other_segment_2_;
@@ -4840,7 +3725,7 @@ fn main(
       let row_residue_2_ = (first_query_1_ - other_start_2_ - offsets[other_2_ * 8 + head] + other_dilation_2_) % other_dilation_2_ / params.dilation;
       let slot_residue_2_ = (row_residue_2_ + (period_2_ - slot % period_2_)) % period_2_;
       let member_3_ = links[link + 4];
-      let other_3_ = member_3_ / 2;
+      let other_3_ = member_3_ >> 1u;
       let other_segment_3_ = segments[other_3_];
       let other_dilation_3_ = dilations[other_3_];
       let other_start_3_ = first_query_1_ / other_segment_3_ * other_segment_3_;
@@ -4850,7 +3735,7 @@ fn main(
       let row_residue_3_ = (first_query_1_ - other_start_3_ - offsets[other_3_ * 8 + head] + other_dilation_3_) % other_dilation_3_ / params.dilation;
       let slot_residue_3_ = (row_residue_3_ + (period_3_ - slot % period_3_)) % period_3_;
       let member_4_ = links[link + 5];
-      let other_4_ = member_4_ / 2;
+      let other_4_ = member_4_ >> 1u;
       let other_segment_4_ = segments[other_4_];
       let other_dilation_4_ = dilations[other_4_];
       let other_start_4_ = first_query_1_ / other_segment_4_ * other_segment_4_;
@@ -4860,7 +3745,7 @@ fn main(
       let row_residue_4_ = (first_query_1_ - other_start_4_ - offsets[other_4_ * 8 + head] + other_dilation_4_) % other_dilation_4_ / params.dilation;
       let slot_residue_4_ = (row_residue_4_ + (period_4_ - slot % period_4_)) % period_4_;
       let member_5_ = links[link + 6];
-      let other_5_ = member_5_ / 2;
+      let other_5_ = member_5_ >> 1u;
       let other_segment_5_ = segments[other_5_];
       let other_dilation_5_ = dilations[other_5_];
       let other_start_5_ = first_query_1_ / other_segment_5_ * other_segment_5_;
@@ -4869,31 +3754,27 @@ fn main(
       let period_5_ = other_dilation_5_ / params.dilation;
       let row_residue_5_ = (first_query_1_ - other_start_5_ - offsets[other_5_ * 8 + head] + other_dilation_5_) % other_dilation_5_ / params.dilation;
       let slot_residue_5_ = (row_residue_5_ + (period_5_ - slot % period_5_)) % period_5_;
-      let weight = f32(member % 2);
+      let weight = f32(member & 1);
       let period_length = f32(period);
-      let weight_1_ = f32(member_1_ % 2);
+      let weight_1_ = f32(member_1_ & 1);
       let period_length_1_ = f32(period_1_);
-      let weight_2_ = f32(member_2_ % 2);
+      let weight_2_ = f32(member_2_ & 1);
       let period_length_2_ = f32(period_2_);
-      let weight_3_ = f32(member_3_ % 2);
+      let weight_3_ = f32(member_3_ & 1);
       let period_length_3_ = f32(period_3_);
-      let weight_4_ = f32(member_4_ % 2);
+      let weight_4_ = f32(member_4_ & 1);
       let period_length_4_ = f32(period_4_);
-      let weight_5_ = f32(member_5_ % 2);
+      let weight_5_ = f32(member_5_ & 1);
       let period_length_5_ = f32(period_5_);
-      row_times_0 = select(0.0f, weight, f32(lane_y + row_residue) == floor((f32(lane_y + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(lane_y + row_residue_1_) == floor((f32(lane_y + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(lane_y + row_residue_2_) == floor((f32(lane_y + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
-      row_times_0_1 = select(0.0f, weight, f32(row_1 + row_residue) == floor((f32(row_1 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_1 + row_residue_1_) == floor((f32(row_1 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_1 + row_residue_2_) == floor((f32(row_1 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
-      row_times_0_2 = select(0.0f, weight, f32(row_2 + row_residue) == floor((f32(row_2 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_2 + row_residue_1_) == floor((f32(row_2 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_2 + row_residue_2_) == floor((f32(row_2 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
-      row_times_0_3 = select(0.0f, weight, f32(row_3 + row_residue) == floor((f32(row_3 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_3 + row_residue_1_) == floor((f32(row_3 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_3 + row_residue_2_) == floor((f32(row_3 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
-      row_times_1 = select(0.0f, weight_3_, f32(lane_y + row_residue_3_) == floor((f32(lane_y + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(lane_y + row_residue_4_) == floor((f32(lane_y + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(lane_y + row_residue_5_) == floor((f32(lane_y + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
-      row_times_1_1 = select(0.0f, weight_3_, f32(row_1 + row_residue_3_) == floor((f32(row_1 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_1 + row_residue_4_) == floor((f32(row_1 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_1 + row_residue_5_) == floor((f32(row_1 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
-      row_times_1_2 = select(0.0f, weight_3_, f32(row_2 + row_residue_3_) == floor((f32(row_2 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_2 + row_residue_4_) == floor((f32(row_2 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_2 + row_residue_5_) == floor((f32(row_2 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
-      row_times_1_3 = select(0.0f, weight_3_, f32(row_3 + row_residue_3_) == floor((f32(row_3 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_3 + row_residue_4_) == floor((f32(row_3 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_3 + row_residue_5_) == floor((f32(row_3 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      row_times_0 = select(0.0f, weight, f32(lane + row_residue) == floor((f32(lane + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(lane + row_residue_1_) == floor((f32(lane + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(lane + row_residue_2_) == floor((f32(lane + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_1 = select(0.0f, weight_3_, f32(lane + row_residue_3_) == floor((f32(lane + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(lane + row_residue_4_) == floor((f32(lane + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(lane + row_residue_5_) == floor((f32(lane + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
       for (var turn = 0; turn < 2; turn++) {
         let range_from = select(select(after, before, turn == 1), 0, turn == 0);
         let range_to = select(select(keys, middle, turn == 1), before, turn == 0);
         var known = 0;
         for (var j0 = range_from; j0 < range_to; j0 += 32) {
+          columns[lane + 128] = row_times_0;
+          columns[lane + 192] = row_times_1;
           let key = query_start + j0 * params.dilation;
           let width = min(32, range_to - j0);
           let lead = slot - j0;
@@ -4911,32 +3792,54 @@ fn main(
           storageBarrier();
           let base_2 = ((batch * params.N + query) * 8 + head) * 32;
           let stride_1 = params.dilation * 256;
-          for (var r = lane_y; r < 64; r += 16) {
-            let line = r * 36;
-            if (r < rows) {
-              let src_8 = base_2 + r * stride_1;
-              for (var c = lane_x * 4; c < 32; c += 16) {
-                block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
-              }
-            } else {
-              for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 16) {
-                block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
-              }
+          for (var row_4 = lane_y; row_4 < 64; row_4 += 32) {
+            var x = vec4f(0.0f);
+            var x_1 = vec4f(0.0f);
+            if (row_4 < rows) {
+              let src_4 = base_2 + row_4 * stride_1;
+              x = q_at4(src_4 + col) * vec4f(0.25503486f);
+              x_1 = q_at4(src_4 + col_1) * vec4f(0.25503486f);
             }
+            var x_2 = vec4f(0.0f);
+            var x_3 = vec4f(0.0f);
+            if (row_4 + 16 < rows) {
+              let src_5 = base_2 + (row_4 + 16) * stride_1;
+              x_2 = q_at4(src_5 + col) * vec4f(0.25503486f);
+              x_3 = q_at4(src_5 + col_1) * vec4f(0.25503486f);
+            }
+            block[row_4 * 9 + (col >> 2u)] = x;
+            block[row_4 * 9 + (col_1 >> 2u)] = x_1;
+            block[row_4 * 9 + (col >> 2u) + 144] = x_2;
+            block[row_4 * 9 + (col_1 >> 2u) + 144] = x_3;
           }
           let base_3 = ((batch * params.N + key) * 8 + head) * 32;
           let stride_2 = params.dilation * 256;
-          for (var r_1 = lane_y; r_1 < 32; r_1 += 16) {
-            let line_1 = ((r_1 & 3) * 8 + (r_1 >> 2u)) * 36 + 2304;
-            if (r_1 < width) {
-              let src_9 = base_3 + r_1 * stride_2;
-              for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 16) {
-                block[(line_1 >> 2u) + (c_2 >> 2u)] = k_at4(src_9 + c_2);
+          for (var col_2 = lane_y * 4; col_2 < 32; col_2 += 64) {
+            for (var row_5 = lane_x * 4; row_5 < 32; row_5 += 16) {
+              var x_4 = vec4f(0.0f);
+              if (row_5 < width) {
+                let src_6 = base_3 + row_5 * stride_2;
+                x_4 = k_at4(src_6 + col_2);
               }
-            } else {
-              for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 16) {
-                block[(line_1 >> 2u) + (c_3 >> 2u)] = vec4f(0.0f);
+              var x_5 = vec4f(0.0f);
+              if (row_5 + 1 < width) {
+                let src_7 = base_3 + (row_5 + 1) * stride_2;
+                x_5 = k_at4(src_7 + col_2);
               }
+              var x_6 = vec4f(0.0f);
+              if (row_5 + 2 < width) {
+                let src_8 = base_3 + (row_5 + 2) * stride_2;
+                x_6 = k_at4(src_8 + col_2);
+              }
+              var x_7 = vec4f(0.0f);
+              if (row_5 + 3 < width) {
+                let src_9 = base_3 + (row_5 + 3) * stride_2;
+                x_7 = k_at4(src_9 + col_2);
+              }
+              block[col_2 * 8 + (row_5 >> 2u) + 576] = vec4f(x_4.x, x_5.x, x_6.x, x_7.x);
+              block[col_2 * 8 + (row_5 >> 2u) + 584] = vec4f(x_4.y, x_5.y, x_6.y, x_7.y);
+              block[col_2 * 8 + (row_5 >> 2u) + 592] = vec4f(x_4.z, x_5.z, x_6.z, x_7.z);
+              block[col_2 * 8 + (row_5 >> 2u) + 600] = vec4f(x_4.w, x_5.w, x_6.w, x_7.w);
             }
           }
           workgroupBarrier();
@@ -4945,100 +3848,28 @@ fn main(
           let a_row_1 = row_1 * 36;
           let a_row_2 = row_2 * 36;
           let a_row_3 = row_3 * 36;
-          let b_row = (col >> 2u) * 36 + 2304;
-          let b_row_1 = (col >> 2u) * 36 + 2592;
-          let b_row_2 = (col >> 2u) * 36 + 2880;
-          let b_row_3 = (col >> 2u) * 36 + 3168;
-          let b_row_4 = (col_1 >> 2u) * 36 + 2304;
-          let b_row_5 = (col_1 >> 2u) * 36 + 2592;
-          let b_row_6 = (col_1 >> 2u) * 36 + 2880;
-          let b_row_7 = (col_1 >> 2u) * 36 + 3168;
-          var sum = 0.0f;
-          var sum_1 = 0.0f;
-          var sum_2 = 0.0f;
-          var sum_3 = 0.0f;
-          var sum_4 = 0.0f;
-          var sum_5 = 0.0f;
-          var sum_6 = 0.0f;
-          var sum_7 = 0.0f;
-          var sum_8 = 0.0f;
-          var sum_9 = 0.0f;
-          var sum_10 = 0.0f;
-          var sum_11 = 0.0f;
-          var sum_12 = 0.0f;
-          var sum_13 = 0.0f;
-          var sum_14 = 0.0f;
-          var sum_15 = 0.0f;
-          var sum_16 = 0.0f;
-          var sum_17 = 0.0f;
-          var sum_18 = 0.0f;
-          var sum_19 = 0.0f;
-          var sum_20 = 0.0f;
-          var sum_21 = 0.0f;
-          var sum_22 = 0.0f;
-          var sum_23 = 0.0f;
-          var sum_24 = 0.0f;
-          var sum_25 = 0.0f;
-          var sum_26 = 0.0f;
-          var sum_27 = 0.0f;
-          var sum_28 = 0.0f;
-          var sum_29 = 0.0f;
-          var sum_30 = 0.0f;
-          var sum_31 = 0.0f;
           for (var k_1 = 0; k_1 < 32; k_1 += 4) {
             let a = block[(a_row >> 2u) + (k_1 >> 2u)];
             let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
             let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
             let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
-            let b = block[(b_row >> 2u) + (k_1 >> 2u)];
-            let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
-            let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
-            let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
-            sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
-            sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
-            sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
-            sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
-            sum_8 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_8))));
-            sum_9 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_9))));
-            sum_10 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_10))));
-            sum_11 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_11))));
-            sum_16 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_16))));
-            sum_17 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_17))));
-            sum_18 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_18))));
-            sum_19 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_19))));
-            sum_24 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_24))));
-            sum_25 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_25))));
-            sum_26 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_26))));
-            sum_27 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_27))));
-            let b_4 = block[(b_row_4 >> 2u) + (k_1 >> 2u)];
-            let b_5 = block[(b_row_5 >> 2u) + (k_1 >> 2u)];
-            let b_6 = block[(b_row_6 >> 2u) + (k_1 >> 2u)];
-            let b_7 = block[(b_row_7 >> 2u) + (k_1 >> 2u)];
-            sum_4 = fma(a.w, b_4.w, fma(a.z, b_4.z, fma(a.y, b_4.y, fma(a.x, b_4.x, sum_4))));
-            sum_5 = fma(a.w, b_5.w, fma(a.z, b_5.z, fma(a.y, b_5.y, fma(a.x, b_5.x, sum_5))));
-            sum_6 = fma(a.w, b_6.w, fma(a.z, b_6.z, fma(a.y, b_6.y, fma(a.x, b_6.x, sum_6))));
-            sum_7 = fma(a.w, b_7.w, fma(a.z, b_7.z, fma(a.y, b_7.y, fma(a.x, b_7.x, sum_7))));
-            sum_12 = fma(a_1.w, b_4.w, fma(a_1.z, b_4.z, fma(a_1.y, b_4.y, fma(a_1.x, b_4.x, sum_12))));
-            sum_13 = fma(a_1.w, b_5.w, fma(a_1.z, b_5.z, fma(a_1.y, b_5.y, fma(a_1.x, b_5.x, sum_13))));
-            sum_14 = fma(a_1.w, b_6.w, fma(a_1.z, b_6.z, fma(a_1.y, b_6.y, fma(a_1.x, b_6.x, sum_14))));
-            sum_15 = fma(a_1.w, b_7.w, fma(a_1.z, b_7.z, fma(a_1.y, b_7.y, fma(a_1.x, b_7.x, sum_15))));
-            sum_20 = fma(a_2.w, b_4.w, fma(a_2.z, b_4.z, fma(a_2.y, b_4.y, fma(a_2.x, b_4.x, sum_20))));
-            sum_21 = fma(a_2.w, b_5.w, fma(a_2.z, b_5.z, fma(a_2.y, b_5.y, fma(a_2.x, b_5.x, sum_21))));
-            sum_22 = fma(a_2.w, b_6.w, fma(a_2.z, b_6.z, fma(a_2.y, b_6.y, fma(a_2.x, b_6.x, sum_22))));
-            sum_23 = fma(a_2.w, b_7.w, fma(a_2.z, b_7.z, fma(a_2.y, b_7.y, fma(a_2.x, b_7.x, sum_23))));
-            sum_28 = fma(a_3.w, b_4.w, fma(a_3.z, b_4.z, fma(a_3.y, b_4.y, fma(a_3.x, b_4.x, sum_28))));
-            sum_29 = fma(a_3.w, b_5.w, fma(a_3.z, b_5.z, fma(a_3.y, b_5.y, fma(a_3.x, b_5.x, sum_29))));
-            sum_30 = fma(a_3.w, b_6.w, fma(a_3.z, b_6.z, fma(a_3.y, b_6.y, fma(a_3.x, b_6.x, sum_30))));
-            sum_31 = fma(a_3.w, b_7.w, fma(a_3.z, b_7.z, fma(a_3.y, b_7.y, fma(a_3.x, b_7.x, sum_31))));
+            let b = block[k_1 * 8 + (col >> 2u) + 576];
+            let b_1 = block[k_1 * 8 + (col >> 2u) + 584];
+            let b_2 = block[k_1 * 8 + (col >> 2u) + 592];
+            let b_3 = block[k_1 * 8 + (col >> 2u) + 600];
+            S = fma(vec4f(a.w), b_3, fma(vec4f(a.z), b_2, fma(vec4f(a.y), b_1, fma(vec4f(a.x), b, S))));
+            S_2 = fma(vec4f(a_1.w), b_3, fma(vec4f(a_1.z), b_2, fma(vec4f(a_1.y), b_1, fma(vec4f(a_1.x), b, S_2))));
+            S_4 = fma(vec4f(a_2.w), b_3, fma(vec4f(a_2.z), b_2, fma(vec4f(a_2.y), b_1, fma(vec4f(a_2.x), b, S_4))));
+            S_6 = fma(vec4f(a_3.w), b_3, fma(vec4f(a_3.z), b_2, fma(vec4f(a_3.y), b_1, fma(vec4f(a_3.x), b, S_6))));
+            let b_4 = block[k_1 * 8 + (col_1 >> 2u) + 576];
+            let b_5 = block[k_1 * 8 + (col_1 >> 2u) + 584];
+            let b_6 = block[k_1 * 8 + (col_1 >> 2u) + 592];
+            let b_7 = block[k_1 * 8 + (col_1 >> 2u) + 600];
+            S_1 = fma(vec4f(a.w), b_7, fma(vec4f(a.z), b_6, fma(vec4f(a.y), b_5, fma(vec4f(a.x), b_4, S_1))));
+            S_3 = fma(vec4f(a_1.w), b_7, fma(vec4f(a_1.z), b_6, fma(vec4f(a_1.y), b_5, fma(vec4f(a_1.x), b_4, S_3))));
+            S_5 = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, S_5))));
+            S_7 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, S_7))));
           }
-          S = S + vec4f(sum, sum_1, sum_2, sum_3);
-          S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
-          S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
-          S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
-          S_4 = S_4 + vec4f(sum_16, sum_17, sum_18, sum_19);
-          S_5 = S_5 + vec4f(sum_20, sum_21, sum_22, sum_23);
-          S_6 = S_6 + vec4f(sum_24, sum_25, sum_26, sum_27);
-          S_7 = S_7 + vec4f(sum_28, sum_29, sum_30, sum_31);
           if ((width < 32) || (31 > lead)) {
             S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
             S_1 = select(vec4f(-3e30f), S_1, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
@@ -5098,50 +3929,59 @@ fn main(
             known = select(next_11_, j0, next_11_ < tile_to);
           }
           top = m;
-          top_1 = m_1;
-          top_2 = m_2;
-          top_3 = m_3;
-          partials[lane_y * 4 + lane_x] = most4(max(S, S_1));
-          partials[row_1 * 4 + lane_x] = most4(max(S_2, S_3));
-          partials[row_2 * 4 + lane_x] = most4(max(S_4, S_5));
-          partials[row_3 * 4 + lane_x] = most4(max(S_6, S_7));
+          partials[lane_x * 68 + lane_y] = most4(max(S, S_1));
+          partials[lane_x * 68 + row_1] = most4(max(S_2, S_3));
+          partials[lane_x * 68 + row_2] = most4(max(S_4, S_5));
+          partials[lane_x * 68 + row_3] = most4(max(S_6, S_7));
           workgroupBarrier();
           storageBarrier();
-          top = max(top, most4(vec4f(partials[lane_y * 4], partials[lane_y * 4 + 1], partials[lane_y * 4 + 2], partials[lane_y * 4 + 3])));
-          top_1 = max(top_1, most4(vec4f(partials[row_1 * 4], partials[row_1 * 4 + 1], partials[row_1 * 4 + 2], partials[row_1 * 4 + 3])));
-          top_2 = max(top_2, most4(vec4f(partials[row_2 * 4], partials[row_2 * 4 + 1], partials[row_2 * 4 + 2], partials[row_2 * 4 + 3])));
-          top_3 = max(top_3, most4(vec4f(partials[row_3 * 4], partials[row_3 * 4 + 1], partials[row_3 * 4 + 2], partials[row_3 * 4 + 3])));
+          top = max(top, max(max(max(partials[lane], partials[lane + 68]), partials[lane + 136]), partials[lane + 204]));
           let base_4 = ((batch * params.N + key) * 8 + head) * 32;
           let stride_3 = params.dilation * 256;
-          for (var r_2 = lane_y; r_2 < 32; r_2 += 16) {
-            let line_2 = r_2 * 32 + 2304;
-            if (r_2 < width) {
-              let src_10 = base_4 + r_2 * stride_3;
-              for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 16) {
-                block[(line_2 >> 2u) + (c_4 >> 2u)] = v_at4(src_10 + c_4);
-              }
-            } else {
-              for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 16) {
-                block[(line_2 >> 2u) + (c_5 >> 2u)] = vec4f(0.0f);
-              }
-            }
+          var x_8 = vec4f(0.0f);
+          var x_9 = vec4f(0.0f);
+          if (lane_y < width) {
+            let src_10 = base_4 + lane_y * stride_3;
+            x_8 = v_at4(src_10 + col);
+            x_9 = v_at4(src_10 + col_1);
           }
+          var x_10 = vec4f(0.0f);
+          var x_11 = vec4f(0.0f);
+          if (lane_y + 16 < width) {
+            let src_11 = base_4 + (lane_y + 16) * stride_3;
+            x_10 = v_at4(src_11 + col);
+            x_11 = v_at4(src_11 + col_1);
+          }
+          block[lane_y * 8 + (col >> 2u) + 576] = x_8;
+          block[lane_y * 8 + (col_1 >> 2u) + 576] = x_9;
+          block[lane_y * 8 + (col >> 2u) + 704] = x_10;
+          block[lane_y * 8 + (col_1 >> 2u) + 704] = x_11;
           fade = exp2(m - top);
-          fade_1 = exp2(m_1 - top_1);
-          fade_2 = exp2(m_2 - top_2);
-          fade_3 = exp2(m_3 - top_3);
+          columns[lane + 64] = fade;
           m = top;
-          m_1 = top_1;
-          m_2 = top_2;
-          m_3 = top_3;
-          S = exp2(S - vec4f(m)) * (vec4f(1.0f) + (min(vec4f(row_times_0), key_times_0) + min(vec4f(row_times_1), key_times_1)));
-          S_1 = exp2(S_1 - vec4f(m)) * (vec4f(1.0f) + (min(vec4f(row_times_0), key_times_0_1) + min(vec4f(row_times_1), key_times_1_1)));
-          S_2 = exp2(S_2 - vec4f(m_1)) * (vec4f(1.0f) + (min(vec4f(row_times_0_1), key_times_0) + min(vec4f(row_times_1_1), key_times_1)));
-          S_3 = exp2(S_3 - vec4f(m_1)) * (vec4f(1.0f) + (min(vec4f(row_times_0_1), key_times_0_1) + min(vec4f(row_times_1_1), key_times_1_1)));
-          S_4 = exp2(S_4 - vec4f(m_2)) * (vec4f(1.0f) + (min(vec4f(row_times_0_2), key_times_0) + min(vec4f(row_times_1_2), key_times_1)));
-          S_5 = exp2(S_5 - vec4f(m_2)) * (vec4f(1.0f) + (min(vec4f(row_times_0_2), key_times_0_1) + min(vec4f(row_times_1_2), key_times_1_1)));
-          S_6 = exp2(S_6 - vec4f(m_3)) * (vec4f(1.0f) + (min(vec4f(row_times_0_3), key_times_0) + min(vec4f(row_times_1_3), key_times_1)));
-          S_7 = exp2(S_7 - vec4f(m_3)) * (vec4f(1.0f) + (min(vec4f(row_times_0_3), key_times_0_1) + min(vec4f(row_times_1_3), key_times_1_1)));
+          columns[lane] = m;
+          workgroupBarrier();
+          storageBarrier();
+          let m_1 = columns[lane_y];
+          let row_times_0_1 = columns[lane_y + 128];
+          let row_times_1_1 = columns[lane_y + 192];
+          S = exp2(S - vec4f(m_1)) * (vec4f(1.0f) + (min(vec4f(row_times_0_1), key_times_0) + min(vec4f(row_times_1_1), key_times_1)));
+          S_1 = exp2(S_1 - vec4f(m_1)) * (vec4f(1.0f) + (min(vec4f(row_times_0_1), key_times_0_1) + min(vec4f(row_times_1_1), key_times_1_1)));
+          let m_2 = columns[row_1];
+          let row_times_0_2 = columns[row_1 + 128];
+          let row_times_1_2 = columns[row_1 + 192];
+          S_2 = exp2(S_2 - vec4f(m_2)) * (vec4f(1.0f) + (min(vec4f(row_times_0_2), key_times_0) + min(vec4f(row_times_1_2), key_times_1)));
+          S_3 = exp2(S_3 - vec4f(m_2)) * (vec4f(1.0f) + (min(vec4f(row_times_0_2), key_times_0_1) + min(vec4f(row_times_1_2), key_times_1_1)));
+          let m_3 = columns[row_2];
+          let row_times_0_3 = columns[row_2 + 128];
+          let row_times_1_3 = columns[row_2 + 192];
+          S_4 = exp2(S_4 - vec4f(m_3)) * (vec4f(1.0f) + (min(vec4f(row_times_0_3), key_times_0) + min(vec4f(row_times_1_3), key_times_1)));
+          S_5 = exp2(S_5 - vec4f(m_3)) * (vec4f(1.0f) + (min(vec4f(row_times_0_3), key_times_0_1) + min(vec4f(row_times_1_3), key_times_1_1)));
+          let m_4 = columns[row_3];
+          let row_times_0_4 = columns[row_3 + 128];
+          let row_times_1_4 = columns[row_3 + 192];
+          S_6 = exp2(S_6 - vec4f(m_4)) * (vec4f(1.0f) + (min(vec4f(row_times_0_4), key_times_0) + min(vec4f(row_times_1_4), key_times_1)));
+          S_7 = exp2(S_7 - vec4f(m_4)) * (vec4f(1.0f) + (min(vec4f(row_times_0_4), key_times_0_1) + min(vec4f(row_times_1_4), key_times_1_1)));
           block[lane_y * 9 + (col >> 2u)] = S;
           block[lane_y * 9 + (col_1 >> 2u)] = S_1;
           block[row_1 * 9 + (col >> 2u)] = S_2;
@@ -5151,27 +3991,25 @@ fn main(
           block[row_3 * 9 + (col >> 2u)] = S_6;
           block[row_3 * 9 + (col_1 >> 2u)] = S_7;
           l = l * fade;
-          l_1 = l_1 * fade_1;
-          l_2 = l_2 * fade_2;
-          l_3 = l_3 * fade_3;
-          partials_1[lane_y * 4 + lane_x] = sum4(S + S_1);
-          partials_1[row_1 * 4 + lane_x] = sum4(S_2 + S_3);
-          partials_1[row_2 * 4 + lane_x] = sum4(S_4 + S_5);
-          partials_1[row_3 * 4 + lane_x] = sum4(S_6 + S_7);
+          partials[lane_x * 68 + lane_y] = sum4(S + S_1);
+          partials[lane_x * 68 + row_1] = sum4(S_2 + S_3);
+          partials[lane_x * 68 + row_2] = sum4(S_4 + S_5);
+          partials[lane_x * 68 + row_3] = sum4(S_6 + S_7);
           workgroupBarrier();
           storageBarrier();
-          l = l + sum4(vec4f(partials_1[lane_y * 4], partials_1[lane_y * 4 + 1], partials_1[lane_y * 4 + 2], partials_1[lane_y * 4 + 3]));
-          l_1 = l_1 + sum4(vec4f(partials_1[row_1 * 4], partials_1[row_1 * 4 + 1], partials_1[row_1 * 4 + 2], partials_1[row_1 * 4 + 3]));
-          l_2 = l_2 + sum4(vec4f(partials_1[row_2 * 4], partials_1[row_2 * 4 + 1], partials_1[row_2 * 4 + 2], partials_1[row_2 * 4 + 3]));
-          l_3 = l_3 + sum4(vec4f(partials_1[row_3 * 4], partials_1[row_3 * 4 + 1], partials_1[row_3 * 4 + 2], partials_1[row_3 * 4 + 3]));
-          O = O * vec4f(fade);
-          O_1 = O_1 * vec4f(fade);
-          O_2 = O_2 * vec4f(fade_1);
-          O_3 = O_3 * vec4f(fade_1);
-          O_4 = O_4 * vec4f(fade_2);
-          O_5 = O_5 * vec4f(fade_2);
-          O_6 = O_6 * vec4f(fade_3);
-          O_7 = O_7 * vec4f(fade_3);
+          l = l + (partials[lane] + partials[lane + 68] + partials[lane + 136] + partials[lane + 204]);
+          let fade_1 = columns[lane_y + 64];
+          O = O * vec4f(fade_1);
+          O_1 = O_1 * vec4f(fade_1);
+          let fade_2 = columns[row_1 + 64];
+          O_2 = O_2 * vec4f(fade_2);
+          O_3 = O_3 * vec4f(fade_2);
+          let fade_3 = columns[row_2 + 64];
+          O_4 = O_4 * vec4f(fade_3);
+          O_5 = O_5 * vec4f(fade_3);
+          let fade_4 = columns[row_3 + 64];
+          O_6 = O_6 * vec4f(fade_4);
+          O_7 = O_7 * vec4f(fade_4);
           let a_row_4 = lane_y * 36;
           let a_row_5 = row_1 * 36;
           let a_row_6 = row_2 * 36;
@@ -5201,57 +4039,41 @@ fn main(
         }
       }
       fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
-      fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
-      fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
-      fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
+      workgroupBarrier();
+      storageBarrier();
+      columns[lane + 64] = fade;
+      workgroupBarrier();
+      storageBarrier();
       let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
       let stride_4 = params.dilation * 256;
       if (lane_y < rows) {
         let dst = base_5 + lane_y * stride_4;
-        out_put4(dst + col, O * vec4f(fade));
-        out_put4(dst + col_1, O_1 * vec4f(fade));
+        let fade_5 = columns[lane_y + 64];
+        out_put4(dst + col, O * vec4f(fade_5));
+        out_put4(dst + col_1, O_1 * vec4f(fade_5));
       }
       if (row_1 < rows) {
         let dst_1 = base_5 + row_1 * stride_4;
-        out_put4(dst_1 + col, O_2 * vec4f(fade_1));
-        out_put4(dst_1 + col_1, O_3 * vec4f(fade_1));
+        let fade_6 = columns[row_1 + 64];
+        out_put4(dst_1 + col, O_2 * vec4f(fade_6));
+        out_put4(dst_1 + col_1, O_3 * vec4f(fade_6));
       }
       if (row_2 < rows) {
         let dst_2 = base_5 + row_2 * stride_4;
-        out_put4(dst_2 + col, O_4 * vec4f(fade_2));
-        out_put4(dst_2 + col_1, O_5 * vec4f(fade_2));
+        let fade_7 = columns[row_2 + 64];
+        out_put4(dst_2 + col, O_4 * vec4f(fade_7));
+        out_put4(dst_2 + col_1, O_5 * vec4f(fade_7));
       }
       if (row_3 < rows) {
         let dst_3 = base_5 + row_3 * stride_4;
-        out_put4(dst_3 + col, O_6 * vec4f(fade_3));
-        out_put4(dst_3 + col_1, O_7 * vec4f(fade_3));
+        let fade_8 = columns[row_3 + 64];
+        out_put4(dst_3 + col, O_6 * vec4f(fade_8));
+        out_put4(dst_3 + col_1, O_7 * vec4f(fade_8));
       }
-      workgroupBarrier();
-      storageBarrier();
       let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
-      if (lane_y < rows) {
-        let dst_4 = base_6 + lane_y * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
-        }
-      }
-      if (row_1 < rows) {
-        let dst_5 = base_6 + row_1 * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
-        }
-      }
-      if (row_2 < rows) {
-        let dst_6 = base_6 + row_2 * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
-        }
-      }
-      if (row_3 < rows) {
-        let dst_7 = base_6 + row_3 * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
-        }
+      if (lane < rows) {
+        let dst_4 = base_6 + lane * params.dilation;
+        lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
       }
     }
   }
@@ -5284,9 +4106,10 @@ const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0
 const segments = array<i32, 4>(256, 512, 1024, 2048);
 const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
 const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
-var<workgroup> block: array<vec4f, 864>;
-var<workgroup> partials: array<f32, 256>;
-var<workgroup> partials_1: array<f32, 256>;
+var<workgroup> block: array<vec4f, 832>;
+var<workgroup> columns: array<f32, 128>;
+var<workgroup> partials: array<f32, 272>;
+var<workgroup> partials_1: array<f32, 272>;
 fn sum4(v: vec4f) -> f32 {
   return (v.x + v.y) + (v.z + v.w);
 }
@@ -5306,8 +4129,8 @@ fn main(
   }
   let group = i32(index);
   let lane = i32(invocation);
-  let lane_y = lane / 4;
-  let lane_x = lane % 4;
+  let lane_y = lane >> 2u;
+  let lane_x = lane & 3;
   var S = vec4f(0.0f);
   var S_1 = vec4f(0.0f);
   var S_2 = vec4f(0.0f);
@@ -5325,21 +4148,9 @@ fn main(
   var O_6 = vec4f(0.0f);
   var O_7 = vec4f(0.0f);
   var m = 0.0f;
-  var m_1 = 0.0f;
-  var m_2 = 0.0f;
-  var m_3 = 0.0f;
   var l = 0.0f;
-  var l_1 = 0.0f;
-  var l_2 = 0.0f;
-  var l_3 = 0.0f;
   var top = 0.0f;
-  var top_1 = 0.0f;
-  var top_2 = 0.0f;
-  var top_3 = 0.0f;
   var fade = 0.0f;
-  var fade_1 = 0.0f;
-  var fade_2 = 0.0f;
-  var fade_3 = 0.0f;
   let col = lane_x * 4;
   let col_1 = lane_x * 4 + 16;
   let row_1 = lane_y + 16;
@@ -5347,11 +4158,11 @@ fn main(
   let row_3 = lane_y + 48;
   let cell_length = min(params.segment, params.N);
   let cells = (params.N + cell_length + -1) / cell_length;
-  let tiles = ((cell_length + params.dilation + -1) / params.dilation + 63) / 64;
+  let tiles = ((cell_length + params.dilation + -1) / params.dilation + 63) >> 6u;
   let rest = group / tiles;
   let batch_head = rest / cells;
-  let head = batch_head % 8;
-  let batch = batch_head / 8;
+  let head = batch_head & 7;
+  let batch = batch_head >> 3u;
   let offset = offsets[params.branch * 8 + head];
   let cell_start = rest % cells * cell_length;
   let cell_end = min(cell_start + cell_length, params.N);
@@ -5383,13 +4194,7 @@ fn main(
       let query = query_start + slot * params.dilation;
       if (params.first == 1) {
         m = -1e30f;
-        m_1 = -1e30f;
-        m_2 = -1e30f;
-        m_3 = -1e30f;
         l = 0.0f;
-        l_1 = 0.0f;
-        l_2 = 0.0f;
-        l_3 = 0.0f;
         O = vec4f(0.0f);
         O_1 = vec4f(0.0f);
         O_2 = vec4f(0.0f);
@@ -5434,38 +4239,13 @@ fn main(
           O_7 = vec4f(0.0f);
         }
         let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
-        if (lane_y < rows) {
-          let src_4 = base_1 + lane_y * params.dilation;
-          m = lse_at(src_4);
+        if (lane < rows) {
+          m = lse_at(base_1 + lane * params.dilation);
         } else {
           m = 0.0f;
         }
-        if (row_1 < rows) {
-          let src_5 = base_1 + row_1 * params.dilation;
-          m_1 = lse_at(src_5);
-        } else {
-          m_1 = 0.0f;
-        }
-        if (row_2 < rows) {
-          let src_6 = base_1 + row_2 * params.dilation;
-          m_2 = lse_at(src_6);
-        } else {
-          m_2 = 0.0f;
-        }
-        if (row_3 < rows) {
-          let src_7 = base_1 + row_3 * params.dilation;
-          m_3 = lse_at(src_7);
-        } else {
-          m_3 = 0.0f;
-        }
         m = max(m * 1.442695f, -1e30f);
-        m_1 = max(m_1 * 1.442695f, -1e30f);
-        m_2 = max(m_2 * 1.442695f, -1e30f);
-        m_3 = max(m_3 * 1.442695f, -1e30f);
         l = select(0.0f, 1.0f, m > -1e30f);
-        l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
-        l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
-        l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
       }
       for (var turn = 0; turn < 2; turn++) {
         let range_from = select(select(after, before, turn == 1), 0, turn == 0);
@@ -5488,32 +4268,54 @@ fn main(
           storageBarrier();
           let base_2 = ((batch * params.N + query) * 8 + head) * 32;
           let stride_1 = params.dilation * 256;
-          for (var r = lane_y; r < 64; r += 16) {
-            let line = r * 36;
-            if (r < rows) {
-              let src_8 = base_2 + r * stride_1;
-              for (var c = lane_x * 4; c < 32; c += 16) {
-                block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
-              }
-            } else {
-              for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 16) {
-                block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
-              }
+          for (var row_4 = lane_y; row_4 < 64; row_4 += 32) {
+            var x = vec4f(0.0f);
+            var x_1 = vec4f(0.0f);
+            if (row_4 < rows) {
+              let src_4 = base_2 + row_4 * stride_1;
+              x = q_at4(src_4 + col) * vec4f(0.25503486f);
+              x_1 = q_at4(src_4 + col_1) * vec4f(0.25503486f);
             }
+            var x_2 = vec4f(0.0f);
+            var x_3 = vec4f(0.0f);
+            if (row_4 + 16 < rows) {
+              let src_5 = base_2 + (row_4 + 16) * stride_1;
+              x_2 = q_at4(src_5 + col) * vec4f(0.25503486f);
+              x_3 = q_at4(src_5 + col_1) * vec4f(0.25503486f);
+            }
+            block[row_4 * 9 + (col >> 2u)] = x;
+            block[row_4 * 9 + (col_1 >> 2u)] = x_1;
+            block[row_4 * 9 + (col >> 2u) + 144] = x_2;
+            block[row_4 * 9 + (col_1 >> 2u) + 144] = x_3;
           }
           let base_3 = ((batch * params.N + key) * 8 + head) * 32;
           let stride_2 = params.dilation * 256;
-          for (var r_1 = lane_y; r_1 < 32; r_1 += 16) {
-            let line_1 = ((r_1 & 3) * 8 + (r_1 >> 2u)) * 36 + 2304;
-            if (r_1 < width) {
-              let src_9 = base_3 + r_1 * stride_2;
-              for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 16) {
-                block[(line_1 >> 2u) + (c_2 >> 2u)] = k_at4(src_9 + c_2);
+          for (var col_2 = lane_y * 4; col_2 < 32; col_2 += 64) {
+            for (var row_5 = lane_x * 4; row_5 < 32; row_5 += 16) {
+              var x_4 = vec4f(0.0f);
+              if (row_5 < width) {
+                let src_6 = base_3 + row_5 * stride_2;
+                x_4 = k_at4(src_6 + col_2);
               }
-            } else {
-              for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 16) {
-                block[(line_1 >> 2u) + (c_3 >> 2u)] = vec4f(0.0f);
+              var x_5 = vec4f(0.0f);
+              if (row_5 + 1 < width) {
+                let src_7 = base_3 + (row_5 + 1) * stride_2;
+                x_5 = k_at4(src_7 + col_2);
               }
+              var x_6 = vec4f(0.0f);
+              if (row_5 + 2 < width) {
+                let src_8 = base_3 + (row_5 + 2) * stride_2;
+                x_6 = k_at4(src_8 + col_2);
+              }
+              var x_7 = vec4f(0.0f);
+              if (row_5 + 3 < width) {
+                let src_9 = base_3 + (row_5 + 3) * stride_2;
+                x_7 = k_at4(src_9 + col_2);
+              }
+              block[col_2 * 8 + (row_5 >> 2u) + 576] = vec4f(x_4.x, x_5.x, x_6.x, x_7.x);
+              block[col_2 * 8 + (row_5 >> 2u) + 584] = vec4f(x_4.y, x_5.y, x_6.y, x_7.y);
+              block[col_2 * 8 + (row_5 >> 2u) + 592] = vec4f(x_4.z, x_5.z, x_6.z, x_7.z);
+              block[col_2 * 8 + (row_5 >> 2u) + 600] = vec4f(x_4.w, x_5.w, x_6.w, x_7.w);
             }
           }
           workgroupBarrier();
@@ -5522,100 +4324,28 @@ fn main(
           let a_row_1 = row_1 * 36;
           let a_row_2 = row_2 * 36;
           let a_row_3 = row_3 * 36;
-          let b_row = (col >> 2u) * 36 + 2304;
-          let b_row_1 = (col >> 2u) * 36 + 2592;
-          let b_row_2 = (col >> 2u) * 36 + 2880;
-          let b_row_3 = (col >> 2u) * 36 + 3168;
-          let b_row_4 = (col_1 >> 2u) * 36 + 2304;
-          let b_row_5 = (col_1 >> 2u) * 36 + 2592;
-          let b_row_6 = (col_1 >> 2u) * 36 + 2880;
-          let b_row_7 = (col_1 >> 2u) * 36 + 3168;
-          var sum = 0.0f;
-          var sum_1 = 0.0f;
-          var sum_2 = 0.0f;
-          var sum_3 = 0.0f;
-          var sum_4 = 0.0f;
-          var sum_5 = 0.0f;
-          var sum_6 = 0.0f;
-          var sum_7 = 0.0f;
-          var sum_8 = 0.0f;
-          var sum_9 = 0.0f;
-          var sum_10 = 0.0f;
-          var sum_11 = 0.0f;
-          var sum_12 = 0.0f;
-          var sum_13 = 0.0f;
-          var sum_14 = 0.0f;
-          var sum_15 = 0.0f;
-          var sum_16 = 0.0f;
-          var sum_17 = 0.0f;
-          var sum_18 = 0.0f;
-          var sum_19 = 0.0f;
-          var sum_20 = 0.0f;
-          var sum_21 = 0.0f;
-          var sum_22 = 0.0f;
-          var sum_23 = 0.0f;
-          var sum_24 = 0.0f;
-          var sum_25 = 0.0f;
-          var sum_26 = 0.0f;
-          var sum_27 = 0.0f;
-          var sum_28 = 0.0f;
-          var sum_29 = 0.0f;
-          var sum_30 = 0.0f;
-          var sum_31 = 0.0f;
           for (var k_1 = 0; k_1 < 32; k_1 += 4) {
             let a = block[(a_row >> 2u) + (k_1 >> 2u)];
             let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
             let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
             let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
-            let b = block[(b_row >> 2u) + (k_1 >> 2u)];
-            let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
-            let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
-            let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
-            sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
-            sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
-            sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
-            sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
-            sum_8 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_8))));
-            sum_9 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_9))));
-            sum_10 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_10))));
-            sum_11 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_11))));
-            sum_16 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_16))));
-            sum_17 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_17))));
-            sum_18 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_18))));
-            sum_19 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_19))));
-            sum_24 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_24))));
-            sum_25 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_25))));
-            sum_26 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_26))));
-            sum_27 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_27))));
-            let b_4 = block[(b_row_4 >> 2u) + (k_1 >> 2u)];
-            let b_5 = block[(b_row_5 >> 2u) + (k_1 >> 2u)];
-            let b_6 = block[(b_row_6 >> 2u) + (k_1 >> 2u)];
-            let b_7 = block[(b_row_7 >> 2u) + (k_1 >> 2u)];
-            sum_4 = fma(a.w, b_4.w, fma(a.z, b_4.z, fma(a.y, b_4.y, fma(a.x, b_4.x, sum_4))));
-            sum_5 = fma(a.w, b_5.w, fma(a.z, b_5.z, fma(a.y, b_5.y, fma(a.x, b_5.x, sum_5))));
-            sum_6 = fma(a.w, b_6.w, fma(a.z, b_6.z, fma(a.y, b_6.y, fma(a.x, b_6.x, sum_6))));
-            sum_7 = fma(a.w, b_7.w, fma(a.z, b_7.z, fma(a.y, b_7.y, fma(a.x, b_7.x, sum_7))));
-            sum_12 = fma(a_1.w, b_4.w, fma(a_1.z, b_4.z, fma(a_1.y, b_4.y, fma(a_1.x, b_4.x, sum_12))));
-            sum_13 = fma(a_1.w, b_5.w, fma(a_1.z, b_5.z, fma(a_1.y, b_5.y, fma(a_1.x, b_5.x, sum_13))));
-            sum_14 = fma(a_1.w, b_6.w, fma(a_1.z, b_6.z, fma(a_1.y, b_6.y, fma(a_1.x, b_6.x, sum_14))));
-            sum_15 = fma(a_1.w, b_7.w, fma(a_1.z, b_7.z, fma(a_1.y, b_7.y, fma(a_1.x, b_7.x, sum_15))));
-            sum_20 = fma(a_2.w, b_4.w, fma(a_2.z, b_4.z, fma(a_2.y, b_4.y, fma(a_2.x, b_4.x, sum_20))));
-            sum_21 = fma(a_2.w, b_5.w, fma(a_2.z, b_5.z, fma(a_2.y, b_5.y, fma(a_2.x, b_5.x, sum_21))));
-            sum_22 = fma(a_2.w, b_6.w, fma(a_2.z, b_6.z, fma(a_2.y, b_6.y, fma(a_2.x, b_6.x, sum_22))));
-            sum_23 = fma(a_2.w, b_7.w, fma(a_2.z, b_7.z, fma(a_2.y, b_7.y, fma(a_2.x, b_7.x, sum_23))));
-            sum_28 = fma(a_3.w, b_4.w, fma(a_3.z, b_4.z, fma(a_3.y, b_4.y, fma(a_3.x, b_4.x, sum_28))));
-            sum_29 = fma(a_3.w, b_5.w, fma(a_3.z, b_5.z, fma(a_3.y, b_5.y, fma(a_3.x, b_5.x, sum_29))));
-            sum_30 = fma(a_3.w, b_6.w, fma(a_3.z, b_6.z, fma(a_3.y, b_6.y, fma(a_3.x, b_6.x, sum_30))));
-            sum_31 = fma(a_3.w, b_7.w, fma(a_3.z, b_7.z, fma(a_3.y, b_7.y, fma(a_3.x, b_7.x, sum_31))));
+            let b = block[k_1 * 8 + (col >> 2u) + 576];
+            let b_1 = block[k_1 * 8 + (col >> 2u) + 584];
+            let b_2 = block[k_1 * 8 + (col >> 2u) + 592];
+            let b_3 = block[k_1 * 8 + (col >> 2u) + 600];
+            S = fma(vec4f(a.w), b_3, fma(vec4f(a.z), b_2, fma(vec4f(a.y), b_1, fma(vec4f(a.x), b, S))));
+            S_2 = fma(vec4f(a_1.w), b_3, fma(vec4f(a_1.z), b_2, fma(vec4f(a_1.y), b_1, fma(vec4f(a_1.x), b, S_2))));
+            S_4 = fma(vec4f(a_2.w), b_3, fma(vec4f(a_2.z), b_2, fma(vec4f(a_2.y), b_1, fma(vec4f(a_2.x), b, S_4))));
+            S_6 = fma(vec4f(a_3.w), b_3, fma(vec4f(a_3.z), b_2, fma(vec4f(a_3.y), b_1, fma(vec4f(a_3.x), b, S_6))));
+            let b_4 = block[k_1 * 8 + (col_1 >> 2u) + 576];
+            let b_5 = block[k_1 * 8 + (col_1 >> 2u) + 584];
+            let b_6 = block[k_1 * 8 + (col_1 >> 2u) + 592];
+            let b_7 = block[k_1 * 8 + (col_1 >> 2u) + 600];
+            S_1 = fma(vec4f(a.w), b_7, fma(vec4f(a.z), b_6, fma(vec4f(a.y), b_5, fma(vec4f(a.x), b_4, S_1))));
+            S_3 = fma(vec4f(a_1.w), b_7, fma(vec4f(a_1.z), b_6, fma(vec4f(a_1.y), b_5, fma(vec4f(a_1.x), b_4, S_3))));
+            S_5 = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, S_5))));
+            S_7 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, S_7))));
           }
-          S = S + vec4f(sum, sum_1, sum_2, sum_3);
-          S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
-          S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
-          S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
-          S_4 = S_4 + vec4f(sum_16, sum_17, sum_18, sum_19);
-          S_5 = S_5 + vec4f(sum_20, sum_21, sum_22, sum_23);
-          S_6 = S_6 + vec4f(sum_24, sum_25, sum_26, sum_27);
-          S_7 = S_7 + vec4f(sum_28, sum_29, sum_30, sum_31);
           if ((width < 32) || (31 > lead)) {
             S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
             S_1 = select(vec4f(-3e30f), S_1, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
@@ -5637,50 +4367,51 @@ fn main(
             S_7 = select(vec4f(-3e30f), S_7, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
           }
           top = m;
-          top_1 = m_1;
-          top_2 = m_2;
-          top_3 = m_3;
-          partials[lane_y * 4 + lane_x] = most4(max(S, S_1));
-          partials[row_1 * 4 + lane_x] = most4(max(S_2, S_3));
-          partials[row_2 * 4 + lane_x] = most4(max(S_4, S_5));
-          partials[row_3 * 4 + lane_x] = most4(max(S_6, S_7));
+          partials[lane_x * 68 + lane_y] = most4(max(S, S_1));
+          partials[lane_x * 68 + row_1] = most4(max(S_2, S_3));
+          partials[lane_x * 68 + row_2] = most4(max(S_4, S_5));
+          partials[lane_x * 68 + row_3] = most4(max(S_6, S_7));
           workgroupBarrier();
           storageBarrier();
-          top = max(top, most4(vec4f(partials[lane_y * 4], partials[lane_y * 4 + 1], partials[lane_y * 4 + 2], partials[lane_y * 4 + 3])));
-          top_1 = max(top_1, most4(vec4f(partials[row_1 * 4], partials[row_1 * 4 + 1], partials[row_1 * 4 + 2], partials[row_1 * 4 + 3])));
-          top_2 = max(top_2, most4(vec4f(partials[row_2 * 4], partials[row_2 * 4 + 1], partials[row_2 * 4 + 2], partials[row_2 * 4 + 3])));
-          top_3 = max(top_3, most4(vec4f(partials[row_3 * 4], partials[row_3 * 4 + 1], partials[row_3 * 4 + 2], partials[row_3 * 4 + 3])));
+          top = max(top, max(max(max(partials[lane], partials[lane + 68]), partials[lane + 136]), partials[lane + 204]));
           let base_4 = ((batch * params.N + key) * 8 + head) * 32;
           let stride_3 = params.dilation * 256;
-          for (var r_2 = lane_y; r_2 < 32; r_2 += 16) {
-            let line_2 = r_2 * 32 + 2304;
-            if (r_2 < width) {
-              let src_10 = base_4 + r_2 * stride_3;
-              for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 16) {
-                block[(line_2 >> 2u) + (c_4 >> 2u)] = v_at4(src_10 + c_4);
-              }
-            } else {
-              for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 16) {
-                block[(line_2 >> 2u) + (c_5 >> 2u)] = vec4f(0.0f);
-              }
-            }
+          var x_8 = vec4f(0.0f);
+          var x_9 = vec4f(0.0f);
+          if (lane_y < width) {
+            let src_10 = base_4 + lane_y * stride_3;
+            x_8 = v_at4(src_10 + col);
+            x_9 = v_at4(src_10 + col_1);
           }
+          var x_10 = vec4f(0.0f);
+          var x_11 = vec4f(0.0f);
+          if (lane_y + 16 < width) {
+            let src_11 = base_4 + (lane_y + 16) * stride_3;
+            x_10 = v_at4(src_11 + col);
+            x_11 = v_at4(src_11 + col_1);
+          }
+          block[lane_y * 8 + (col >> 2u) + 576] = x_8;
+          block[lane_y * 8 + (col_1 >> 2u) + 576] = x_9;
+          block[lane_y * 8 + (col >> 2u) + 704] = x_10;
+          block[lane_y * 8 + (col_1 >> 2u) + 704] = x_11;
           fade = exp2(m - top);
-          fade_1 = exp2(m_1 - top_1);
-          fade_2 = exp2(m_2 - top_2);
-          fade_3 = exp2(m_3 - top_3);
+          columns[lane + 64] = fade;
           m = top;
-          m_1 = top_1;
-          m_2 = top_2;
-          m_3 = top_3;
-          S = exp2(S - vec4f(m));
-          S_1 = exp2(S_1 - vec4f(m));
-          S_2 = exp2(S_2 - vec4f(m_1));
-          S_3 = exp2(S_3 - vec4f(m_1));
-          S_4 = exp2(S_4 - vec4f(m_2));
-          S_5 = exp2(S_5 - vec4f(m_2));
-          S_6 = exp2(S_6 - vec4f(m_3));
-          S_7 = exp2(S_7 - vec4f(m_3));
+          columns[lane] = m;
+          workgroupBarrier();
+          storageBarrier();
+          let m_1 = columns[lane_y];
+          S = exp2(S - vec4f(m_1));
+          S_1 = exp2(S_1 - vec4f(m_1));
+          let m_2 = columns[row_1];
+          S_2 = exp2(S_2 - vec4f(m_2));
+          S_3 = exp2(S_3 - vec4f(m_2));
+          let m_3 = columns[row_2];
+          S_4 = exp2(S_4 - vec4f(m_3));
+          S_5 = exp2(S_5 - vec4f(m_3));
+          let m_4 = columns[row_3];
+          S_6 = exp2(S_6 - vec4f(m_4));
+          S_7 = exp2(S_7 - vec4f(m_4));
           block[lane_y * 9 + (col >> 2u)] = S;
           block[lane_y * 9 + (col_1 >> 2u)] = S_1;
           block[row_1 * 9 + (col >> 2u)] = S_2;
@@ -5690,27 +4421,25 @@ fn main(
           block[row_3 * 9 + (col >> 2u)] = S_6;
           block[row_3 * 9 + (col_1 >> 2u)] = S_7;
           l = l * fade;
-          l_1 = l_1 * fade_1;
-          l_2 = l_2 * fade_2;
-          l_3 = l_3 * fade_3;
-          partials_1[lane_y * 4 + lane_x] = sum4(S + S_1);
-          partials_1[row_1 * 4 + lane_x] = sum4(S_2 + S_3);
-          partials_1[row_2 * 4 + lane_x] = sum4(S_4 + S_5);
-          partials_1[row_3 * 4 + lane_x] = sum4(S_6 + S_7);
+          partials_1[lane_x * 68 + lane_y] = sum4(S + S_1);
+          partials_1[lane_x * 68 + row_1] = sum4(S_2 + S_3);
+          partials_1[lane_x * 68 + row_2] = sum4(S_4 + S_5);
+          partials_1[lane_x * 68 + row_3] = sum4(S_6 + S_7);
           workgroupBarrier();
           storageBarrier();
-          l = l + sum4(vec4f(partials_1[lane_y * 4], partials_1[lane_y * 4 + 1], partials_1[lane_y * 4 + 2], partials_1[lane_y * 4 + 3]));
-          l_1 = l_1 + sum4(vec4f(partials_1[row_1 * 4], partials_1[row_1 * 4 + 1], partials_1[row_1 * 4 + 2], partials_1[row_1 * 4 + 3]));
-          l_2 = l_2 + sum4(vec4f(partials_1[row_2 * 4], partials_1[row_2 * 4 + 1], partials_1[row_2 * 4 + 2], partials_1[row_2 * 4 + 3]));
-          l_3 = l_3 + sum4(vec4f(partials_1[row_3 * 4], partials_1[row_3 * 4 + 1], partials_1[row_3 * 4 + 2], partials_1[row_3 * 4 + 3]));
-          O = O * vec4f(fade);
-          O_1 = O_1 * vec4f(fade);
-          O_2 = O_2 * vec4f(fade_1);
-          O_3 = O_3 * vec4f(fade_1);
-          O_4 = O_4 * vec4f(fade_2);
-          O_5 = O_5 * vec4f(fade_2);
-          O_6 = O_6 * vec4f(fade_3);
-          O_7 = O_7 * vec4f(fade_3);
+          l = l + (partials_1[lane] + partials_1[lane + 68] + partials_1[lane + 136] + partials_1[lane + 204]);
+          let fade_1 = columns[lane_y + 64];
+          O = O * vec4f(fade_1);
+          O_1 = O_1 * vec4f(fade_1);
+          let fade_2 = columns[row_1 + 64];
+          O_2 = O_2 * vec4f(fade_2);
+          O_3 = O_3 * vec4f(fade_2);
+          let fade_3 = columns[row_2 + 64];
+          O_4 = O_4 * vec4f(fade_3);
+          O_5 = O_5 * vec4f(fade_3);
+          let fade_4 = columns[row_3 + 64];
+          O_6 = O_6 * vec4f(fade_4);
+          O_7 = O_7 * vec4f(fade_4);
           let a_row_4 = lane_y * 36;
           let a_row_5 = row_1 * 36;
           let a_row_6 = row_2 * 36;
@@ -5740,57 +4469,41 @@ fn main(
         }
       }
       fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
-      fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
-      fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
-      fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
+      workgroupBarrier();
+      storageBarrier();
+      columns[lane + 64] = fade;
+      workgroupBarrier();
+      storageBarrier();
       let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
       let stride_4 = params.dilation * 256;
       if (lane_y < rows) {
         let dst = base_5 + lane_y * stride_4;
-        out_put4(dst + col, O * vec4f(fade));
-        out_put4(dst + col_1, O_1 * vec4f(fade));
+        let fade_5 = columns[lane_y + 64];
+        out_put4(dst + col, O * vec4f(fade_5));
+        out_put4(dst + col_1, O_1 * vec4f(fade_5));
       }
       if (row_1 < rows) {
         let dst_1 = base_5 + row_1 * stride_4;
-        out_put4(dst_1 + col, O_2 * vec4f(fade_1));
-        out_put4(dst_1 + col_1, O_3 * vec4f(fade_1));
+        let fade_6 = columns[row_1 + 64];
+        out_put4(dst_1 + col, O_2 * vec4f(fade_6));
+        out_put4(dst_1 + col_1, O_3 * vec4f(fade_6));
       }
       if (row_2 < rows) {
         let dst_2 = base_5 + row_2 * stride_4;
-        out_put4(dst_2 + col, O_4 * vec4f(fade_2));
-        out_put4(dst_2 + col_1, O_5 * vec4f(fade_2));
+        let fade_7 = columns[row_2 + 64];
+        out_put4(dst_2 + col, O_4 * vec4f(fade_7));
+        out_put4(dst_2 + col_1, O_5 * vec4f(fade_7));
       }
       if (row_3 < rows) {
         let dst_3 = base_5 + row_3 * stride_4;
-        out_put4(dst_3 + col, O_6 * vec4f(fade_3));
-        out_put4(dst_3 + col_1, O_7 * vec4f(fade_3));
+        let fade_8 = columns[row_3 + 64];
+        out_put4(dst_3 + col, O_6 * vec4f(fade_8));
+        out_put4(dst_3 + col_1, O_7 * vec4f(fade_8));
       }
-      workgroupBarrier();
-      storageBarrier();
       let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
-      if (lane_y < rows) {
-        let dst_4 = base_6 + lane_y * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
-        }
-      }
-      if (row_1 < rows) {
-        let dst_5 = base_6 + row_1 * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
-        }
-      }
-      if (row_2 < rows) {
-        let dst_6 = base_6 + row_2 * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
-        }
-      }
-      if (row_3 < rows) {
-        let dst_7 = base_6 + row_3 * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
-        }
+      if (lane < rows) {
+        let dst_4 = base_6 + lane * params.dilation;
+        lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
       }
     }
   }
@@ -5826,8 +4539,8 @@ fn main(
   }
   let group = i32(index);
   let lane = i32(invocation);
-  let lane_y = lane / 8;
-  let lane_x = lane % 8;
+  let lane_y = lane >> 3u;
+  let lane_x = lane & 7;
   var rows = vec4f(0.0f);
   var rows_1 = vec4f(0.0f);
   var rows_2 = vec4f(0.0f);
@@ -5965,8 +4678,8 @@ fn main(
     first_lane = atomicAdd(&lanes_taken, members);
   }
   let lane = i32(subgroupBroadcastFirst(first_lane) + member);
-  let lane_y = lane / 8;
-  let lane_x = lane % 8;
+  let lane_y = lane >> 3u;
+  let lane_x = lane & 7;
   var x_tile = vec4f(0.0f);
   var x_tile_1 = vec4f(0.0f);
   var x_tile_2 = vec4f(0.0f);
@@ -6171,8 +4884,8 @@ fn main(
   }
   let group = i32(index);
   let lane = i32(invocation);
-  let lane_y = lane / 8;
-  let lane_x = lane % 8;
+  let lane_y = lane >> 3u;
+  let lane_x = lane & 7;
   var acc = vec4f(0.0f);
   var acc_1 = vec4f(0.0f);
   var acc_2 = vec4f(0.0f);
@@ -6200,8 +4913,8 @@ fn main(
   let row_5 = lane_y + 40;
   let row_6 = lane_y + 48;
   let row_7 = lane_y + 56;
-  let m0 = group / 4 * 64;
-  let n0 = group % 4 * 64;
+  let m0 = (group >> 2u) * 64;
+  let n0 = (group & 3) * 64;
   bias_tile = bias_at4(n0 + col);
   bias_tile_1 = bias_at4(n0 + col_1);
   acc = bias_tile;
@@ -6224,18 +4937,31 @@ fn main(
     workgroupBarrier();
     let base = m0 * 256 + k;
     let count = params.M - m0;
-    for (var r = lane_y; r < 64; r += 8) {
-      let line = r * 36;
-      if (r < count) {
-        let src_1 = base + r * 256;
-        for (var c = lane_x * 4; c < 32; c += 32) {
-          block[(line >> 2u) + (c >> 2u)] = x_at4(src_1 + c);
-        }
-      } else {
-        for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
-          block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
-        }
+    for (var row_8 = lane_y; row_8 < 64; row_8 += 32) {
+      var x_1 = vec4f(0.0f);
+      if (row_8 < count) {
+        let src_1 = base + row_8 * 256;
+        x_1 = x_at4(src_1 + col);
       }
+      var x_2 = vec4f(0.0f);
+      if (row_8 + 8 < count) {
+        let src_2 = base + row_8 * 256 + 2048;
+        x_2 = x_at4(src_2 + col);
+      }
+      var x_3 = vec4f(0.0f);
+      if (row_8 + 16 < count) {
+        let src_3 = base + row_8 * 256 + 4096;
+        x_3 = x_at4(src_3 + col);
+      }
+      var x_4 = vec4f(0.0f);
+      if (row_8 + 24 < count) {
+        let src_4 = base + row_8 * 256 + 6144;
+        x_4 = x_at4(src_4 + col);
+      }
+      block[row_8 * 9 + (col >> 2u)] = x_1;
+      block[row_8 * 9 + (col >> 2u) + 72] = x_2;
+      block[row_8 * 9 + (col >> 2u) + 144] = x_3;
+      block[row_8 * 9 + (col >> 2u) + 216] = x_4;
     }
     workgroupBarrier();
     let a_row = lane_y * 36;
@@ -6247,9 +4973,9 @@ fn main(
     let a_row_6 = row_6 * 36;
     let a_row_7 = row_7 * 36;
     let column = n0 + col;
-    let panel = k * 8 + (column / 8 * 2048 + column % 8);
+    let panel = k * 8 + ((column >> 3u) * 2048 + (column & 7));
     let column_1 = n0 + col_1;
-    let panel_1 = k * 8 + (column_1 / 8 * 2048 + column_1 % 8);
+    let panel_1 = k * 8 + ((column_1 >> 3u) * 2048 + (column_1 & 7));
     for (var k_1 = 0; k_1 < 32; k_1 += 4) {
       let a = block[(a_row >> 2u) + (k_1 >> 2u)];
       let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
@@ -6360,34 +5086,33 @@ fn main(
   }
   let group = i32(index);
   let lane = i32(invocation);
-  let lane_y = lane / 8;
-  let lane_x = lane % 8;
+  let lane_y = lane >> 3u;
+  let lane_x = lane & 7;
   var cosine = vec4f(0.0f);
   var cosine_1 = vec4f(0.0f);
   var sine = vec4f(0.0f);
   var sine_1 = vec4f(0.0f);
   let col = lane_x * 4;
   let row_1 = lane_y + 8;
-  let blocks = (params.N + 15) / 16;
+  let blocks = (params.N + 15) >> 4u;
   let n0 = group % blocks * 16;
   let start = group / blocks * params.N;
   let m0 = start + n0;
   let end = start + min(params.N, n0 + 16);
   let base = n0 * 32;
   let count = end - m0;
-  for (var r = lane_y; r < 16; r += 8) {
-    let line = r * 32;
-    if (r < count) {
-      let src = base + r * 32;
-      for (var c = lane_x * 4; c < 32; c += 32) {
-        block[(line >> 2u) + (c >> 2u)] = table_at4(src + c);
-      }
-    } else {
-      for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
-        block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
-      }
-    }
+  var x_1 = vec4f(0.0f);
+  if (lane_y < count) {
+    let src = base + lane_y * 32;
+    x_1 = table_at4(src + col);
   }
+  var x_2 = vec4f(0.0f);
+  if (lane_y + 8 < count) {
+    let src_1 = base + lane_y * 32 + 256;
+    x_2 = table_at4(src_1 + col);
+  }
+  block[lane_y * 8 + (col >> 2u)] = x_1;
+  block[lane_y * 8 + (col >> 2u) + 64] = x_2;
   cosine = block[lane_y * 8 + (col >> 2u)].xxzz;
   cosine_1 = block[row_1 * 8 + (col >> 2u)].xxzz;
   sine = block[lane_y * 8 + (col >> 2u)].yyww * select(vec4f(1.0f), vec4f(-1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3)) & vec4i(1)) == vec4i(0));
@@ -6395,19 +5120,18 @@ fn main(
   for (var head = 0; head < 8; head++) {
     let base_1 = m0 * 256 + head * 32;
     let count_1 = end - m0;
-    for (var r_1 = lane_y; r_1 < 16; r_1 += 8) {
-      let line_1 = r_1 * 32 + 512;
-      if (r_1 < count_1) {
-        let src_1 = base_1 + r_1 * 256;
-        for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 32) {
-          block[(line_1 >> 2u) + (c_2 >> 2u)] = x_at4(src_1 + c_2);
-        }
-      } else {
-        for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 32) {
-          block[(line_1 >> 2u) + (c_3 >> 2u)] = vec4f(0.0f);
-        }
-      }
+    var x_3 = vec4f(0.0f);
+    if (lane_y < count_1) {
+      let src_2 = base_1 + lane_y * 256;
+      x_3 = x_at4(src_2 + col);
     }
+    var x_4 = vec4f(0.0f);
+    if (lane_y + 8 < count_1) {
+      let src_3 = base_1 + lane_y * 256 + 2048;
+      x_4 = x_at4(src_3 + col);
+    }
+    block[lane_y * 8 + (col >> 2u) + 128] = x_3;
+    block[lane_y * 8 + (col >> 2u) + 192] = x_4;
     workgroupBarrier();
     let base_2 = m0 * 256 + head * 32;
     let count_2 = end - m0;
@@ -6424,30 +5148,38 @@ fn main(
 `,
 };
 
-const $wgsl_attention_small_xpos512_class_16x32: $Shader = {
+const $wgsl_attention_small_xpos512_annulus_64x32_folds: $Shader = {
   buffers: [
     { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
     { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
     { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
-    { name: "out", dtype: "f32", access: "write", layout: "four", uses: ["put4"] },
-    { name: "lse", dtype: "f32", access: "write", layout: "one", uses: ["put"] },
+    { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
+    { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
   ],
   code: `enable subgroups;
-// spec:4 model jargon: small: class
+// spec:4 model jargon: small: branch 0 (segment 256, dilation 1)
 struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
   reserved: u32,
   N: i32,
+  branch: i32,
+  segment: i32,
+  dilation: i32,
+  first: i32,
+  cell: i32,
+  room_slots: i32,
+  room_tiles: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
 const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
+const segments = array<i32, 4>(256, 512, 1024, 2048);
+const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
+const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
 const dilations = array<i32, 4>(1, 2, 4, 8);
 var<workgroup> block: array<vec4f, 832>;
-var<workgroup> partials: array<f32, 32>;
-var<workgroup> partials_1: array<f32, 32>;
 var<workgroup> lanes_taken: atomic<u32>;
 fn sum4(v: vec4f) -> f32 {
   return (v.x + v.y) + (v.z + v.w);
@@ -6474,339 +5206,1195 @@ fn main(
     first_lane = atomicAdd(&lanes_taken, members);
   }
   let lane = i32(subgroupBroadcastFirst(first_lane) + member);
-  let lane_y = lane / 8;
-  let lane_x = lane % 8;
+  let lane_y = lane >> 2u;
+  let lane_x = lane & 3;
   var S = vec4f(0.0f);
   var S_1 = vec4f(0.0f);
+  var S_2 = vec4f(0.0f);
+  var S_3 = vec4f(0.0f);
+  var S_4 = vec4f(0.0f);
+  var S_5 = vec4f(0.0f);
+  var S_6 = vec4f(0.0f);
+  var S_7 = vec4f(0.0f);
   var O = vec4f(0.0f);
   var O_1 = vec4f(0.0f);
+  var O_2 = vec4f(0.0f);
+  var O_3 = vec4f(0.0f);
+  var O_4 = vec4f(0.0f);
+  var O_5 = vec4f(0.0f);
+  var O_6 = vec4f(0.0f);
+  var O_7 = vec4f(0.0f);
   var m = 0.0f;
   var m_1 = 0.0f;
+  var m_2 = 0.0f;
+  var m_3 = 0.0f;
   var l = 0.0f;
   var l_1 = 0.0f;
+  var l_2 = 0.0f;
+  var l_3 = 0.0f;
   var top = 0.0f;
   var top_1 = 0.0f;
+  var top_2 = 0.0f;
+  var top_3 = 0.0f;
   var fade = 0.0f;
   var fade_1 = 0.0f;
-  var mult = vec4f(0.0f);
+  var fade_2 = 0.0f;
+  var fade_3 = 0.0f;
+  var row_times_0 = 0.0f;
+  var row_times_0_1 = 0.0f;
+  var row_times_0_2 = 0.0f;
+  var row_times_0_3 = 0.0f;
+  var key_times_0 = vec4f(0.0f);
+  var key_times_0_1 = vec4f(0.0f);
+  var row_times_1 = 0.0f;
+  var row_times_1_1 = 0.0f;
+  var row_times_1_2 = 0.0f;
+  var row_times_1_3 = 0.0f;
+  var key_times_1 = vec4f(0.0f);
+  var key_times_1_1 = vec4f(0.0f);
   let col = lane_x * 4;
-  let row_1 = lane_y + 8;
-  let cell = min(256, params.N);
-  let cells = (params.N + cell + -1) / cell;
-  let tiles = ((cell + 7) / 8 + 15) / 16;
+  let col_1 = lane_x * 4 + 16;
+  let row_1 = lane_y + 16;
+  let row_2 = lane_y + 32;
+  let row_3 = lane_y + 48;
+  let cell_length = min(params.cell, params.N);
+  let cells = (params.N + cell_length + -1) / cell_length;
+  let tiles = (((cell_length + params.dilation + -1) / params.dilation + params.room_slots + 63) >> 6u) + params.room_tiles;
+  let rest = group / tiles;
+  let batch_head = rest / cells;
+  let head = batch_head & 7;
+  let batch = batch_head >> 3u;
+  let offset = offsets[params.branch * 8 + head];
+  let cell_start = rest % cells * cell_length;
+  let cell_end = min(cell_start + cell_length, params.N);
+  let g = min(params.segment, params.N);
   let tile = group % tiles;
-  let after_tile = group / tiles;
-  let residue = after_tile % 8;
-  let after_residue = after_tile / 8;
-  let cell_index = after_residue % cells;
-  let after_cell_index = after_residue / cells;
-  let head = after_cell_index % 8;
-  let after_head = after_cell_index / 8;
-  let cell_start = cell_index * cell;
-  let cell_end = min(cell_start + cell, params.N);
-  let first = cell_start + residue + tile * 128;
-  let rows = min(16, (max(cell_end - first, 0) + 7) / 8);
-  let start_0 = cell_start / 256 * 256;
-  let end_0 = min(start_0 + 256, params.N);
-  let offset_0 = offsets[head];
-  let start_1 = cell_start / 512 * 512;
-  let end_1 = min(start_1 + 512, params.N);
-  let offset_1 = offsets[head + 8];
-  let covers_1 = (first - start_1) % 2 == offset_1;
-  let start_2 = cell_start / 1024 * 1024;
-  let end_2 = min(start_2 + 1024, params.N);
-  let offset_2 = offsets[head + 16];
-  let covers_2 = (first - start_2) % 4 == offset_2;
-  let start_3 = cell_start / 2048 * 2048;
-  let end_3 = min(start_3 + 2048, params.N);
-  let offset_3 = offsets[head + 24];
-  let covers_3 = (first - start_3) % 8 == offset_3;
+  let segment_index = cell_start / g;
+  let segment_start = segment_index * g;
+  let query_start = segment_start + offset;
+  let first_slot = (max(cell_start - query_start, 0) + params.dilation + -1) / params.dilation;
+  let piece_rows = max(0, (max(cell_end - query_start, 0) + params.dilation + -1) / params.dilation - first_slot);
+  let slot = first_slot + tile * 64;
+  let rows = max(0, min(64, piece_rows - tile * 64));
+  let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
+  let keys = min(real, slot + rows);
+  let link = kinds[params.branch * 8 + head];
+  let parent = links[link];
   if (0 < rows) {
-    let query_block = first / 16384;
-    m = -1e30f;
-    m_1 = -1e30f;
-    l = 0.0f;
-    l_1 = 0.0f;
-    O = vec4f(0.0f);
-    O_1 = vec4f(0.0f);
-    let base_0 = start_0 + offset_0;
-    let real_0 = max(min(end_0, first + rows * 8 + -7) - base_0, 0);
-    let phase = (first - (start_0 + offset_0) + 2) % 2 % 2;
-    let from_slot = max(start_1 - (start_0 + offset_0), 0);
-    let to_slot = max(end_1 - (start_0 + offset_0), 0);
-    let phase_1_ = (first - (start_0 + offset_0) + 4) % 4 % 4;
-    let from_slot_1_ = max(start_2 - (start_0 + offset_0), 0);
-    let to_slot_1_ = max(end_2 - (start_0 + offset_0), 0);
-    let phase_2_ = (first - (start_0 + offset_0) + 8) % 8 % 8;
-    let from_slot_2_ = max(start_3 - (start_0 + offset_0), 0);
-    let to_slot_2_ = max(end_3 - (start_0 + offset_0), 0);
-    let base_1 = start_1 + offset_1;
-    let real_1 = (max(min(end_1, first + rows * 8 + -7) - base_1, 0) + 1) / 2;
-    let low_1_0 = select(min(start_1, start_0), start_0, start_1 == start_1);
-    let high_1_0 = select(max(start_1, end_0), end_0, start_1 == start_1);
-    let before_1 = min(real_1, (max(low_1_0 - base_1, 0) + 1) / 2);
-    let after_1 = max(min(real_1, (max(low_1_0 - base_1, 0) + 1) / 2), min(real_1, (max(high_1_0 - base_1, 0) + 1) / 2));
-    let phase_3_ = (first - (start_1 + offset_1) + 4) % 4 / 2 % 2;
-    let from_slot_3_ = (max(start_2 - (start_1 + offset_1), 0) + 1) / 2;
-    let to_slot_3_ = (max(end_2 - (start_1 + offset_1), 0) + 1) / 2;
-    let phase_4_ = (first - (start_1 + offset_1) + 8) % 8 / 2 % 4;
-    let from_slot_4_ = (max(start_3 - (start_1 + offset_1), 0) + 1) / 2;
-    let to_slot_4_ = (max(end_3 - (start_1 + offset_1), 0) + 1) / 2;
-    let base_2 = start_2 + offset_2;
-    let real_2 = (max(min(end_2, first + rows * 8 + -7) - base_2, 0) + 3) / 4;
-    let low_2_0 = select(min(start_2, start_0), start_0, start_2 == start_2);
-    let high_2_0 = select(max(start_2, end_0), end_0, start_2 == start_2);
-    let low_2_1 = select(low_2_0, select(min(low_2_0, start_1), start_1, low_2_0 == high_2_0), covers_1);
-    let high_2_1 = select(high_2_0, select(max(high_2_0, end_1), end_1, low_2_0 == high_2_0), covers_1);
-    let before_2 = min(real_2, (max(low_2_1 - base_2, 0) + 3) / 4);
-    let after_2 = max(min(real_2, (max(low_2_1 - base_2, 0) + 3) / 4), min(real_2, (max(high_2_1 - base_2, 0) + 3) / 4));
-    let phase_5_ = (first - (start_2 + offset_2) + 8) % 8 / 4 % 2;
-    let from_slot_5_ = (max(start_3 - (start_2 + offset_2), 0) + 3) / 4;
-    let to_slot_5_ = (max(end_3 - (start_2 + offset_2), 0) + 3) / 4;
-    let base_3 = start_3 + offset_3;
-    let real_3 = (max(min(end_3, first + rows * 8 + -7) - base_3, 0) + 7) / 8;
-    let low_3_0 = select(min(start_3, start_0), start_0, start_3 == start_3);
-    let high_3_0 = select(max(start_3, end_0), end_0, start_3 == start_3);
-    let low_3_1 = select(low_3_0, select(min(low_3_0, start_1), start_1, low_3_0 == high_3_0), covers_1);
-    let high_3_1 = select(high_3_0, select(max(high_3_0, end_1), end_1, low_3_0 == high_3_0), covers_1);
-    let low_3_2 = select(low_3_1, select(min(low_3_1, start_2), start_2, low_3_1 == high_3_1), covers_2);
-    let high_3_2 = select(high_3_1, select(max(high_3_1, end_2), end_2, low_3_1 == high_3_1), covers_2);
-    let before_3 = min(real_3, (max(low_3_2 - base_3, 0) + 7) / 8);
-    let after_3 = max(min(real_3, (max(low_3_2 - base_3, 0) + 7) / 8), min(real_3, (max(high_3_2 - base_3, 0) + 7) / 8));
-    // spec:8 branch 0: segment 256, dilation 1
-    // spec:8 branch 1: segment 512, dilation 2
-    // spec:8 branch 2: segment 1024, dilation 4
-    // spec:8 branch 3: segment 2048, dilation 8
-    for (var turn = 0; turn < 8; turn++) {
-      let pass_2 = turn / 2;
-      let covered = select(select(select(true, covers_1, pass_2 == 1), covers_2, pass_2 == 2), covers_3, pass_2 == 3);
-      let range_from = select(select(select(select(0, 0, turn % 2 == 0), select(after_1, 0, turn % 2 == 0), pass_2 == 1), select(after_2, 0, turn % 2 == 0), pass_2 == 2), select(after_3, 0, turn % 2 == 0), pass_2 == 3);
-      let range_end = select(select(select(select(real_0, 0, turn % 2 == 0), select(real_1, before_1, turn % 2 == 0), pass_2 == 1), select(real_2, before_2, turn % 2 == 0), pass_2 == 2), select(real_3, before_3, turn % 2 == 0), pass_2 == 3);
-      let range_to = select(range_from, range_end, covered);
-      let fold_active = select(select(select(covers_1, covers_2, pass_2 == 1), covers_3, pass_2 == 2), false, pass_2 == 3);
-      let fold_period = select(select(select(2, 2, pass_2 == 1), 2, pass_2 == 2), 1, pass_2 == 3);
-      let fold_phase = select(select(select(phase, phase_3_, pass_2 == 1), phase_5_, pass_2 == 2), 0, pass_2 == 3);
-      let fold_first = select(select(select(from_slot, from_slot_3_, pass_2 == 1), from_slot_5_, pass_2 == 2), 0, pass_2 == 3);
-      let fold_last = select(select(select(to_slot, to_slot_3_, pass_2 == 1), to_slot_5_, pass_2 == 2), 0, pass_2 == 3);
-      let fold_active_1_ = select(select(select(covers_2, covers_3, pass_2 == 1), false, pass_2 == 2), false, pass_2 == 3);
-      let fold_period_1_ = select(select(select(4, 4, pass_2 == 1), 1, pass_2 == 2), 1, pass_2 == 3);
-      let fold_phase_1_ = select(select(select(phase_1_, phase_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let fold_first_1_ = select(select(select(from_slot_1_, from_slot_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let fold_last_1_ = select(select(select(to_slot_1_, to_slot_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let fold_active_2_ = select(select(select(covers_3, false, pass_2 == 1), false, pass_2 == 2), false, pass_2 == 3);
-      let fold_period_2_ = select(select(select(8, 1, pass_2 == 1), 1, pass_2 == 2), 1, pass_2 == 3);
-      let fold_phase_2_ = select(select(select(phase_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let fold_first_2_ = select(select(select(from_slot_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let fold_last_2_ = select(select(select(to_slot_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let dilation = dilations[pass_2];
-      let keys_base = select(select(select(base_0, base_1, pass_2 == 1), base_2, pass_2 == 2), base_3, pass_2 == 3);
-      for (var j0 = range_from; j0 < range_to; j0 += 32) {
-        let key = keys_base + j0 * dilation;
-        let width = min(32, range_to - j0);
-        let lead = first - key;
-        S = vec4f(0.0f);
-        S_1 = vec4f(0.0f);
-        let base = ((after_head * params.N + first) * 8 + head) * 32;
-        for (var r = lane_y; r < 16; r += 8) {
-          let line = r * 36 + 2176;
-          if (r < rows) {
-            let src = base + r * 2048;
-            for (var c = lane_x * 4; c < 32; c += 32) {
-              block[(line >> 2u) + (c >> 2u)] = q_at4(src + c) * vec4f(0.25503486f);
+    let first_query = query_start + slot * params.dilation;
+    let last_query = first_query + max(0, rows + -1) * params.dilation;
+    let parent_segment = segments[parent];
+    let low_2 = first_query / parent_segment * parent_segment;
+    let high = last_query / parent_segment * parent_segment;
+    let root = parent == params.branch;
+    let crossing = (max(high - query_start, 0) + params.dilation + -1) / params.dilation;
+    let before = select(min(keys, (max(low_2 - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let after = select(min(keys, (max(high + parent_segment - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let middle = select(select(min(keys, crossing), before, low_2 == high), before, root);
+    if ((params.first == 1) || (0 < middle + (keys - after))) {
+      let query = query_start + slot * params.dilation;
+      let query_block = query >> 14u;
+      if (params.first == 1) {
+        m = -1e30f;
+        m_1 = -1e30f;
+        m_2 = -1e30f;
+        m_3 = -1e30f;
+        l = 0.0f;
+        l_1 = 0.0f;
+        l_2 = 0.0f;
+        l_3 = 0.0f;
+        O = vec4f(0.0f);
+        O_1 = vec4f(0.0f);
+        O_2 = vec4f(0.0f);
+        O_3 = vec4f(0.0f);
+        O_4 = vec4f(0.0f);
+        O_5 = vec4f(0.0f);
+        O_6 = vec4f(0.0f);
+        O_7 = vec4f(0.0f);
+      } else {
+        let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+        let stride = params.dilation * 256;
+        if (lane_y < rows) {
+          let src = base + lane_y * stride;
+          O = out_at4(src + col);
+          O_1 = out_at4(src + col_1);
+        } else {
+          O = vec4f(0.0f);
+          O_1 = vec4f(0.0f);
+        }
+        if (row_1 < rows) {
+          let src_1 = base + row_1 * stride;
+          O_2 = out_at4(src_1 + col);
+          O_3 = out_at4(src_1 + col_1);
+        } else {
+          O_2 = vec4f(0.0f);
+          O_3 = vec4f(0.0f);
+        }
+        if (row_2 < rows) {
+          let src_2 = base + row_2 * stride;
+          O_4 = out_at4(src_2 + col);
+          O_5 = out_at4(src_2 + col_1);
+        } else {
+          O_4 = vec4f(0.0f);
+          O_5 = vec4f(0.0f);
+        }
+        if (row_3 < rows) {
+          let src_3 = base + row_3 * stride;
+          O_6 = out_at4(src_3 + col);
+          O_7 = out_at4(src_3 + col_1);
+        } else {
+          O_6 = vec4f(0.0f);
+          O_7 = vec4f(0.0f);
+        }
+        let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+        if (lane_y < rows) {
+          let src_4 = base_1 + lane_y * params.dilation;
+          m = lse_at(src_4);
+        } else {
+          m = 0.0f;
+        }
+        if (row_1 < rows) {
+          let src_5 = base_1 + row_1 * params.dilation;
+          m_1 = lse_at(src_5);
+        } else {
+          m_1 = 0.0f;
+        }
+        if (row_2 < rows) {
+          let src_6 = base_1 + row_2 * params.dilation;
+          m_2 = lse_at(src_6);
+        } else {
+          m_2 = 0.0f;
+        }
+        if (row_3 < rows) {
+          let src_7 = base_1 + row_3 * params.dilation;
+          m_3 = lse_at(src_7);
+        } else {
+          m_3 = 0.0f;
+        }
+        m = max(m * 1.442695f, -1e30f);
+        m_1 = max(m_1 * 1.442695f, -1e30f);
+        m_2 = max(m_2 * 1.442695f, -1e30f);
+        m_3 = max(m_3 * 1.442695f, -1e30f);
+        l = select(0.0f, 1.0f, m > -1e30f);
+        l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
+        l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
+        l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
+      }
+      let first_query_1_ = query_start + slot * params.dilation;
+      let member_2 = links[link + 1];
+      let other = member_2 >> 1u;
+      let other_segment = segments[other];
+      let other_dilation = dilations[other];
+      let other_start = first_query_1_ / other_segment * other_segment;
+      let from_slot = max(0, (max(other_start - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot = min(real, (max(other_start + other_segment - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period = other_dilation / params.dilation;
+      let row_residue = (first_query_1_ - other_start - offsets[other * 8 + head] + other_dilation) % other_dilation / params.dilation;
+      let slot_residue = (row_residue + (period - slot % period)) % period;
+      let member_1_ = links[link + 2];
+      let other_1_ = member_1_ >> 1u;
+      let other_segment_1_ = segments[other_1_];
+      let other_dilation_1_ = dilations[other_1_];
+      let other_start_1_ = first_query_1_ / other_segment_1_ * other_segment_1_;
+      let from_slot_1_ = max(from_slot, (max(other_start_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_1_ = min(to_slot, (max(other_start_1_ + other_segment_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_1_ = other_dilation_1_ / params.dilation;
+      let row_residue_1_ = (first_query_1_ - other_start_1_ - offsets[other_1_ * 8 + head] + other_dilation_1_) % other_dilation_1_ / params.dilation;
+      let slot_residue_1_ = (row_residue_1_ + (period_1_ - slot % period_1_)) % period_1_;
+      let member_2_ = links[link + 3];
+      let other_2_ = member_2_ >> 1u;
+      let other_segment_2_ = segments[other_2_];
+      let other_dilation_2_ = dilations[other_2_];
+      let other_start_2_ = first_query_1_ / other_segment_2_ * other_segment_2_;
+      let from_slot_2_ = max(from_slot_1_, (max(other_start_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_2_ = min(to_slot_1_, (max(other_start_2_ + other_segment_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_2_ = other_dilation_2_ / params.dilation;
+      let row_residue_2_ = (first_query_1_ - other_start_2_ - offsets[other_2_ * 8 + head] + other_dilation_2_) % other_dilation_2_ / params.dilation;
+      let slot_residue_2_ = (row_residue_2_ + (period_2_ - slot % period_2_)) % period_2_;
+      let member_3_ = links[link + 4];
+      let other_3_ = member_3_ >> 1u;
+      let other_segment_3_ = segments[other_3_];
+      let other_dilation_3_ = dilations[other_3_];
+      let other_start_3_ = first_query_1_ / other_segment_3_ * other_segment_3_;
+      let from_slot_3_ = max(0, (max(other_start_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_3_ = min(real, (max(other_start_3_ + other_segment_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_3_ = other_dilation_3_ / params.dilation;
+      let row_residue_3_ = (first_query_1_ - other_start_3_ - offsets[other_3_ * 8 + head] + other_dilation_3_) % other_dilation_3_ / params.dilation;
+      let slot_residue_3_ = (row_residue_3_ + (period_3_ - slot % period_3_)) % period_3_;
+      let member_4_ = links[link + 5];
+      let other_4_ = member_4_ >> 1u;
+      let other_segment_4_ = segments[other_4_];
+      let other_dilation_4_ = dilations[other_4_];
+      let other_start_4_ = first_query_1_ / other_segment_4_ * other_segment_4_;
+      let from_slot_4_ = max(from_slot_3_, (max(other_start_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_4_ = min(to_slot_3_, (max(other_start_4_ + other_segment_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_4_ = other_dilation_4_ / params.dilation;
+      let row_residue_4_ = (first_query_1_ - other_start_4_ - offsets[other_4_ * 8 + head] + other_dilation_4_) % other_dilation_4_ / params.dilation;
+      let slot_residue_4_ = (row_residue_4_ + (period_4_ - slot % period_4_)) % period_4_;
+      let member_5_ = links[link + 6];
+      let other_5_ = member_5_ >> 1u;
+      let other_segment_5_ = segments[other_5_];
+      let other_dilation_5_ = dilations[other_5_];
+      let other_start_5_ = first_query_1_ / other_segment_5_ * other_segment_5_;
+      let from_slot_5_ = max(from_slot_4_, (max(other_start_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_5_ = min(to_slot_4_, (max(other_start_5_ + other_segment_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_5_ = other_dilation_5_ / params.dilation;
+      let row_residue_5_ = (first_query_1_ - other_start_5_ - offsets[other_5_ * 8 + head] + other_dilation_5_) % other_dilation_5_ / params.dilation;
+      let slot_residue_5_ = (row_residue_5_ + (period_5_ - slot % period_5_)) % period_5_;
+      let weight = f32(member_2 & 1);
+      let period_length = f32(period);
+      let weight_1_ = f32(member_1_ & 1);
+      let period_length_1_ = f32(period_1_);
+      let weight_2_ = f32(member_2_ & 1);
+      let period_length_2_ = f32(period_2_);
+      let weight_3_ = f32(member_3_ & 1);
+      let period_length_3_ = f32(period_3_);
+      let weight_4_ = f32(member_4_ & 1);
+      let period_length_4_ = f32(period_4_);
+      let weight_5_ = f32(member_5_ & 1);
+      let period_length_5_ = f32(period_5_);
+      row_times_0 = select(0.0f, weight, f32(lane_y + row_residue) == floor((f32(lane_y + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(lane_y + row_residue_1_) == floor((f32(lane_y + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(lane_y + row_residue_2_) == floor((f32(lane_y + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_0_1 = select(0.0f, weight, f32(row_1 + row_residue) == floor((f32(row_1 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_1 + row_residue_1_) == floor((f32(row_1 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_1 + row_residue_2_) == floor((f32(row_1 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_0_2 = select(0.0f, weight, f32(row_2 + row_residue) == floor((f32(row_2 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_2 + row_residue_1_) == floor((f32(row_2 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_2 + row_residue_2_) == floor((f32(row_2 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_0_3 = select(0.0f, weight, f32(row_3 + row_residue) == floor((f32(row_3 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_3 + row_residue_1_) == floor((f32(row_3 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_3 + row_residue_2_) == floor((f32(row_3 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_1 = select(0.0f, weight_3_, f32(lane_y + row_residue_3_) == floor((f32(lane_y + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(lane_y + row_residue_4_) == floor((f32(lane_y + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(lane_y + row_residue_5_) == floor((f32(lane_y + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      row_times_1_1 = select(0.0f, weight_3_, f32(row_1 + row_residue_3_) == floor((f32(row_1 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_1 + row_residue_4_) == floor((f32(row_1 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_1 + row_residue_5_) == floor((f32(row_1 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      row_times_1_2 = select(0.0f, weight_3_, f32(row_2 + row_residue_3_) == floor((f32(row_2 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_2 + row_residue_4_) == floor((f32(row_2 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_2 + row_residue_5_) == floor((f32(row_2 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      row_times_1_3 = select(0.0f, weight_3_, f32(row_3 + row_residue_3_) == floor((f32(row_3 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_3 + row_residue_4_) == floor((f32(row_3 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_3 + row_residue_5_) == floor((f32(row_3 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      for (var turn = 0; turn < 2; turn++) {
+        let range_from = select(select(after, before, turn == 1), 0, turn == 0);
+        let range_to = select(select(keys, middle, turn == 1), before, turn == 0);
+        var known = 0;
+        for (var j0 = range_from; j0 < range_to; j0 += 32) {
+          let key = query_start + j0 * params.dilation;
+          let width = min(32, range_to - j0);
+          let lead = slot - j0;
+          let crossing_row = crossing - slot;
+          let crossing_key = crossing - j0;
+          S = vec4f(0.0f);
+          S_1 = vec4f(0.0f);
+          S_2 = vec4f(0.0f);
+          S_3 = vec4f(0.0f);
+          S_4 = vec4f(0.0f);
+          S_5 = vec4f(0.0f);
+          S_6 = vec4f(0.0f);
+          S_7 = vec4f(0.0f);
+          workgroupBarrier();
+          storageBarrier();
+          let base_2 = ((batch * params.N + query) * 8 + head) * 32;
+          let stride_1 = params.dilation * 256;
+          for (var row_4 = lane_y; row_4 < 64; row_4 += 32) {
+            var x = vec4f(0.0f);
+            var x_1 = vec4f(0.0f);
+            if (row_4 < rows) {
+              let src_8 = base_2 + row_4 * stride_1;
+              x = q_at4(src_8 + col) * vec4f(0.25503486f);
+              x_1 = q_at4(src_8 + col_1) * vec4f(0.25503486f);
             }
-          } else {
-            for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
-              block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+            var x_2 = vec4f(0.0f);
+            var x_3 = vec4f(0.0f);
+            if (row_4 + 16 < rows) {
+              let src_9 = base_2 + (row_4 + 16) * stride_1;
+              x_2 = q_at4(src_9 + col) * vec4f(0.25503486f);
+              x_3 = q_at4(src_9 + col_1) * vec4f(0.25503486f);
+            }
+            block[row_4 * 9 + (col >> 2u)] = x;
+            block[row_4 * 9 + (col_1 >> 2u)] = x_1;
+            block[row_4 * 9 + (col >> 2u) + 144] = x_2;
+            block[row_4 * 9 + (col_1 >> 2u) + 144] = x_3;
+          }
+          if (((query >> 14u) != query_block) || (((query + max(rows + -1, 0) * params.dilation) >> 14u) != query_block)) {
+            for (var row_5 = lane_y; row_5 < 64; row_5 += 16) {
+              for (var col_2 = lane_x * 4; col_2 < 32; col_2 += 16) {
+                block[row_5 * 9 + (col_2 >> 2u)] = block[row_5 * 9 + (col_2 >> 2u)] * exp2(min(vec4f(decay[col_2], decay[col_2 + 1], decay[col_2 + 2], decay[col_2 + 3]) * vec4f(f32(((query + min(row_5, max(rows + -1, 0)) * params.dilation) >> 14u) - query_block)), vec4f(100.0f)));
+              }
             }
           }
-        }
-        if ((first / 16384 != query_block) || ((first + max(rows + -1, 0) * 8) / 16384 != query_block)) {
-          for (var r_1 = lane_y; r_1 < 16; r_1 += 8) {
-            for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 32) {
-              block[r_1 * 9 + (c_2 >> 2u) + 544] = block[r_1 * 9 + (c_2 >> 2u) + 544] * exp2(min(vec4f(decay[c_2], decay[c_2 + 1], decay[c_2 + 2], decay[c_2 + 3]) * vec4f(f32((first + min(r_1, max(rows + -1, 0)) * 8) / 16384 - query_block)), vec4f(100.0f)));
+          let base_3 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_2 = params.dilation * 256;
+          for (var col_3 = lane_y * 4; col_3 < 32; col_3 += 64) {
+            for (var row_6 = lane_x * 4; row_6 < 32; row_6 += 16) {
+              var x_4 = vec4f(0.0f);
+              if (row_6 < width) {
+                let src_10 = base_3 + row_6 * stride_2;
+                x_4 = k_at4(src_10 + col_3);
+              }
+              var x_5 = vec4f(0.0f);
+              if (row_6 + 1 < width) {
+                let src_11 = base_3 + (row_6 + 1) * stride_2;
+                x_5 = k_at4(src_11 + col_3);
+              }
+              var x_6 = vec4f(0.0f);
+              if (row_6 + 2 < width) {
+                let src_12 = base_3 + (row_6 + 2) * stride_2;
+                x_6 = k_at4(src_12 + col_3);
+              }
+              var x_7 = vec4f(0.0f);
+              if (row_6 + 3 < width) {
+                let src_13 = base_3 + (row_6 + 3) * stride_2;
+                x_7 = k_at4(src_13 + col_3);
+              }
+              block[col_3 * 8 + (row_6 >> 2u) + 576] = vec4f(x_4.x, x_5.x, x_6.x, x_7.x);
+              block[col_3 * 8 + (row_6 >> 2u) + 584] = vec4f(x_4.y, x_5.y, x_6.y, x_7.y);
+              block[col_3 * 8 + (row_6 >> 2u) + 592] = vec4f(x_4.z, x_5.z, x_6.z, x_7.z);
+              block[col_3 * 8 + (row_6 >> 2u) + 600] = vec4f(x_4.w, x_5.w, x_6.w, x_7.w);
             }
           }
-        }
-        let base_4 = ((after_head * params.N + key) * 8 + head) * 32;
-        let stride = dilation * 256;
-        for (var r_2 = lane_y; r_2 < 32; r_2 += 8) {
-          let line_1 = ((r_2 & 3) * 8 + (r_2 >> 2u)) * 36;
-          if (r_2 < width) {
-            let src_1 = base_4 + r_2 * stride;
-            for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 32) {
-              block[(line_1 >> 2u) + (c_3 >> 2u)] = k_at4(src_1 + c_3);
-            }
-          } else {
-            for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 32) {
-              block[(line_1 >> 2u) + (c_4 >> 2u)] = vec4f(0.0f);
-            }
-          }
-        }
-        if ((key / 16384 != query_block) || ((key + max(width + -1, 0) * dilation) / 16384 != query_block)) {
-          for (var r_3 = lane_y; r_3 < 32; r_3 += 8) {
-            for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 32) {
-              block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u)] = block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u)] * exp2(min(vec4f(decay[c_5], decay[c_5 + 1], decay[c_5 + 2], decay[c_5 + 3]) * vec4f(0.0f - f32((key + min(r_3, max(width + -1, 0)) * dilation) / 16384 - query_block)), vec4f(100.0f)));
-            }
-          }
-        }
-        workgroupBarrier();
-        let a_row = lane_y * 36 + 2176;
-        let a_row_1 = row_1 * 36 + 2176;
-        let b_row = (col >> 2u) * 36;
-        let b_row_1 = (col >> 2u) * 36 + 288;
-        let b_row_2 = (col >> 2u) * 36 + 576;
-        let b_row_3 = (col >> 2u) * 36 + 864;
-        var sum = 0.0f;
-        var sum_1 = 0.0f;
-        var sum_2 = 0.0f;
-        var sum_3 = 0.0f;
-        var sum_4 = 0.0f;
-        var sum_5 = 0.0f;
-        var sum_6 = 0.0f;
-        var sum_7 = 0.0f;
-        for (var k_1 = 0; k_1 < 32; k_1 += 4) {
-          let a = block[(a_row >> 2u) + (k_1 >> 2u)];
-          let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
-          let b = block[(b_row >> 2u) + (k_1 >> 2u)];
-          let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
-          let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
-          let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
-          sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
-          sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
-          sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
-          sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
-          sum_4 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_4))));
-          sum_5 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_5))));
-          sum_6 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_6))));
-          sum_7 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_7))));
-        }
-        S = S + vec4f(sum, sum_1, sum_2, sum_3);
-        S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
-        if ((width < 32) || (dilation * 31 > lead)) {
-          S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y * 8 + lead) >= (vec4i(col) + vec4i(0, 1, 2, 3)) * vec4i(dilation)));
-          S_1 = select(vec4f(-3e30f), S_1, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 * 8 + lead) >= (vec4i(col) + vec4i(0, 1, 2, 3)) * vec4i(dilation)));
-        }
-        mult = vec4f(1.0f);
-        if (fold_active) {
-          let fold_from = fold_first - j0;
-          let fold_to = fold_last - j0;
-          let residue_0 = (j0 % fold_period + (fold_period - fold_phase)) % fold_period;
-          let period = f32(fold_period);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) + vec4f(0.5f)) / vec4f(period)) * vec4f(period)));
-        }
-        if (fold_active_1_) {
-          let fold_from_1_ = fold_first_1_ - j0;
-          let fold_to_1_ = fold_last_1_ - j0;
-          let residue_0_1_ = (j0 % fold_period_1_ + (fold_period_1_ - fold_phase_1_)) % fold_period_1_;
-          let period_1_ = f32(fold_period_1_);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) + vec4f(0.5f)) / vec4f(period_1_)) * vec4f(period_1_)));
-        }
-        if (fold_active_2_) {
-          let fold_from_2_ = fold_first_2_ - j0;
-          let fold_to_2_ = fold_last_2_ - j0;
-          let residue_0_2_ = (j0 % fold_period_2_ + (fold_period_2_ - fold_phase_2_)) % fold_period_2_;
-          let period_2_ = f32(fold_period_2_);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) + vec4f(0.5f)) / vec4f(period_2_)) * vec4f(period_2_)));
-        }
-        top = m;
-        top_1 = m_1;
-        let mine = most4(S);
-        let theirs = subgroupShuffleXor(mine, 1u);
-        let mine_1 = max(mine, theirs);
-        let theirs_1 = subgroupShuffleXor(mine_1, 2u);
-        if ((lane_x & 3) == 0) {
-          partials[lane_y * 2 + (lane_x >> 2u)] = max(mine_1, theirs_1);
-        }
-        let mine_2 = most4(S_1);
-        let theirs_2 = subgroupShuffleXor(mine_2, 1u);
-        let mine_3 = max(mine_2, theirs_2);
-        let theirs_3 = subgroupShuffleXor(mine_3, 2u);
-        if ((lane_x & 3) == 0) {
-          partials[row_1 * 2 + (lane_x >> 2u)] = max(mine_3, theirs_3);
-        }
-        workgroupBarrier();
-        top = max(top, max(partials[lane_y * 2], partials[lane_y * 2 + 1]));
-        top_1 = max(top_1, max(partials[row_1 * 2], partials[row_1 * 2 + 1]));
-        let base_5 = ((after_head * params.N + key) * 8 + head) * 32;
-        let stride_1 = dilation * 256;
-        for (var r_4 = lane_y; r_4 < 32; r_4 += 8) {
-          let line_2 = r_4 * 32 + 1152;
-          if (r_4 < width) {
-            let src_2 = base_5 + r_4 * stride_1;
-            for (var c_6 = lane_x * 4; c_6 < 32; c_6 += 32) {
-              block[(line_2 >> 2u) + (c_6 >> 2u)] = v_at4(src_2 + c_6);
-            }
-          } else {
-            for (var c_7 = lane_x * 4; c_7 < 32; c_7 += 32) {
-              block[(line_2 >> 2u) + (c_7 >> 2u)] = vec4f(0.0f);
+          if (((key >> 14u) != query_block) || (((key + max(width + -1, 0) * params.dilation) >> 14u) != query_block)) {
+            for (var col_4 = lane_y * 4; col_4 < 32; col_4 += 64) {
+              for (var row_7 = lane_x * 4; row_7 < 32; row_7 += 16) {
+                let x_8 = block[(col_4 * 32 + row_7 + 2304) >> 2u][(col_4 * 32 + row_7 + 2304) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_9 = block[(col_4 * 32 + row_7 + 2305) >> 2u][(col_4 * 32 + row_7 + 2305) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_10 = block[(col_4 * 32 + row_7 + 2306) >> 2u][(col_4 * 32 + row_7 + 2306) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_11 = block[(col_4 * 32 + row_7 + 2307) >> 2u][(col_4 * 32 + row_7 + 2307) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                block[col_4 * 8 + (row_7 >> 2u) + 576] = vec4f(x_8, x_9, x_10, x_11);
+                let x_12 = block[(col_4 * 32 + row_7 + 2336) >> 2u][(col_4 * 32 + row_7 + 2336) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_13 = block[(col_4 * 32 + row_7 + 2337) >> 2u][(col_4 * 32 + row_7 + 2337) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_14 = block[(col_4 * 32 + row_7 + 2338) >> 2u][(col_4 * 32 + row_7 + 2338) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_15 = block[(col_4 * 32 + row_7 + 2339) >> 2u][(col_4 * 32 + row_7 + 2339) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                block[col_4 * 8 + (row_7 >> 2u) + 584] = vec4f(x_12, x_13, x_14, x_15);
+                let x_16 = block[(col_4 * 32 + row_7 + 2368) >> 2u][(col_4 * 32 + row_7 + 2368) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_17 = block[(col_4 * 32 + row_7 + 2369) >> 2u][(col_4 * 32 + row_7 + 2369) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_18 = block[(col_4 * 32 + row_7 + 2370) >> 2u][(col_4 * 32 + row_7 + 2370) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_19 = block[(col_4 * 32 + row_7 + 2371) >> 2u][(col_4 * 32 + row_7 + 2371) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                block[col_4 * 8 + (row_7 >> 2u) + 592] = vec4f(x_16, x_17, x_18, x_19);
+                let x_20 = block[(col_4 * 32 + row_7 + 2400) >> 2u][(col_4 * 32 + row_7 + 2400) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_21 = block[(col_4 * 32 + row_7 + 2401) >> 2u][(col_4 * 32 + row_7 + 2401) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_22 = block[(col_4 * 32 + row_7 + 2402) >> 2u][(col_4 * 32 + row_7 + 2402) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_23 = block[(col_4 * 32 + row_7 + 2403) >> 2u][(col_4 * 32 + row_7 + 2403) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                block[col_4 * 8 + (row_7 >> 2u) + 600] = vec4f(x_20, x_21, x_22, x_23);
+              }
             }
           }
+          workgroupBarrier();
+          storageBarrier();
+          let a_row = lane_y * 36;
+          let a_row_1 = row_1 * 36;
+          let a_row_2 = row_2 * 36;
+          let a_row_3 = row_3 * 36;
+          for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+            let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+            let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+            let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+            let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+            let b = block[k_1 * 8 + (col >> 2u) + 576];
+            let b_1 = block[k_1 * 8 + (col >> 2u) + 584];
+            let b_2 = block[k_1 * 8 + (col >> 2u) + 592];
+            let b_3 = block[k_1 * 8 + (col >> 2u) + 600];
+            S = fma(vec4f(a.w), b_3, fma(vec4f(a.z), b_2, fma(vec4f(a.y), b_1, fma(vec4f(a.x), b, S))));
+            S_2 = fma(vec4f(a_1.w), b_3, fma(vec4f(a_1.z), b_2, fma(vec4f(a_1.y), b_1, fma(vec4f(a_1.x), b, S_2))));
+            S_4 = fma(vec4f(a_2.w), b_3, fma(vec4f(a_2.z), b_2, fma(vec4f(a_2.y), b_1, fma(vec4f(a_2.x), b, S_4))));
+            S_6 = fma(vec4f(a_3.w), b_3, fma(vec4f(a_3.z), b_2, fma(vec4f(a_3.y), b_1, fma(vec4f(a_3.x), b, S_6))));
+            let b_4 = block[k_1 * 8 + (col_1 >> 2u) + 576];
+            let b_5 = block[k_1 * 8 + (col_1 >> 2u) + 584];
+            let b_6 = block[k_1 * 8 + (col_1 >> 2u) + 592];
+            let b_7 = block[k_1 * 8 + (col_1 >> 2u) + 600];
+            S_1 = fma(vec4f(a.w), b_7, fma(vec4f(a.z), b_6, fma(vec4f(a.y), b_5, fma(vec4f(a.x), b_4, S_1))));
+            S_3 = fma(vec4f(a_1.w), b_7, fma(vec4f(a_1.z), b_6, fma(vec4f(a_1.y), b_5, fma(vec4f(a_1.x), b_4, S_3))));
+            S_5 = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, S_5))));
+            S_7 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, S_7))));
+          }
+          if ((width < 32) || (31 > lead)) {
+            S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+          }
+          if (turn == 1) {
+            S = select(vec4f(-3e30f), S, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+          }
+          let tile_to = j0 + 32;
+          if (known < tile_to) {
+            let residue = (j0 + slot_residue) % period;
+            let held_from = from_slot - j0;
+            let held_to = to_slot - j0;
+            let residue_1_ = (j0 + slot_residue_1_) % period_1_;
+            let held_from_1_ = from_slot_1_ - j0;
+            let held_to_1_ = to_slot_1_ - j0;
+            let residue_2_ = (j0 + slot_residue_2_) % period_2_;
+            let held_from_2_ = from_slot_2_ - j0;
+            let held_to_2_ = to_slot_2_ - j0;
+            key_times_0 = select(vec4f(0.0f), vec4f(weight), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue)) + vec4f(0.5f)) / vec4f(period_length)) * vec4f(period_length))) + select(vec4f(0.0f), vec4f(weight_1_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) + vec4f(0.5f)) / vec4f(period_length_1_)) * vec4f(period_length_1_))) + select(vec4f(0.0f), vec4f(weight_2_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) + vec4f(0.5f)) / vec4f(period_length_2_)) * vec4f(period_length_2_)));
+            key_times_0_1 = select(vec4f(0.0f), vec4f(weight), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue)) + vec4f(0.5f)) / vec4f(period_length)) * vec4f(period_length))) + select(vec4f(0.0f), vec4f(weight_1_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_1_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_1_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) + vec4f(0.5f)) / vec4f(period_length_1_)) * vec4f(period_length_1_))) + select(vec4f(0.0f), vec4f(weight_2_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_2_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_2_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) + vec4f(0.5f)) / vec4f(period_length_2_)) * vec4f(period_length_2_)));
+            let residue_3_ = (j0 + slot_residue_3_) % period_3_;
+            let held_from_3_ = from_slot_3_ - j0;
+            let held_to_3_ = to_slot_3_ - j0;
+            let residue_4_ = (j0 + slot_residue_4_) % period_4_;
+            let held_from_4_ = from_slot_4_ - j0;
+            let held_to_4_ = to_slot_4_ - j0;
+            let residue_5_ = (j0 + slot_residue_5_) % period_5_;
+            let held_from_5_ = from_slot_5_ - j0;
+            let held_to_5_ = to_slot_5_ - j0;
+            key_times_1 = select(vec4f(0.0f), vec4f(weight_3_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_3_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_3_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) + vec4f(0.5f)) / vec4f(period_length_3_)) * vec4f(period_length_3_))) + select(vec4f(0.0f), vec4f(weight_4_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_4_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_4_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) + vec4f(0.5f)) / vec4f(period_length_4_)) * vec4f(period_length_4_))) + select(vec4f(0.0f), vec4f(weight_5_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_5_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_5_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) + vec4f(0.5f)) / vec4f(period_length_5_)) * vec4f(period_length_5_)));
+            key_times_1_1 = select(vec4f(0.0f), vec4f(weight_3_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_3_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_3_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) + vec4f(0.5f)) / vec4f(period_length_3_)) * vec4f(period_length_3_))) + select(vec4f(0.0f), vec4f(weight_4_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_4_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_4_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) + vec4f(0.5f)) / vec4f(period_length_4_)) * vec4f(period_length_4_))) + select(vec4f(0.0f), vec4f(weight_5_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_5_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_5_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) + vec4f(0.5f)) / vec4f(period_length_5_)) * vec4f(period_length_5_)));
+            let next = select(1073741823, min(1073741823, from_slot), j0 < from_slot);
+            let next_1_ = select(next, min(next, to_slot), j0 < to_slot);
+            let next_2_ = select(next_1_, min(next_1_, from_slot_1_), j0 < from_slot_1_);
+            let next_3_ = select(next_2_, min(next_2_, to_slot_1_), j0 < to_slot_1_);
+            let next_4_ = select(next_3_, min(next_3_, from_slot_2_), j0 < from_slot_2_);
+            let next_5_ = select(next_4_, min(next_4_, to_slot_2_), j0 < to_slot_2_);
+            let next_6_ = select(next_5_, min(next_5_, from_slot_3_), j0 < from_slot_3_);
+            let next_7_ = select(next_6_, min(next_6_, to_slot_3_), j0 < to_slot_3_);
+            let next_8_ = select(next_7_, min(next_7_, from_slot_4_), j0 < from_slot_4_);
+            let next_9_ = select(next_8_, min(next_8_, to_slot_4_), j0 < to_slot_4_);
+            let next_10_ = select(next_9_, min(next_9_, from_slot_5_), j0 < from_slot_5_);
+            let next_11_ = select(next_10_, min(next_10_, to_slot_5_), j0 < to_slot_5_);
+            known = select(next_11_, j0, next_11_ < tile_to);
+          }
+          top = m;
+          top_1 = m_1;
+          top_2 = m_2;
+          top_3 = m_3;
+          let mine = most4(max(S, S_1));
+          let theirs = subgroupShuffleXor(mine, 1u);
+          let mine_1 = max(mine, theirs);
+          let theirs_1 = subgroupShuffleXor(mine_1, 2u);
+          top = max(top, max(mine_1, theirs_1));
+          let mine_2 = most4(max(S_2, S_3));
+          let theirs_2 = subgroupShuffleXor(mine_2, 1u);
+          let mine_3 = max(mine_2, theirs_2);
+          let theirs_3 = subgroupShuffleXor(mine_3, 2u);
+          top_1 = max(top_1, max(mine_3, theirs_3));
+          let mine_4 = most4(max(S_4, S_5));
+          let theirs_4 = subgroupShuffleXor(mine_4, 1u);
+          let mine_5 = max(mine_4, theirs_4);
+          let theirs_5 = subgroupShuffleXor(mine_5, 2u);
+          top_2 = max(top_2, max(mine_5, theirs_5));
+          let mine_6 = most4(max(S_6, S_7));
+          let theirs_6 = subgroupShuffleXor(mine_6, 1u);
+          let mine_7 = max(mine_6, theirs_6);
+          let theirs_7 = subgroupShuffleXor(mine_7, 2u);
+          top_3 = max(top_3, max(mine_7, theirs_7));
+          workgroupBarrier();
+          storageBarrier();
+          let base_4 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_3 = params.dilation * 256;
+          var x_24 = vec4f(0.0f);
+          var x_25 = vec4f(0.0f);
+          if (lane_y < width) {
+            let src_14 = base_4 + lane_y * stride_3;
+            x_24 = v_at4(src_14 + col);
+            x_25 = v_at4(src_14 + col_1);
+          }
+          var x_26 = vec4f(0.0f);
+          var x_27 = vec4f(0.0f);
+          if (lane_y + 16 < width) {
+            let src_15 = base_4 + (lane_y + 16) * stride_3;
+            x_26 = v_at4(src_15 + col);
+            x_27 = v_at4(src_15 + col_1);
+          }
+          block[lane_y * 8 + (col >> 2u) + 576] = x_24;
+          block[lane_y * 8 + (col_1 >> 2u) + 576] = x_25;
+          block[lane_y * 8 + (col >> 2u) + 704] = x_26;
+          block[lane_y * 8 + (col_1 >> 2u) + 704] = x_27;
+          fade = exp2(m - top);
+          fade_1 = exp2(m_1 - top_1);
+          fade_2 = exp2(m_2 - top_2);
+          fade_3 = exp2(m_3 - top_3);
+          m = top;
+          m_1 = top_1;
+          m_2 = top_2;
+          m_3 = top_3;
+          S = exp2(S - vec4f(m)) * (vec4f(1.0f) + (min(vec4f(row_times_0), key_times_0) + min(vec4f(row_times_1), key_times_1)));
+          S_1 = exp2(S_1 - vec4f(m)) * (vec4f(1.0f) + (min(vec4f(row_times_0), key_times_0_1) + min(vec4f(row_times_1), key_times_1_1)));
+          S_2 = exp2(S_2 - vec4f(m_1)) * (vec4f(1.0f) + (min(vec4f(row_times_0_1), key_times_0) + min(vec4f(row_times_1_1), key_times_1)));
+          S_3 = exp2(S_3 - vec4f(m_1)) * (vec4f(1.0f) + (min(vec4f(row_times_0_1), key_times_0_1) + min(vec4f(row_times_1_1), key_times_1_1)));
+          S_4 = exp2(S_4 - vec4f(m_2)) * (vec4f(1.0f) + (min(vec4f(row_times_0_2), key_times_0) + min(vec4f(row_times_1_2), key_times_1)));
+          S_5 = exp2(S_5 - vec4f(m_2)) * (vec4f(1.0f) + (min(vec4f(row_times_0_2), key_times_0_1) + min(vec4f(row_times_1_2), key_times_1_1)));
+          S_6 = exp2(S_6 - vec4f(m_3)) * (vec4f(1.0f) + (min(vec4f(row_times_0_3), key_times_0) + min(vec4f(row_times_1_3), key_times_1)));
+          S_7 = exp2(S_7 - vec4f(m_3)) * (vec4f(1.0f) + (min(vec4f(row_times_0_3), key_times_0_1) + min(vec4f(row_times_1_3), key_times_1_1)));
+          block[lane_y * 9 + (col >> 2u)] = S;
+          block[lane_y * 9 + (col_1 >> 2u)] = S_1;
+          block[row_1 * 9 + (col >> 2u)] = S_2;
+          block[row_1 * 9 + (col_1 >> 2u)] = S_3;
+          block[row_2 * 9 + (col >> 2u)] = S_4;
+          block[row_2 * 9 + (col_1 >> 2u)] = S_5;
+          block[row_3 * 9 + (col >> 2u)] = S_6;
+          block[row_3 * 9 + (col_1 >> 2u)] = S_7;
+          l = l * fade;
+          l_1 = l_1 * fade_1;
+          l_2 = l_2 * fade_2;
+          l_3 = l_3 * fade_3;
+          let mine_8 = sum4(S + S_1);
+          let theirs_8 = subgroupShuffleXor(mine_8, 1u);
+          let mine_9 = mine_8 + theirs_8;
+          let theirs_9 = subgroupShuffleXor(mine_9, 2u);
+          l = l + (mine_9 + theirs_9);
+          let mine_10 = sum4(S_2 + S_3);
+          let theirs_10 = subgroupShuffleXor(mine_10, 1u);
+          let mine_11 = mine_10 + theirs_10;
+          let theirs_11 = subgroupShuffleXor(mine_11, 2u);
+          l_1 = l_1 + (mine_11 + theirs_11);
+          let mine_12 = sum4(S_4 + S_5);
+          let theirs_12 = subgroupShuffleXor(mine_12, 1u);
+          let mine_13 = mine_12 + theirs_12;
+          let theirs_13 = subgroupShuffleXor(mine_13, 2u);
+          l_2 = l_2 + (mine_13 + theirs_13);
+          let mine_14 = sum4(S_6 + S_7);
+          let theirs_14 = subgroupShuffleXor(mine_14, 1u);
+          let mine_15 = mine_14 + theirs_14;
+          let theirs_15 = subgroupShuffleXor(mine_15, 2u);
+          l_3 = l_3 + (mine_15 + theirs_15);
+          O = O * vec4f(fade);
+          O_1 = O_1 * vec4f(fade);
+          O_2 = O_2 * vec4f(fade_1);
+          O_3 = O_3 * vec4f(fade_1);
+          O_4 = O_4 * vec4f(fade_2);
+          O_5 = O_5 * vec4f(fade_2);
+          O_6 = O_6 * vec4f(fade_3);
+          O_7 = O_7 * vec4f(fade_3);
+          workgroupBarrier();
+          storageBarrier();
+          let a_row_4 = lane_y * 36;
+          let a_row_5 = row_1 * 36;
+          let a_row_6 = row_2 * 36;
+          let a_row_7 = row_3 * 36;
+          for (var k_2 = 0; k_2 < 32; k_2 += 4) {
+            let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
+            let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
+            let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
+            let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
+            let b_8 = block[k_2 * 8 + (col >> 2u) + 576];
+            let b_9 = block[k_2 * 8 + (col >> 2u) + 584];
+            let b_10 = block[k_2 * 8 + (col >> 2u) + 592];
+            let b_11 = block[k_2 * 8 + (col >> 2u) + 600];
+            O = fma(vec4f(a_4.w), b_11, fma(vec4f(a_4.z), b_10, fma(vec4f(a_4.y), b_9, fma(vec4f(a_4.x), b_8, O))));
+            O_2 = fma(vec4f(a_5.w), b_11, fma(vec4f(a_5.z), b_10, fma(vec4f(a_5.y), b_9, fma(vec4f(a_5.x), b_8, O_2))));
+            O_4 = fma(vec4f(a_6.w), b_11, fma(vec4f(a_6.z), b_10, fma(vec4f(a_6.y), b_9, fma(vec4f(a_6.x), b_8, O_4))));
+            O_6 = fma(vec4f(a_7.w), b_11, fma(vec4f(a_7.z), b_10, fma(vec4f(a_7.y), b_9, fma(vec4f(a_7.x), b_8, O_6))));
+            let b_12 = block[k_2 * 8 + (col_1 >> 2u) + 576];
+            let b_13 = block[k_2 * 8 + (col_1 >> 2u) + 584];
+            let b_14 = block[k_2 * 8 + (col_1 >> 2u) + 592];
+            let b_15 = block[k_2 * 8 + (col_1 >> 2u) + 600];
+            O_1 = fma(vec4f(a_4.w), b_15, fma(vec4f(a_4.z), b_14, fma(vec4f(a_4.y), b_13, fma(vec4f(a_4.x), b_12, O_1))));
+            O_3 = fma(vec4f(a_5.w), b_15, fma(vec4f(a_5.z), b_14, fma(vec4f(a_5.y), b_13, fma(vec4f(a_5.x), b_12, O_3))));
+            O_5 = fma(vec4f(a_6.w), b_15, fma(vec4f(a_6.z), b_14, fma(vec4f(a_6.y), b_13, fma(vec4f(a_6.x), b_12, O_5))));
+            O_7 = fma(vec4f(a_7.w), b_15, fma(vec4f(a_7.z), b_14, fma(vec4f(a_7.y), b_13, fma(vec4f(a_7.x), b_12, O_7))));
+          }
         }
-        fade = exp2(m - top);
-        fade_1 = exp2(m_1 - top_1);
-        m = top;
-        m_1 = top_1;
-        S = exp2(S - vec4f(m)) * mult;
-        S_1 = exp2(S_1 - vec4f(m_1)) * mult;
-        block[lane_y * 9 + (col >> 2u) + 688] = S;
-        block[row_1 * 9 + (col >> 2u) + 688] = S_1;
-        l = l * fade;
-        l_1 = l_1 * fade_1;
-        let mine_4 = sum4(S);
-        let theirs_4 = subgroupShuffleXor(mine_4, 1u);
-        let mine_5 = mine_4 + theirs_4;
-        let theirs_5 = subgroupShuffleXor(mine_5, 2u);
-        if ((lane_x & 3) == 0) {
-          partials_1[lane_y * 2 + (lane_x >> 2u)] = mine_5 + theirs_5;
+      }
+      fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
+      fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
+      fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
+      fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
+      let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+      let stride_4 = params.dilation * 256;
+      if (lane_y < rows) {
+        let dst = base_5 + lane_y * stride_4;
+        out_put4(dst + col, O * vec4f(fade));
+        out_put4(dst + col_1, O_1 * vec4f(fade));
+      }
+      if (row_1 < rows) {
+        let dst_1 = base_5 + row_1 * stride_4;
+        out_put4(dst_1 + col, O_2 * vec4f(fade_1));
+        out_put4(dst_1 + col_1, O_3 * vec4f(fade_1));
+      }
+      if (row_2 < rows) {
+        let dst_2 = base_5 + row_2 * stride_4;
+        out_put4(dst_2 + col, O_4 * vec4f(fade_2));
+        out_put4(dst_2 + col_1, O_5 * vec4f(fade_2));
+      }
+      if (row_3 < rows) {
+        let dst_3 = base_5 + row_3 * stride_4;
+        out_put4(dst_3 + col, O_6 * vec4f(fade_3));
+        out_put4(dst_3 + col_1, O_7 * vec4f(fade_3));
+      }
+      workgroupBarrier();
+      storageBarrier();
+      let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+      if (lane_y < rows) {
+        let dst_4 = base_6 + lane_y * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
         }
-        let mine_6 = sum4(S_1);
-        let theirs_6 = subgroupShuffleXor(mine_6, 1u);
-        let mine_7 = mine_6 + theirs_6;
-        let theirs_7 = subgroupShuffleXor(mine_7, 2u);
-        if ((lane_x & 3) == 0) {
-          partials_1[row_1 * 2 + (lane_x >> 2u)] = mine_7 + theirs_7;
+      }
+      if (row_1 < rows) {
+        let dst_5 = base_6 + row_1 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
         }
-        workgroupBarrier();
-        l = l + (partials_1[lane_y * 2] + partials_1[lane_y * 2 + 1]);
-        l_1 = l_1 + (partials_1[row_1 * 2] + partials_1[row_1 * 2 + 1]);
-        O = O * vec4f(fade);
-        O_1 = O_1 * vec4f(fade_1);
-        let a_row_2 = lane_y * 36 + 2752;
-        let a_row_3 = row_1 * 36 + 2752;
-        for (var k_2 = 0; k_2 < 32; k_2 += 4) {
-          let a_2 = block[(a_row_2 >> 2u) + (k_2 >> 2u)];
-          let a_3 = block[(a_row_3 >> 2u) + (k_2 >> 2u)];
-          let b_4 = block[k_2 * 8 + (col >> 2u) + 288];
-          let b_5 = block[k_2 * 8 + (col >> 2u) + 296];
-          let b_6 = block[k_2 * 8 + (col >> 2u) + 304];
-          let b_7 = block[k_2 * 8 + (col >> 2u) + 312];
-          O = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, O))));
-          O_1 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, O_1))));
+      }
+      if (row_2 < rows) {
+        let dst_6 = base_6 + row_2 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
+        }
+      }
+      if (row_3 < rows) {
+        let dst_7 = base_6 + row_3 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
         }
       }
     }
-    fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
-    fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
-    let base_6 = ((after_head * params.N + first) * 8 + head) * 32;
-    if (lane_y < rows) {
-      let dst = base_6 + lane_y * 2048;
-      out_put4(dst + col, O * vec4f(fade));
-    }
-    if (row_1 < rows) {
-      let dst_1 = base_6 + row_1 * 2048;
-      out_put4(dst_1 + col, O_1 * vec4f(fade_1));
-    }
-    let base_7 = (after_head * 8 + head) * params.N + first;
-    if (lane_y < rows) {
-      let dst_2 = base_7 + lane_y * 8;
-      if (lane_x == 0) {
-        lse_put(dst_2, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
+  }
+}
+`,
+};
+
+const $wgsl_attention_small_xpos512_annulus_64x32: $Shader = {
+  buffers: [
+    { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
+    { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
+  ],
+  code: `enable subgroups;
+// spec:4 model jargon: small: branch 3 (segment 2048, dilation 8)
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  N: i32,
+  branch: i32,
+  segment: i32,
+  dilation: i32,
+  first: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
+const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
+const segments = array<i32, 4>(256, 512, 1024, 2048);
+const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
+const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
+var<workgroup> block: array<vec4f, 832>;
+var<workgroup> lanes_taken: atomic<u32>;
+fn sum4(v: vec4f) -> f32 {
+  return (v.x + v.y) + (v.z + v.w);
+}
+fn most4(v: vec4f) -> f32 {
+  return max(max(v.x, v.y), max(v.z, v.w));
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(subgroup_invocation_id) member: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  workgroupBarrier();
+  let members = subgroupAdd(1u);
+  var first_lane = 0u;
+  if (subgroupElect()) {
+    first_lane = atomicAdd(&lanes_taken, members);
+  }
+  let lane = i32(subgroupBroadcastFirst(first_lane) + member);
+  let lane_y = lane >> 2u;
+  let lane_x = lane & 3;
+  var S = vec4f(0.0f);
+  var S_1 = vec4f(0.0f);
+  var S_2 = vec4f(0.0f);
+  var S_3 = vec4f(0.0f);
+  var S_4 = vec4f(0.0f);
+  var S_5 = vec4f(0.0f);
+  var S_6 = vec4f(0.0f);
+  var S_7 = vec4f(0.0f);
+  var O = vec4f(0.0f);
+  var O_1 = vec4f(0.0f);
+  var O_2 = vec4f(0.0f);
+  var O_3 = vec4f(0.0f);
+  var O_4 = vec4f(0.0f);
+  var O_5 = vec4f(0.0f);
+  var O_6 = vec4f(0.0f);
+  var O_7 = vec4f(0.0f);
+  var m = 0.0f;
+  var m_1 = 0.0f;
+  var m_2 = 0.0f;
+  var m_3 = 0.0f;
+  var l = 0.0f;
+  var l_1 = 0.0f;
+  var l_2 = 0.0f;
+  var l_3 = 0.0f;
+  var top = 0.0f;
+  var top_1 = 0.0f;
+  var top_2 = 0.0f;
+  var top_3 = 0.0f;
+  var fade = 0.0f;
+  var fade_1 = 0.0f;
+  var fade_2 = 0.0f;
+  var fade_3 = 0.0f;
+  let col = lane_x * 4;
+  let col_1 = lane_x * 4 + 16;
+  let row_1 = lane_y + 16;
+  let row_2 = lane_y + 32;
+  let row_3 = lane_y + 48;
+  let cell_length = min(params.segment, params.N);
+  let cells = (params.N + cell_length + -1) / cell_length;
+  let tiles = ((cell_length + params.dilation + -1) / params.dilation + 63) >> 6u;
+  let rest = group / tiles;
+  let batch_head = rest / cells;
+  let head = batch_head & 7;
+  let batch = batch_head >> 3u;
+  let offset = offsets[params.branch * 8 + head];
+  let cell_start = rest % cells * cell_length;
+  let cell_end = min(cell_start + cell_length, params.N);
+  let g = min(params.segment, params.N);
+  let tile = group % tiles;
+  let segment_index = cell_start / g;
+  let segment_start = segment_index * g;
+  let query_start = segment_start + offset;
+  let first_slot = (max(cell_start - query_start, 0) + params.dilation + -1) / params.dilation;
+  let piece_rows = max(0, (max(cell_end - query_start, 0) + params.dilation + -1) / params.dilation - first_slot);
+  let slot = first_slot + tile * 64;
+  let rows = max(0, min(64, piece_rows - tile * 64));
+  let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
+  let keys = min(real, slot + rows);
+  let link = kinds[params.branch * 8 + head];
+  let parent = links[link];
+  if (0 < rows) {
+    let first_query = query_start + slot * params.dilation;
+    let last_query = first_query + max(0, rows + -1) * params.dilation;
+    let parent_segment = segments[parent];
+    let low_2 = first_query / parent_segment * parent_segment;
+    let high = last_query / parent_segment * parent_segment;
+    let root = parent == params.branch;
+    let crossing = (max(high - query_start, 0) + params.dilation + -1) / params.dilation;
+    let before = select(min(keys, (max(low_2 - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let after = select(min(keys, (max(high + parent_segment - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let middle = select(select(min(keys, crossing), before, low_2 == high), before, root);
+    if ((params.first == 1) || (0 < middle + (keys - after))) {
+      let query = query_start + slot * params.dilation;
+      let query_block = query >> 14u;
+      if (params.first == 1) {
+        m = -1e30f;
+        m_1 = -1e30f;
+        m_2 = -1e30f;
+        m_3 = -1e30f;
+        l = 0.0f;
+        l_1 = 0.0f;
+        l_2 = 0.0f;
+        l_3 = 0.0f;
+        O = vec4f(0.0f);
+        O_1 = vec4f(0.0f);
+        O_2 = vec4f(0.0f);
+        O_3 = vec4f(0.0f);
+        O_4 = vec4f(0.0f);
+        O_5 = vec4f(0.0f);
+        O_6 = vec4f(0.0f);
+        O_7 = vec4f(0.0f);
+      } else {
+        let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+        let stride = params.dilation * 256;
+        if (lane_y < rows) {
+          let src = base + lane_y * stride;
+          O = out_at4(src + col);
+          O_1 = out_at4(src + col_1);
+        } else {
+          O = vec4f(0.0f);
+          O_1 = vec4f(0.0f);
+        }
+        if (row_1 < rows) {
+          let src_1 = base + row_1 * stride;
+          O_2 = out_at4(src_1 + col);
+          O_3 = out_at4(src_1 + col_1);
+        } else {
+          O_2 = vec4f(0.0f);
+          O_3 = vec4f(0.0f);
+        }
+        if (row_2 < rows) {
+          let src_2 = base + row_2 * stride;
+          O_4 = out_at4(src_2 + col);
+          O_5 = out_at4(src_2 + col_1);
+        } else {
+          O_4 = vec4f(0.0f);
+          O_5 = vec4f(0.0f);
+        }
+        if (row_3 < rows) {
+          let src_3 = base + row_3 * stride;
+          O_6 = out_at4(src_3 + col);
+          O_7 = out_at4(src_3 + col_1);
+        } else {
+          O_6 = vec4f(0.0f);
+          O_7 = vec4f(0.0f);
+        }
+        let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+        if (lane_y < rows) {
+          let src_4 = base_1 + lane_y * params.dilation;
+          m = lse_at(src_4);
+        } else {
+          m = 0.0f;
+        }
+        if (row_1 < rows) {
+          let src_5 = base_1 + row_1 * params.dilation;
+          m_1 = lse_at(src_5);
+        } else {
+          m_1 = 0.0f;
+        }
+        if (row_2 < rows) {
+          let src_6 = base_1 + row_2 * params.dilation;
+          m_2 = lse_at(src_6);
+        } else {
+          m_2 = 0.0f;
+        }
+        if (row_3 < rows) {
+          let src_7 = base_1 + row_3 * params.dilation;
+          m_3 = lse_at(src_7);
+        } else {
+          m_3 = 0.0f;
+        }
+        m = max(m * 1.442695f, -1e30f);
+        m_1 = max(m_1 * 1.442695f, -1e30f);
+        m_2 = max(m_2 * 1.442695f, -1e30f);
+        m_3 = max(m_3 * 1.442695f, -1e30f);
+        l = select(0.0f, 1.0f, m > -1e30f);
+        l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
+        l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
+        l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
       }
-    }
-    if (row_1 < rows) {
-      let dst_3 = base_7 + row_1 * 8;
-      if (lane_x == 0) {
-        lse_put(dst_3, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
+      for (var turn = 0; turn < 2; turn++) {
+        let range_from = select(select(after, before, turn == 1), 0, turn == 0);
+        let range_to = select(select(keys, middle, turn == 1), before, turn == 0);
+        for (var j0 = range_from; j0 < range_to; j0 += 32) {
+          let key = query_start + j0 * params.dilation;
+          let width = min(32, range_to - j0);
+          let lead = slot - j0;
+          let crossing_row = crossing - slot;
+          let crossing_key = crossing - j0;
+          S = vec4f(0.0f);
+          S_1 = vec4f(0.0f);
+          S_2 = vec4f(0.0f);
+          S_3 = vec4f(0.0f);
+          S_4 = vec4f(0.0f);
+          S_5 = vec4f(0.0f);
+          S_6 = vec4f(0.0f);
+          S_7 = vec4f(0.0f);
+          workgroupBarrier();
+          storageBarrier();
+          let base_2 = ((batch * params.N + query) * 8 + head) * 32;
+          let stride_1 = params.dilation * 256;
+          for (var row_4 = lane_y; row_4 < 64; row_4 += 32) {
+            var x = vec4f(0.0f);
+            var x_1 = vec4f(0.0f);
+            if (row_4 < rows) {
+              let src_8 = base_2 + row_4 * stride_1;
+              x = q_at4(src_8 + col) * vec4f(0.25503486f);
+              x_1 = q_at4(src_8 + col_1) * vec4f(0.25503486f);
+            }
+            var x_2 = vec4f(0.0f);
+            var x_3 = vec4f(0.0f);
+            if (row_4 + 16 < rows) {
+              let src_9 = base_2 + (row_4 + 16) * stride_1;
+              x_2 = q_at4(src_9 + col) * vec4f(0.25503486f);
+              x_3 = q_at4(src_9 + col_1) * vec4f(0.25503486f);
+            }
+            block[row_4 * 9 + (col >> 2u)] = x;
+            block[row_4 * 9 + (col_1 >> 2u)] = x_1;
+            block[row_4 * 9 + (col >> 2u) + 144] = x_2;
+            block[row_4 * 9 + (col_1 >> 2u) + 144] = x_3;
+          }
+          if (((query >> 14u) != query_block) || (((query + max(rows + -1, 0) * params.dilation) >> 14u) != query_block)) {
+            for (var row_5 = lane_y; row_5 < 64; row_5 += 16) {
+              for (var col_2 = lane_x * 4; col_2 < 32; col_2 += 16) {
+                block[row_5 * 9 + (col_2 >> 2u)] = block[row_5 * 9 + (col_2 >> 2u)] * exp2(min(vec4f(decay[col_2], decay[col_2 + 1], decay[col_2 + 2], decay[col_2 + 3]) * vec4f(f32(((query + min(row_5, max(rows + -1, 0)) * params.dilation) >> 14u) - query_block)), vec4f(100.0f)));
+              }
+            }
+          }
+          let base_3 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_2 = params.dilation * 256;
+          for (var col_3 = lane_y * 4; col_3 < 32; col_3 += 64) {
+            for (var row_6 = lane_x * 4; row_6 < 32; row_6 += 16) {
+              var x_4 = vec4f(0.0f);
+              if (row_6 < width) {
+                let src_10 = base_3 + row_6 * stride_2;
+                x_4 = k_at4(src_10 + col_3);
+              }
+              var x_5 = vec4f(0.0f);
+              if (row_6 + 1 < width) {
+                let src_11 = base_3 + (row_6 + 1) * stride_2;
+                x_5 = k_at4(src_11 + col_3);
+              }
+              var x_6 = vec4f(0.0f);
+              if (row_6 + 2 < width) {
+                let src_12 = base_3 + (row_6 + 2) * stride_2;
+                x_6 = k_at4(src_12 + col_3);
+              }
+              var x_7 = vec4f(0.0f);
+              if (row_6 + 3 < width) {
+                let src_13 = base_3 + (row_6 + 3) * stride_2;
+                x_7 = k_at4(src_13 + col_3);
+              }
+              block[col_3 * 8 + (row_6 >> 2u) + 576] = vec4f(x_4.x, x_5.x, x_6.x, x_7.x);
+              block[col_3 * 8 + (row_6 >> 2u) + 584] = vec4f(x_4.y, x_5.y, x_6.y, x_7.y);
+              block[col_3 * 8 + (row_6 >> 2u) + 592] = vec4f(x_4.z, x_5.z, x_6.z, x_7.z);
+              block[col_3 * 8 + (row_6 >> 2u) + 600] = vec4f(x_4.w, x_5.w, x_6.w, x_7.w);
+            }
+          }
+          if (((key >> 14u) != query_block) || (((key + max(width + -1, 0) * params.dilation) >> 14u) != query_block)) {
+            for (var col_4 = lane_y * 4; col_4 < 32; col_4 += 64) {
+              for (var row_7 = lane_x * 4; row_7 < 32; row_7 += 16) {
+                let x_8 = block[(col_4 * 32 + row_7 + 2304) >> 2u][(col_4 * 32 + row_7 + 2304) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_9 = block[(col_4 * 32 + row_7 + 2305) >> 2u][(col_4 * 32 + row_7 + 2305) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_10 = block[(col_4 * 32 + row_7 + 2306) >> 2u][(col_4 * 32 + row_7 + 2306) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_11 = block[(col_4 * 32 + row_7 + 2307) >> 2u][(col_4 * 32 + row_7 + 2307) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                block[col_4 * 8 + (row_7 >> 2u) + 576] = vec4f(x_8, x_9, x_10, x_11);
+                let x_12 = block[(col_4 * 32 + row_7 + 2336) >> 2u][(col_4 * 32 + row_7 + 2336) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_13 = block[(col_4 * 32 + row_7 + 2337) >> 2u][(col_4 * 32 + row_7 + 2337) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_14 = block[(col_4 * 32 + row_7 + 2338) >> 2u][(col_4 * 32 + row_7 + 2338) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_15 = block[(col_4 * 32 + row_7 + 2339) >> 2u][(col_4 * 32 + row_7 + 2339) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                block[col_4 * 8 + (row_7 >> 2u) + 584] = vec4f(x_12, x_13, x_14, x_15);
+                let x_16 = block[(col_4 * 32 + row_7 + 2368) >> 2u][(col_4 * 32 + row_7 + 2368) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_17 = block[(col_4 * 32 + row_7 + 2369) >> 2u][(col_4 * 32 + row_7 + 2369) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_18 = block[(col_4 * 32 + row_7 + 2370) >> 2u][(col_4 * 32 + row_7 + 2370) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_19 = block[(col_4 * 32 + row_7 + 2371) >> 2u][(col_4 * 32 + row_7 + 2371) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                block[col_4 * 8 + (row_7 >> 2u) + 592] = vec4f(x_16, x_17, x_18, x_19);
+                let x_20 = block[(col_4 * 32 + row_7 + 2400) >> 2u][(col_4 * 32 + row_7 + 2400) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_21 = block[(col_4 * 32 + row_7 + 2401) >> 2u][(col_4 * 32 + row_7 + 2401) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_22 = block[(col_4 * 32 + row_7 + 2402) >> 2u][(col_4 * 32 + row_7 + 2402) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_23 = block[(col_4 * 32 + row_7 + 2403) >> 2u][(col_4 * 32 + row_7 + 2403) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                block[col_4 * 8 + (row_7 >> 2u) + 600] = vec4f(x_20, x_21, x_22, x_23);
+              }
+            }
+          }
+          workgroupBarrier();
+          storageBarrier();
+          let a_row = lane_y * 36;
+          let a_row_1 = row_1 * 36;
+          let a_row_2 = row_2 * 36;
+          let a_row_3 = row_3 * 36;
+          for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+            let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+            let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+            let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+            let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+            let b = block[k_1 * 8 + (col >> 2u) + 576];
+            let b_1 = block[k_1 * 8 + (col >> 2u) + 584];
+            let b_2 = block[k_1 * 8 + (col >> 2u) + 592];
+            let b_3 = block[k_1 * 8 + (col >> 2u) + 600];
+            S = fma(vec4f(a.w), b_3, fma(vec4f(a.z), b_2, fma(vec4f(a.y), b_1, fma(vec4f(a.x), b, S))));
+            S_2 = fma(vec4f(a_1.w), b_3, fma(vec4f(a_1.z), b_2, fma(vec4f(a_1.y), b_1, fma(vec4f(a_1.x), b, S_2))));
+            S_4 = fma(vec4f(a_2.w), b_3, fma(vec4f(a_2.z), b_2, fma(vec4f(a_2.y), b_1, fma(vec4f(a_2.x), b, S_4))));
+            S_6 = fma(vec4f(a_3.w), b_3, fma(vec4f(a_3.z), b_2, fma(vec4f(a_3.y), b_1, fma(vec4f(a_3.x), b, S_6))));
+            let b_4 = block[k_1 * 8 + (col_1 >> 2u) + 576];
+            let b_5 = block[k_1 * 8 + (col_1 >> 2u) + 584];
+            let b_6 = block[k_1 * 8 + (col_1 >> 2u) + 592];
+            let b_7 = block[k_1 * 8 + (col_1 >> 2u) + 600];
+            S_1 = fma(vec4f(a.w), b_7, fma(vec4f(a.z), b_6, fma(vec4f(a.y), b_5, fma(vec4f(a.x), b_4, S_1))));
+            S_3 = fma(vec4f(a_1.w), b_7, fma(vec4f(a_1.z), b_6, fma(vec4f(a_1.y), b_5, fma(vec4f(a_1.x), b_4, S_3))));
+            S_5 = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, S_5))));
+            S_7 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, S_7))));
+          }
+          if ((width < 32) || (31 > lead)) {
+            S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+          }
+          if (turn == 1) {
+            S = select(vec4f(-3e30f), S, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+          }
+          top = m;
+          top_1 = m_1;
+          top_2 = m_2;
+          top_3 = m_3;
+          let mine = most4(max(S, S_1));
+          let theirs = subgroupShuffleXor(mine, 1u);
+          let mine_1 = max(mine, theirs);
+          let theirs_1 = subgroupShuffleXor(mine_1, 2u);
+          top = max(top, max(mine_1, theirs_1));
+          let mine_2 = most4(max(S_2, S_3));
+          let theirs_2 = subgroupShuffleXor(mine_2, 1u);
+          let mine_3 = max(mine_2, theirs_2);
+          let theirs_3 = subgroupShuffleXor(mine_3, 2u);
+          top_1 = max(top_1, max(mine_3, theirs_3));
+          let mine_4 = most4(max(S_4, S_5));
+          let theirs_4 = subgroupShuffleXor(mine_4, 1u);
+          let mine_5 = max(mine_4, theirs_4);
+          let theirs_5 = subgroupShuffleXor(mine_5, 2u);
+          top_2 = max(top_2, max(mine_5, theirs_5));
+          let mine_6 = most4(max(S_6, S_7));
+          let theirs_6 = subgroupShuffleXor(mine_6, 1u);
+          let mine_7 = max(mine_6, theirs_6);
+          let theirs_7 = subgroupShuffleXor(mine_7, 2u);
+          top_3 = max(top_3, max(mine_7, theirs_7));
+          workgroupBarrier();
+          storageBarrier();
+          let base_4 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_3 = params.dilation * 256;
+          var x_24 = vec4f(0.0f);
+          var x_25 = vec4f(0.0f);
+          if (lane_y < width) {
+            let src_14 = base_4 + lane_y * stride_3;
+            x_24 = v_at4(src_14 + col);
+            x_25 = v_at4(src_14 + col_1);
+          }
+          var x_26 = vec4f(0.0f);
+          var x_27 = vec4f(0.0f);
+          if (lane_y + 16 < width) {
+            let src_15 = base_4 + (lane_y + 16) * stride_3;
+            x_26 = v_at4(src_15 + col);
+            x_27 = v_at4(src_15 + col_1);
+          }
+          block[lane_y * 8 + (col >> 2u) + 576] = x_24;
+          block[lane_y * 8 + (col_1 >> 2u) + 576] = x_25;
+          block[lane_y * 8 + (col >> 2u) + 704] = x_26;
+          block[lane_y * 8 + (col_1 >> 2u) + 704] = x_27;
+          fade = exp2(m - top);
+          fade_1 = exp2(m_1 - top_1);
+          fade_2 = exp2(m_2 - top_2);
+          fade_3 = exp2(m_3 - top_3);
+          m = top;
+          m_1 = top_1;
+          m_2 = top_2;
+          m_3 = top_3;
+          S = exp2(S - vec4f(m));
+          S_1 = exp2(S_1 - vec4f(m));
+          S_2 = exp2(S_2 - vec4f(m_1));
+          S_3 = exp2(S_3 - vec4f(m_1));
+          S_4 = exp2(S_4 - vec4f(m_2));
+          S_5 = exp2(S_5 - vec4f(m_2));
+          S_6 = exp2(S_6 - vec4f(m_3));
+          S_7 = exp2(S_7 - vec4f(m_3));
+          block[lane_y * 9 + (col >> 2u)] = S;
+          block[lane_y * 9 + (col_1 >> 2u)] = S_1;
+          block[row_1 * 9 + (col >> 2u)] = S_2;
+          block[row_1 * 9 + (col_1 >> 2u)] = S_3;
+          block[row_2 * 9 + (col >> 2u)] = S_4;
+          block[row_2 * 9 + (col_1 >> 2u)] = S_5;
+          block[row_3 * 9 + (col >> 2u)] = S_6;
+          block[row_3 * 9 + (col_1 >> 2u)] = S_7;
+          l = l * fade;
+          l_1 = l_1 * fade_1;
+          l_2 = l_2 * fade_2;
+          l_3 = l_3 * fade_3;
+          let mine_8 = sum4(S + S_1);
+          let theirs_8 = subgroupShuffleXor(mine_8, 1u);
+          let mine_9 = mine_8 + theirs_8;
+          let theirs_9 = subgroupShuffleXor(mine_9, 2u);
+          l = l + (mine_9 + theirs_9);
+          let mine_10 = sum4(S_2 + S_3);
+          let theirs_10 = subgroupShuffleXor(mine_10, 1u);
+          let mine_11 = mine_10 + theirs_10;
+          let theirs_11 = subgroupShuffleXor(mine_11, 2u);
+          l_1 = l_1 + (mine_11 + theirs_11);
+          let mine_12 = sum4(S_4 + S_5);
+          let theirs_12 = subgroupShuffleXor(mine_12, 1u);
+          let mine_13 = mine_12 + theirs_12;
+          let theirs_13 = subgroupShuffleXor(mine_13, 2u);
+          l_2 = l_2 + (mine_13 + theirs_13);
+          let mine_14 = sum4(S_6 + S_7);
+          let theirs_14 = subgroupShuffleXor(mine_14, 1u);
+          let mine_15 = mine_14 + theirs_14;
+          let theirs_15 = subgroupShuffleXor(mine_15, 2u);
+          l_3 = l_3 + (mine_15 + theirs_15);
+          O = O * vec4f(fade);
+          O_1 = O_1 * vec4f(fade);
+          O_2 = O_2 * vec4f(fade_1);
+          O_3 = O_3 * vec4f(fade_1);
+          O_4 = O_4 * vec4f(fade_2);
+          O_5 = O_5 * vec4f(fade_2);
+          O_6 = O_6 * vec4f(fade_3);
+          O_7 = O_7 * vec4f(fade_3);
+          workgroupBarrier();
+          storageBarrier();
+          let a_row_4 = lane_y * 36;
+          let a_row_5 = row_1 * 36;
+          let a_row_6 = row_2 * 36;
+          let a_row_7 = row_3 * 36;
+          for (var k_2 = 0; k_2 < 32; k_2 += 4) {
+            let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
+            let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
+            let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
+            let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
+            let b_8 = block[k_2 * 8 + (col >> 2u) + 576];
+            let b_9 = block[k_2 * 8 + (col >> 2u) + 584];
+            let b_10 = block[k_2 * 8 + (col >> 2u) + 592];
+            let b_11 = block[k_2 * 8 + (col >> 2u) + 600];
+            O = fma(vec4f(a_4.w), b_11, fma(vec4f(a_4.z), b_10, fma(vec4f(a_4.y), b_9, fma(vec4f(a_4.x), b_8, O))));
+            O_2 = fma(vec4f(a_5.w), b_11, fma(vec4f(a_5.z), b_10, fma(vec4f(a_5.y), b_9, fma(vec4f(a_5.x), b_8, O_2))));
+            O_4 = fma(vec4f(a_6.w), b_11, fma(vec4f(a_6.z), b_10, fma(vec4f(a_6.y), b_9, fma(vec4f(a_6.x), b_8, O_4))));
+            O_6 = fma(vec4f(a_7.w), b_11, fma(vec4f(a_7.z), b_10, fma(vec4f(a_7.y), b_9, fma(vec4f(a_7.x), b_8, O_6))));
+            let b_12 = block[k_2 * 8 + (col_1 >> 2u) + 576];
+            let b_13 = block[k_2 * 8 + (col_1 >> 2u) + 584];
+            let b_14 = block[k_2 * 8 + (col_1 >> 2u) + 592];
+            let b_15 = block[k_2 * 8 + (col_1 >> 2u) + 600];
+            O_1 = fma(vec4f(a_4.w), b_15, fma(vec4f(a_4.z), b_14, fma(vec4f(a_4.y), b_13, fma(vec4f(a_4.x), b_12, O_1))));
+            O_3 = fma(vec4f(a_5.w), b_15, fma(vec4f(a_5.z), b_14, fma(vec4f(a_5.y), b_13, fma(vec4f(a_5.x), b_12, O_3))));
+            O_5 = fma(vec4f(a_6.w), b_15, fma(vec4f(a_6.z), b_14, fma(vec4f(a_6.y), b_13, fma(vec4f(a_6.x), b_12, O_5))));
+            O_7 = fma(vec4f(a_7.w), b_15, fma(vec4f(a_7.z), b_14, fma(vec4f(a_7.y), b_13, fma(vec4f(a_7.x), b_12, O_7))));
+          }
+        }
+      }
+      fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
+      fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
+      fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
+      fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
+      let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+      let stride_4 = params.dilation * 256;
+      if (lane_y < rows) {
+        let dst = base_5 + lane_y * stride_4;
+        out_put4(dst + col, O * vec4f(fade));
+        out_put4(dst + col_1, O_1 * vec4f(fade));
+      }
+      if (row_1 < rows) {
+        let dst_1 = base_5 + row_1 * stride_4;
+        out_put4(dst_1 + col, O_2 * vec4f(fade_1));
+        out_put4(dst_1 + col_1, O_3 * vec4f(fade_1));
+      }
+      if (row_2 < rows) {
+        let dst_2 = base_5 + row_2 * stride_4;
+        out_put4(dst_2 + col, O_4 * vec4f(fade_2));
+        out_put4(dst_2 + col_1, O_5 * vec4f(fade_2));
+      }
+      if (row_3 < rows) {
+        let dst_3 = base_5 + row_3 * stride_4;
+        out_put4(dst_3 + col, O_6 * vec4f(fade_3));
+        out_put4(dst_3 + col_1, O_7 * vec4f(fade_3));
+      }
+      workgroupBarrier();
+      storageBarrier();
+      let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+      if (lane_y < rows) {
+        let dst_4 = base_6 + lane_y * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
+        }
+      }
+      if (row_1 < rows) {
+        let dst_5 = base_6 + row_1 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
+        }
+      }
+      if (row_2 < rows) {
+        let dst_6 = base_6 + row_2 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
+        }
+      }
+      if (row_3 < rows) {
+        let dst_7 = base_6 + row_3 * params.dilation;
+        if (lane_x == 0) {
+          lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
+        }
       }
     }
   }
@@ -6845,8 +6433,8 @@ fn main(
   }
   let group = i32(index);
   let lane = i32(invocation);
-  let lane_y = lane / 8;
-  let lane_x = lane % 8;
+  let lane_y = lane >> 3u;
+  let lane_x = lane & 7;
   var acc = vec4f(0.0f);
   var acc_1 = vec4f(0.0f);
   var acc_2 = vec4f(0.0f);
@@ -6874,8 +6462,8 @@ fn main(
   let row_5 = lane_y + 40;
   let row_6 = lane_y + 48;
   let row_7 = lane_y + 56;
-  let m0 = group / 4 * 64;
-  let n0 = group % 4 * 64;
+  let m0 = (group >> 2u) * 64;
+  let n0 = (group & 3) * 64;
   bias_tile = bias_at4(n0 + col);
   bias_tile_1 = bias_at4(n0 + col_1);
   acc = bias_tile;
@@ -6898,18 +6486,31 @@ fn main(
     workgroupBarrier();
     let base = m0 * 256 + k;
     let count = params.M - m0;
-    for (var r = lane_y; r < 64; r += 8) {
-      let line = r * 36;
-      if (r < count) {
-        let src_1 = base + r * 256;
-        for (var c = lane_x * 4; c < 32; c += 32) {
-          block[(line >> 2u) + (c >> 2u)] = x_at4(src_1 + c);
-        }
-      } else {
-        for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
-          block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
-        }
+    for (var row_8 = lane_y; row_8 < 64; row_8 += 32) {
+      var x_1 = vec4f(0.0f);
+      if (row_8 < count) {
+        let src_1 = base + row_8 * 256;
+        x_1 = x_at4(src_1 + col);
       }
+      var x_2 = vec4f(0.0f);
+      if (row_8 + 8 < count) {
+        let src_2 = base + row_8 * 256 + 2048;
+        x_2 = x_at4(src_2 + col);
+      }
+      var x_3 = vec4f(0.0f);
+      if (row_8 + 16 < count) {
+        let src_3 = base + row_8 * 256 + 4096;
+        x_3 = x_at4(src_3 + col);
+      }
+      var x_4 = vec4f(0.0f);
+      if (row_8 + 24 < count) {
+        let src_4 = base + row_8 * 256 + 6144;
+        x_4 = x_at4(src_4 + col);
+      }
+      block[row_8 * 9 + (col >> 2u)] = x_1;
+      block[row_8 * 9 + (col >> 2u) + 72] = x_2;
+      block[row_8 * 9 + (col >> 2u) + 144] = x_3;
+      block[row_8 * 9 + (col >> 2u) + 216] = x_4;
     }
     workgroupBarrier();
     let a_row = lane_y * 36;
@@ -6921,9 +6522,9 @@ fn main(
     let a_row_6 = row_6 * 36;
     let a_row_7 = row_7 * 36;
     let column = n0 + col;
-    let panel = k * 8 + (column / 8 * 2048 + column % 8);
+    let panel = k * 8 + ((column >> 3u) * 2048 + (column & 7));
     let column_1 = n0 + col_1;
-    let panel_1 = k * 8 + (column_1 / 8 * 2048 + column_1 % 8);
+    let panel_1 = k * 8 + ((column_1 >> 3u) * 2048 + (column_1 & 7));
     for (var k_1 = 0; k_1 < 32; k_1 += 4) {
       let a = block[(a_row >> 2u) + (k_1 >> 2u)];
       let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
@@ -7035,8 +6636,8 @@ fn main(
   }
   let group = i32(index);
   let lane = i32(invocation);
-  let lane_y = lane / 8;
-  let lane_x = lane % 8;
+  let lane_y = lane >> 3u;
+  let lane_x = lane & 7;
   var acc = vec4f(0.0f);
   var acc_1 = vec4f(0.0f);
   var acc_2 = vec4f(0.0f);
@@ -7064,8 +6665,8 @@ fn main(
   let row_5 = lane_y + 40;
   let row_6 = lane_y + 48;
   let row_7 = lane_y + 56;
-  let m0 = group / 16 * 64;
-  let n0 = group % 16 * 64;
+  let m0 = (group >> 4u) * 64;
+  let n0 = (group & 15) * 64;
   bias_tile = bias_at4(n0 + col);
   bias_tile_1 = bias_at4(n0 + col_1);
   acc = bias_tile;
@@ -7088,18 +6689,31 @@ fn main(
     workgroupBarrier();
     let base = m0 * 256 + k;
     let count = params.M - m0;
-    for (var r = lane_y; r < 64; r += 8) {
-      let line = r * 36;
-      if (r < count) {
-        let src_1 = base + r * 256;
-        for (var c = lane_x * 4; c < 32; c += 32) {
-          block[(line >> 2u) + (c >> 2u)] = x_at4(src_1 + c);
-        }
-      } else {
-        for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
-          block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
-        }
+    for (var row_8 = lane_y; row_8 < 64; row_8 += 32) {
+      var x_1 = vec4f(0.0f);
+      if (row_8 < count) {
+        let src_1 = base + row_8 * 256;
+        x_1 = x_at4(src_1 + col);
       }
+      var x_2 = vec4f(0.0f);
+      if (row_8 + 8 < count) {
+        let src_2 = base + row_8 * 256 + 2048;
+        x_2 = x_at4(src_2 + col);
+      }
+      var x_3 = vec4f(0.0f);
+      if (row_8 + 16 < count) {
+        let src_3 = base + row_8 * 256 + 4096;
+        x_3 = x_at4(src_3 + col);
+      }
+      var x_4 = vec4f(0.0f);
+      if (row_8 + 24 < count) {
+        let src_4 = base + row_8 * 256 + 6144;
+        x_4 = x_at4(src_4 + col);
+      }
+      block[row_8 * 9 + (col >> 2u)] = x_1;
+      block[row_8 * 9 + (col >> 2u) + 72] = x_2;
+      block[row_8 * 9 + (col >> 2u) + 144] = x_3;
+      block[row_8 * 9 + (col >> 2u) + 216] = x_4;
     }
     workgroupBarrier();
     let a_row = lane_y * 36;
@@ -7111,9 +6725,9 @@ fn main(
     let a_row_6 = row_6 * 36;
     let a_row_7 = row_7 * 36;
     let column = n0 + col;
-    let panel = k * 8 + (column / 8 * 2048 + column % 8);
+    let panel = k * 8 + ((column >> 3u) * 2048 + (column & 7));
     let column_1 = n0 + col_1;
-    let panel_1 = k * 8 + (column_1 / 8 * 2048 + column_1 % 8);
+    let panel_1 = k * 8 + ((column_1 >> 3u) * 2048 + (column_1 & 7));
     for (var k_1 = 0; k_1 < 32; k_1 += 4) {
       let a = block[(a_row >> 2u) + (k_1 >> 2u)];
       let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
@@ -7237,8 +6851,8 @@ fn main(
     first_lane = atomicAdd(&lanes_taken, members);
   }
   let lane = i32(subgroupBroadcastFirst(first_lane) + member);
-  let lane_y = lane / 16;
-  let lane_x = lane % 16;
+  let lane_y = lane >> 4u;
+  let lane_x = lane & 15;
   var x_tile = vec4f(0.0f);
   var x_tile_1 = vec4f(0.0f);
   var x_tile_2 = vec4f(0.0f);
@@ -7422,8 +7036,8 @@ fn main(
   }
   let group = i32(index);
   let lane = i32(invocation);
-  let lane_y = lane / 8;
-  let lane_x = lane % 8;
+  let lane_y = lane >> 3u;
+  let lane_x = lane & 7;
   var acc = vec4f(0.0f);
   var acc_1 = vec4f(0.0f);
   var acc_2 = vec4f(0.0f);
@@ -7451,8 +7065,8 @@ fn main(
   let row_5 = lane_y + 40;
   let row_6 = lane_y + 48;
   let row_7 = lane_y + 56;
-  let m0 = group / 4 * 64;
-  let n0 = group % 4 * 64;
+  let m0 = (group >> 2u) * 64;
+  let n0 = (group & 3) * 64;
   bias_tile = bias_at4(n0 + col);
   bias_tile_1 = bias_at4(n0 + col_1);
   acc = bias_tile;
@@ -7475,18 +7089,31 @@ fn main(
     workgroupBarrier();
     let base = m0 * 1024 + k;
     let count = params.M - m0;
-    for (var r = lane_y; r < 64; r += 8) {
-      let line = r * 36;
-      if (r < count) {
-        let src_1 = base + r * 1024;
-        for (var c = lane_x * 4; c < 32; c += 32) {
-          block[(line >> 2u) + (c >> 2u)] = x_at4(src_1 + c);
-        }
-      } else {
-        for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
-          block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
-        }
+    for (var row_8 = lane_y; row_8 < 64; row_8 += 32) {
+      var x_1 = vec4f(0.0f);
+      if (row_8 < count) {
+        let src_1 = base + row_8 * 1024;
+        x_1 = x_at4(src_1 + col);
       }
+      var x_2 = vec4f(0.0f);
+      if (row_8 + 8 < count) {
+        let src_2 = base + row_8 * 1024 + 8192;
+        x_2 = x_at4(src_2 + col);
+      }
+      var x_3 = vec4f(0.0f);
+      if (row_8 + 16 < count) {
+        let src_3 = base + row_8 * 1024 + 16384;
+        x_3 = x_at4(src_3 + col);
+      }
+      var x_4 = vec4f(0.0f);
+      if (row_8 + 24 < count) {
+        let src_4 = base + row_8 * 1024 + 24576;
+        x_4 = x_at4(src_4 + col);
+      }
+      block[row_8 * 9 + (col >> 2u)] = x_1;
+      block[row_8 * 9 + (col >> 2u) + 72] = x_2;
+      block[row_8 * 9 + (col >> 2u) + 144] = x_3;
+      block[row_8 * 9 + (col >> 2u) + 216] = x_4;
     }
     workgroupBarrier();
     let a_row = lane_y * 36;
@@ -7498,9 +7125,9 @@ fn main(
     let a_row_6 = row_6 * 36;
     let a_row_7 = row_7 * 36;
     let column = n0 + col;
-    let panel = k * 8 + (column / 8 * 8192 + column % 8);
+    let panel = k * 8 + ((column >> 3u) * 8192 + (column & 7));
     let column_1 = n0 + col_1;
-    let panel_1 = k * 8 + (column_1 / 8 * 8192 + column_1 % 8);
+    let panel_1 = k * 8 + ((column_1 >> 3u) * 8192 + (column_1 & 7));
     for (var k_1 = 0; k_1 < 32; k_1 += 4) {
       let a = block[(a_row >> 2u) + (k_1 >> 2u)];
       let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
@@ -7611,8 +7238,8 @@ fn main(
   }
   let group = i32(index);
   let lane = i32(invocation);
-  let lane_y = lane / 8;
-  let lane_x = lane % 8;
+  let lane_y = lane >> 3u;
+  let lane_x = lane & 7;
   var acc = vec4f(0.0f);
   var acc_1 = vec4f(0.0f);
   var acc_2 = vec4f(0.0f);
@@ -7629,17 +7256,17 @@ fn main(
   var acc_13 = vec4f(0.0f);
   var acc_14 = vec4f(0.0f);
   var acc_15 = vec4f(0.0f);
-  let row_1 = lane_y + 8;
-  let row_2 = lane_y + 16;
-  let row_3 = lane_y + 24;
-  let row_4 = lane_y + 32;
-  let row_5 = lane_y + 40;
-  let row_6 = lane_y + 48;
-  let row_7 = lane_y + 56;
   let col = lane_x * 4;
+  let row_2 = lane_y + 8;
+  let row_3 = lane_y + 16;
+  let row_4 = lane_y + 24;
+  let row_5 = lane_y + 32;
+  let row_6 = lane_y + 40;
+  let row_7 = lane_y + 48;
+  let row_8 = lane_y + 56;
   let col_1 = lane_x * 4 + 32;
-  let m0 = group / 4 * 64;
-  let n0 = group % 4 * 64;
+  let m0 = (group >> 2u) * 64;
+  let n0 = (group & 3) * 64;
   acc = vec4f(0.0f);
   acc_1 = vec4f(0.0f);
   acc_2 = vec4f(0.0f);
@@ -7660,32 +7287,45 @@ fn main(
     workgroupBarrier();
     let base = m0 * 256 + k;
     let count = params.M - m0;
-    for (var r = lane_y; r < 64; r += 8) {
-      let line = r * 36;
-      if (r < count) {
-        let src = base + r * 256;
-        for (var c = lane_x * 4; c < 32; c += 32) {
-          block[(line >> 2u) + (c >> 2u)] = x_at4(src + c);
-        }
-      } else {
-        for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
-          block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
-        }
+    for (var row = lane_y; row < 64; row += 32) {
+      var x_1 = vec4f(0.0f);
+      if (row < count) {
+        let src = base + row * 256;
+        x_1 = x_at4(src + col);
       }
+      var x_2 = vec4f(0.0f);
+      if (row + 8 < count) {
+        let src_1 = base + row * 256 + 2048;
+        x_2 = x_at4(src_1 + col);
+      }
+      var x_3 = vec4f(0.0f);
+      if (row + 16 < count) {
+        let src_2 = base + row * 256 + 4096;
+        x_3 = x_at4(src_2 + col);
+      }
+      var x_4 = vec4f(0.0f);
+      if (row + 24 < count) {
+        let src_3 = base + row * 256 + 6144;
+        x_4 = x_at4(src_3 + col);
+      }
+      block[row * 9 + (col >> 2u)] = x_1;
+      block[row * 9 + (col >> 2u) + 72] = x_2;
+      block[row * 9 + (col >> 2u) + 144] = x_3;
+      block[row * 9 + (col >> 2u) + 216] = x_4;
     }
     workgroupBarrier();
     let a_row = lane_y * 36;
-    let a_row_1 = row_1 * 36;
-    let a_row_2 = row_2 * 36;
-    let a_row_3 = row_3 * 36;
-    let a_row_4 = row_4 * 36;
-    let a_row_5 = row_5 * 36;
-    let a_row_6 = row_6 * 36;
-    let a_row_7 = row_7 * 36;
+    let a_row_1 = row_2 * 36;
+    let a_row_2 = row_3 * 36;
+    let a_row_3 = row_4 * 36;
+    let a_row_4 = row_5 * 36;
+    let a_row_5 = row_6 * 36;
+    let a_row_6 = row_7 * 36;
+    let a_row_7 = row_8 * 36;
     let column = n0 + col;
-    let panel = k * 8 + (column / 8 * 2048 + column % 8);
+    let panel = k * 8 + ((column >> 3u) * 2048 + (column & 7));
     let column_1 = n0 + col_1;
-    let panel_1 = k * 8 + (column_1 / 8 * 2048 + column_1 % 8);
+    let panel_1 = k * 8 + ((column_1 >> 3u) * 2048 + (column_1 & 7));
     for (var k_1 = 0; k_1 < 32; k_1 += 4) {
       let a = block[(a_row >> 2u) + (k_1 >> 2u)];
       let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
@@ -7728,1346 +7368,40 @@ fn main(
     out_put4(dst + col, acc);
     out_put4(dst + col_1, acc_1);
   }
-  if (row_1 < count_1) {
-    let dst_1 = base_1 + row_1 * 256;
+  if (row_2 < count_1) {
+    let dst_1 = base_1 + row_2 * 256;
     out_put4(dst_1 + col, acc_2);
     out_put4(dst_1 + col_1, acc_3);
   }
-  if (row_2 < count_1) {
-    let dst_2 = base_1 + row_2 * 256;
+  if (row_3 < count_1) {
+    let dst_2 = base_1 + row_3 * 256;
     out_put4(dst_2 + col, acc_4);
     out_put4(dst_2 + col_1, acc_5);
   }
-  if (row_3 < count_1) {
-    let dst_3 = base_1 + row_3 * 256;
+  if (row_4 < count_1) {
+    let dst_3 = base_1 + row_4 * 256;
     out_put4(dst_3 + col, acc_6);
     out_put4(dst_3 + col_1, acc_7);
   }
-  if (row_4 < count_1) {
-    let dst_4 = base_1 + row_4 * 256;
+  if (row_5 < count_1) {
+    let dst_4 = base_1 + row_5 * 256;
     out_put4(dst_4 + col, acc_8);
     out_put4(dst_4 + col_1, acc_9);
   }
-  if (row_5 < count_1) {
-    let dst_5 = base_1 + row_5 * 256;
+  if (row_6 < count_1) {
+    let dst_5 = base_1 + row_6 * 256;
     out_put4(dst_5 + col, acc_10);
     out_put4(dst_5 + col_1, acc_11);
   }
-  if (row_6 < count_1) {
-    let dst_6 = base_1 + row_6 * 256;
+  if (row_7 < count_1) {
+    let dst_6 = base_1 + row_7 * 256;
     out_put4(dst_6 + col, acc_12);
     out_put4(dst_6 + col_1, acc_13);
   }
-  if (row_7 < count_1) {
-    let dst_7 = base_1 + row_7 * 256;
+  if (row_8 < count_1) {
+    let dst_7 = base_1 + row_8 * 256;
     out_put4(dst_7 + col, acc_14);
     out_put4(dst_7 + col_1, acc_15);
-  }
-}
-`,
-};
-
-const $wgsl_attention_small_xpos512_annulus_64x32_folds: $Shader = {
-  buffers: [
-    { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
-    { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
-    { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
-    { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
-    { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
-  ],
-  code: `enable subgroups;
-// spec:4 model jargon: small: branch 0 (segment 256, dilation 1)
-struct Params {
-  first_group: u32,
-  groups: u32,
-  low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
-  N: i32,
-  branch: i32,
-  segment: i32,
-  dilation: i32,
-  first: i32,
-  cell: i32,
-  room_slots: i32,
-  room_tiles: i32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
-const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
-const segments = array<i32, 4>(256, 512, 1024, 2048);
-const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
-const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
-const dilations = array<i32, 4>(1, 2, 4, 8);
-var<workgroup> block: array<vec4f, 864>;
-var<workgroup> lanes_taken: atomic<u32>;
-fn sum4(v: vec4f) -> f32 {
-  return (v.x + v.y) + (v.z + v.w);
-}
-fn most4(v: vec4f) -> f32 {
-  return max(max(v.x, v.y), max(v.z, v.w));
-}
-
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) workgroup: vec3u,
-  @builtin(num_workgroups) workgroups: vec3u,
-  @builtin(subgroup_invocation_id) member: u32,
-) {
-  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
-  if (index >= params.groups) {
-    return;
-  }
-  let group = i32(index);
-  workgroupBarrier();
-  let members = subgroupAdd(1u);
-  var first_lane = 0u;
-  if (subgroupElect()) {
-    first_lane = atomicAdd(&lanes_taken, members);
-  }
-  let lane = i32(subgroupBroadcastFirst(first_lane) + member);
-  let lane_y = lane / 4;
-  let lane_x = lane % 4;
-  var S = vec4f(0.0f);
-  var S_1 = vec4f(0.0f);
-  var S_2 = vec4f(0.0f);
-  var S_3 = vec4f(0.0f);
-  var S_4 = vec4f(0.0f);
-  var S_5 = vec4f(0.0f);
-  var S_6 = vec4f(0.0f);
-  var S_7 = vec4f(0.0f);
-  var O = vec4f(0.0f);
-  var O_1 = vec4f(0.0f);
-  var O_2 = vec4f(0.0f);
-  var O_3 = vec4f(0.0f);
-  var O_4 = vec4f(0.0f);
-  var O_5 = vec4f(0.0f);
-  var O_6 = vec4f(0.0f);
-  var O_7 = vec4f(0.0f);
-  var m = 0.0f;
-  var m_1 = 0.0f;
-  var m_2 = 0.0f;
-  var m_3 = 0.0f;
-  var l = 0.0f;
-  var l_1 = 0.0f;
-  var l_2 = 0.0f;
-  var l_3 = 0.0f;
-  var top = 0.0f;
-  var top_1 = 0.0f;
-  var top_2 = 0.0f;
-  var top_3 = 0.0f;
-  var fade = 0.0f;
-  var fade_1 = 0.0f;
-  var fade_2 = 0.0f;
-  var fade_3 = 0.0f;
-  var row_times_0 = 0.0f;
-  var row_times_0_1 = 0.0f;
-  var row_times_0_2 = 0.0f;
-  var row_times_0_3 = 0.0f;
-  var key_times_0 = vec4f(0.0f);
-  var key_times_0_1 = vec4f(0.0f);
-  var row_times_1 = 0.0f;
-  var row_times_1_1 = 0.0f;
-  var row_times_1_2 = 0.0f;
-  var row_times_1_3 = 0.0f;
-  var key_times_1 = vec4f(0.0f);
-  var key_times_1_1 = vec4f(0.0f);
-  let col = lane_x * 4;
-  let col_1 = lane_x * 4 + 16;
-  let row_1 = lane_y + 16;
-  let row_2 = lane_y + 32;
-  let row_3 = lane_y + 48;
-  let cell_length = min(params.cell, params.N);
-  let cells = (params.N + cell_length + -1) / cell_length;
-  let tiles = ((cell_length + params.dilation + -1) / params.dilation + params.room_slots + 63) / 64 + params.room_tiles;
-  let rest = group / tiles;
-  let batch_head = rest / cells;
-  let head = batch_head % 8;
-  let batch = batch_head / 8;
-  let offset = offsets[params.branch * 8 + head];
-  let cell_start = rest % cells * cell_length;
-  let cell_end = min(cell_start + cell_length, params.N);
-  let g = min(params.segment, params.N);
-  let tile = group % tiles;
-  let segment_index = cell_start / g;
-  let segment_start = segment_index * g;
-  let query_start = segment_start + offset;
-  let first_slot = (max(cell_start - query_start, 0) + params.dilation + -1) / params.dilation;
-  let piece_rows = max(0, (max(cell_end - query_start, 0) + params.dilation + -1) / params.dilation - first_slot);
-  let slot = first_slot + tile * 64;
-  let rows = max(0, min(64, piece_rows - tile * 64));
-  let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
-  let keys = min(real, slot + rows);
-  let link = kinds[params.branch * 8 + head];
-  let parent = links[link];
-  if (0 < rows) {
-    let first_query = query_start + slot * params.dilation;
-    let last_query = first_query + max(0, rows + -1) * params.dilation;
-    let parent_segment = segments[parent];
-    let low_2 = first_query / parent_segment * parent_segment;
-    let high = last_query / parent_segment * parent_segment;
-    let root = parent == params.branch;
-    let crossing = (max(high - query_start, 0) + params.dilation + -1) / params.dilation;
-    let before = select(min(keys, (max(low_2 - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
-    let after = select(min(keys, (max(high + parent_segment - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
-    let middle = select(select(min(keys, crossing), before, low_2 == high), before, root);
-    if ((params.first == 1) || (0 < middle + (keys - after))) {
-      let query = query_start + slot * params.dilation;
-      let query_block = query / 16384;
-      if (params.first == 1) {
-        m = -1e30f;
-        m_1 = -1e30f;
-        m_2 = -1e30f;
-        m_3 = -1e30f;
-        l = 0.0f;
-        l_1 = 0.0f;
-        l_2 = 0.0f;
-        l_3 = 0.0f;
-        O = vec4f(0.0f);
-        O_1 = vec4f(0.0f);
-        O_2 = vec4f(0.0f);
-        O_3 = vec4f(0.0f);
-        O_4 = vec4f(0.0f);
-        O_5 = vec4f(0.0f);
-        O_6 = vec4f(0.0f);
-        O_7 = vec4f(0.0f);
-      } else {
-        let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
-        let stride = params.dilation * 256;
-        if (lane_y < rows) {
-          let src = base + lane_y * stride;
-          O = out_at4(src + col);
-          O_1 = out_at4(src + col_1);
-        } else {
-          O = vec4f(0.0f);
-          O_1 = vec4f(0.0f);
-        }
-        if (row_1 < rows) {
-          let src_1 = base + row_1 * stride;
-          O_2 = out_at4(src_1 + col);
-          O_3 = out_at4(src_1 + col_1);
-        } else {
-          O_2 = vec4f(0.0f);
-          O_3 = vec4f(0.0f);
-        }
-        if (row_2 < rows) {
-          let src_2 = base + row_2 * stride;
-          O_4 = out_at4(src_2 + col);
-          O_5 = out_at4(src_2 + col_1);
-        } else {
-          O_4 = vec4f(0.0f);
-          O_5 = vec4f(0.0f);
-        }
-        if (row_3 < rows) {
-          let src_3 = base + row_3 * stride;
-          O_6 = out_at4(src_3 + col);
-          O_7 = out_at4(src_3 + col_1);
-        } else {
-          O_6 = vec4f(0.0f);
-          O_7 = vec4f(0.0f);
-        }
-        let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
-        if (lane_y < rows) {
-          let src_4 = base_1 + lane_y * params.dilation;
-          m = lse_at(src_4);
-        } else {
-          m = 0.0f;
-        }
-        if (row_1 < rows) {
-          let src_5 = base_1 + row_1 * params.dilation;
-          m_1 = lse_at(src_5);
-        } else {
-          m_1 = 0.0f;
-        }
-        if (row_2 < rows) {
-          let src_6 = base_1 + row_2 * params.dilation;
-          m_2 = lse_at(src_6);
-        } else {
-          m_2 = 0.0f;
-        }
-        if (row_3 < rows) {
-          let src_7 = base_1 + row_3 * params.dilation;
-          m_3 = lse_at(src_7);
-        } else {
-          m_3 = 0.0f;
-        }
-        m = max(m * 1.442695f, -1e30f);
-        m_1 = max(m_1 * 1.442695f, -1e30f);
-        m_2 = max(m_2 * 1.442695f, -1e30f);
-        m_3 = max(m_3 * 1.442695f, -1e30f);
-        l = select(0.0f, 1.0f, m > -1e30f);
-        l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
-        l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
-        l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
-      }
-      let first_query_1_ = query_start + slot * params.dilation;
-      let member_2 = links[link + 1];
-      let other = member_2 / 2;
-      let other_segment = segments[other];
-      let other_dilation = dilations[other];
-      let other_start = first_query_1_ / other_segment * other_segment;
-      let from_slot = max(0, (max(other_start - query_start, 0) + params.dilation + -1) / params.dilation);
-      let to_slot = min(real, (max(other_start + other_segment - query_start, 0) + params.dilation + -1) / params.dilation);
-      let period = other_dilation / params.dilation;
-      let row_residue = (first_query_1_ - other_start - offsets[other * 8 + head] + other_dilation) % other_dilation / params.dilation;
-      let slot_residue = (row_residue + (period - slot % period)) % period;
-      let member_1_ = links[link + 2];
-      let other_1_ = member_1_ / 2;
-      let other_segment_1_ = segments[other_1_];
-      let other_dilation_1_ = dilations[other_1_];
-      let other_start_1_ = first_query_1_ / other_segment_1_ * other_segment_1_;
-      let from_slot_1_ = max(from_slot, (max(other_start_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
-      let to_slot_1_ = min(to_slot, (max(other_start_1_ + other_segment_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
-      let period_1_ = other_dilation_1_ / params.dilation;
-      let row_residue_1_ = (first_query_1_ - other_start_1_ - offsets[other_1_ * 8 + head] + other_dilation_1_) % other_dilation_1_ / params.dilation;
-      let slot_residue_1_ = (row_residue_1_ + (period_1_ - slot % period_1_)) % period_1_;
-      let member_2_ = links[link + 3];
-      let other_2_ = member_2_ / 2;
-      let other_segment_2_ = segments[other_2_];
-      let other_dilation_2_ = dilations[other_2_];
-      let other_start_2_ = first_query_1_ / other_segment_2_ * other_segment_2_;
-      let from_slot_2_ = max(from_slot_1_, (max(other_start_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
-      let to_slot_2_ = min(to_slot_1_, (max(other_start_2_ + other_segment_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
-      let period_2_ = other_dilation_2_ / params.dilation;
-      let row_residue_2_ = (first_query_1_ - other_start_2_ - offsets[other_2_ * 8 + head] + other_dilation_2_) % other_dilation_2_ / params.dilation;
-      let slot_residue_2_ = (row_residue_2_ + (period_2_ - slot % period_2_)) % period_2_;
-      let member_3_ = links[link + 4];
-      let other_3_ = member_3_ / 2;
-      let other_segment_3_ = segments[other_3_];
-      let other_dilation_3_ = dilations[other_3_];
-      let other_start_3_ = first_query_1_ / other_segment_3_ * other_segment_3_;
-      let from_slot_3_ = max(0, (max(other_start_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
-      let to_slot_3_ = min(real, (max(other_start_3_ + other_segment_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
-      let period_3_ = other_dilation_3_ / params.dilation;
-      let row_residue_3_ = (first_query_1_ - other_start_3_ - offsets[other_3_ * 8 + head] + other_dilation_3_) % other_dilation_3_ / params.dilation;
-      let slot_residue_3_ = (row_residue_3_ + (period_3_ - slot % period_3_)) % period_3_;
-      let member_4_ = links[link + 5];
-      let other_4_ = member_4_ / 2;
-      let other_segment_4_ = segments[other_4_];
-      let other_dilation_4_ = dilations[other_4_];
-      let other_start_4_ = first_query_1_ / other_segment_4_ * other_segment_4_;
-      let from_slot_4_ = max(from_slot_3_, (max(other_start_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
-      let to_slot_4_ = min(to_slot_3_, (max(other_start_4_ + other_segment_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
-      let period_4_ = other_dilation_4_ / params.dilation;
-      let row_residue_4_ = (first_query_1_ - other_start_4_ - offsets[other_4_ * 8 + head] + other_dilation_4_) % other_dilation_4_ / params.dilation;
-      let slot_residue_4_ = (row_residue_4_ + (period_4_ - slot % period_4_)) % period_4_;
-      let member_5_ = links[link + 6];
-      let other_5_ = member_5_ / 2;
-      let other_segment_5_ = segments[other_5_];
-      let other_dilation_5_ = dilations[other_5_];
-      let other_start_5_ = first_query_1_ / other_segment_5_ * other_segment_5_;
-      let from_slot_5_ = max(from_slot_4_, (max(other_start_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
-      let to_slot_5_ = min(to_slot_4_, (max(other_start_5_ + other_segment_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
-      let period_5_ = other_dilation_5_ / params.dilation;
-      let row_residue_5_ = (first_query_1_ - other_start_5_ - offsets[other_5_ * 8 + head] + other_dilation_5_) % other_dilation_5_ / params.dilation;
-      let slot_residue_5_ = (row_residue_5_ + (period_5_ - slot % period_5_)) % period_5_;
-      let weight = f32(member_2 % 2);
-      let period_length = f32(period);
-      let weight_1_ = f32(member_1_ % 2);
-      let period_length_1_ = f32(period_1_);
-      let weight_2_ = f32(member_2_ % 2);
-      let period_length_2_ = f32(period_2_);
-      let weight_3_ = f32(member_3_ % 2);
-      let period_length_3_ = f32(period_3_);
-      let weight_4_ = f32(member_4_ % 2);
-      let period_length_4_ = f32(period_4_);
-      let weight_5_ = f32(member_5_ % 2);
-      let period_length_5_ = f32(period_5_);
-      row_times_0 = select(0.0f, weight, f32(lane_y + row_residue) == floor((f32(lane_y + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(lane_y + row_residue_1_) == floor((f32(lane_y + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(lane_y + row_residue_2_) == floor((f32(lane_y + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
-      row_times_0_1 = select(0.0f, weight, f32(row_1 + row_residue) == floor((f32(row_1 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_1 + row_residue_1_) == floor((f32(row_1 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_1 + row_residue_2_) == floor((f32(row_1 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
-      row_times_0_2 = select(0.0f, weight, f32(row_2 + row_residue) == floor((f32(row_2 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_2 + row_residue_1_) == floor((f32(row_2 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_2 + row_residue_2_) == floor((f32(row_2 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
-      row_times_0_3 = select(0.0f, weight, f32(row_3 + row_residue) == floor((f32(row_3 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_3 + row_residue_1_) == floor((f32(row_3 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_3 + row_residue_2_) == floor((f32(row_3 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
-      row_times_1 = select(0.0f, weight_3_, f32(lane_y + row_residue_3_) == floor((f32(lane_y + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(lane_y + row_residue_4_) == floor((f32(lane_y + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(lane_y + row_residue_5_) == floor((f32(lane_y + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
-      row_times_1_1 = select(0.0f, weight_3_, f32(row_1 + row_residue_3_) == floor((f32(row_1 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_1 + row_residue_4_) == floor((f32(row_1 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_1 + row_residue_5_) == floor((f32(row_1 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
-      row_times_1_2 = select(0.0f, weight_3_, f32(row_2 + row_residue_3_) == floor((f32(row_2 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_2 + row_residue_4_) == floor((f32(row_2 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_2 + row_residue_5_) == floor((f32(row_2 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
-      row_times_1_3 = select(0.0f, weight_3_, f32(row_3 + row_residue_3_) == floor((f32(row_3 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_3 + row_residue_4_) == floor((f32(row_3 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_3 + row_residue_5_) == floor((f32(row_3 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
-      for (var turn = 0; turn < 2; turn++) {
-        let range_from = select(select(after, before, turn == 1), 0, turn == 0);
-        let range_to = select(select(keys, middle, turn == 1), before, turn == 0);
-        var known = 0;
-        for (var j0 = range_from; j0 < range_to; j0 += 32) {
-          let key = query_start + j0 * params.dilation;
-          let width = min(32, range_to - j0);
-          let lead = slot - j0;
-          let crossing_row = crossing - slot;
-          let crossing_key = crossing - j0;
-          S = vec4f(0.0f);
-          S_1 = vec4f(0.0f);
-          S_2 = vec4f(0.0f);
-          S_3 = vec4f(0.0f);
-          S_4 = vec4f(0.0f);
-          S_5 = vec4f(0.0f);
-          S_6 = vec4f(0.0f);
-          S_7 = vec4f(0.0f);
-          workgroupBarrier();
-          storageBarrier();
-          let base_2 = ((batch * params.N + query) * 8 + head) * 32;
-          let stride_1 = params.dilation * 256;
-          for (var r = lane_y; r < 64; r += 16) {
-            let line = r * 36;
-            if (r < rows) {
-              let src_8 = base_2 + r * stride_1;
-              for (var c = lane_x * 4; c < 32; c += 16) {
-                block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
-              }
-            } else {
-              for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 16) {
-                block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
-              }
-            }
-          }
-          if ((query / 16384 != query_block) || ((query + max(rows + -1, 0) * params.dilation) / 16384 != query_block)) {
-            for (var r_1 = lane_y; r_1 < 64; r_1 += 16) {
-              for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 16) {
-                block[r_1 * 9 + (c_2 >> 2u)] = block[r_1 * 9 + (c_2 >> 2u)] * exp2(min(vec4f(decay[c_2], decay[c_2 + 1], decay[c_2 + 2], decay[c_2 + 3]) * vec4f(f32((query + min(r_1, max(rows + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
-              }
-            }
-          }
-          let base_3 = ((batch * params.N + key) * 8 + head) * 32;
-          let stride_2 = params.dilation * 256;
-          for (var r_2 = lane_y; r_2 < 32; r_2 += 16) {
-            let line_1 = ((r_2 & 3) * 8 + (r_2 >> 2u)) * 36 + 2304;
-            if (r_2 < width) {
-              let src_9 = base_3 + r_2 * stride_2;
-              for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 16) {
-                block[(line_1 >> 2u) + (c_3 >> 2u)] = k_at4(src_9 + c_3);
-              }
-            } else {
-              for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 16) {
-                block[(line_1 >> 2u) + (c_4 >> 2u)] = vec4f(0.0f);
-              }
-            }
-          }
-          if ((key / 16384 != query_block) || ((key + max(width + -1, 0) * params.dilation) / 16384 != query_block)) {
-            for (var r_3 = lane_y; r_3 < 32; r_3 += 16) {
-              for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 16) {
-                block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 576] = block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 576] * exp2(min(vec4f(decay[c_5], decay[c_5 + 1], decay[c_5 + 2], decay[c_5 + 3]) * vec4f(0.0f - f32((key + min(r_3, max(width + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
-              }
-            }
-          }
-          workgroupBarrier();
-          storageBarrier();
-          let a_row = lane_y * 36;
-          let a_row_1 = row_1 * 36;
-          let a_row_2 = row_2 * 36;
-          let a_row_3 = row_3 * 36;
-          let b_row = (col >> 2u) * 36 + 2304;
-          let b_row_1 = (col >> 2u) * 36 + 2592;
-          let b_row_2 = (col >> 2u) * 36 + 2880;
-          let b_row_3 = (col >> 2u) * 36 + 3168;
-          let b_row_4 = (col_1 >> 2u) * 36 + 2304;
-          let b_row_5 = (col_1 >> 2u) * 36 + 2592;
-          let b_row_6 = (col_1 >> 2u) * 36 + 2880;
-          let b_row_7 = (col_1 >> 2u) * 36 + 3168;
-          var sum = 0.0f;
-          var sum_1 = 0.0f;
-          var sum_2 = 0.0f;
-          var sum_3 = 0.0f;
-          var sum_4 = 0.0f;
-          var sum_5 = 0.0f;
-          var sum_6 = 0.0f;
-          var sum_7 = 0.0f;
-          var sum_8 = 0.0f;
-          var sum_9 = 0.0f;
-          var sum_10 = 0.0f;
-          var sum_11 = 0.0f;
-          var sum_12 = 0.0f;
-          var sum_13 = 0.0f;
-          var sum_14 = 0.0f;
-          var sum_15 = 0.0f;
-          var sum_16 = 0.0f;
-          var sum_17 = 0.0f;
-          var sum_18 = 0.0f;
-          var sum_19 = 0.0f;
-          var sum_20 = 0.0f;
-          var sum_21 = 0.0f;
-          var sum_22 = 0.0f;
-          var sum_23 = 0.0f;
-          var sum_24 = 0.0f;
-          var sum_25 = 0.0f;
-          var sum_26 = 0.0f;
-          var sum_27 = 0.0f;
-          var sum_28 = 0.0f;
-          var sum_29 = 0.0f;
-          var sum_30 = 0.0f;
-          var sum_31 = 0.0f;
-          for (var k_1 = 0; k_1 < 32; k_1 += 4) {
-            let a = block[(a_row >> 2u) + (k_1 >> 2u)];
-            let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
-            let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
-            let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
-            let b = block[(b_row >> 2u) + (k_1 >> 2u)];
-            let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
-            let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
-            let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
-            sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
-            sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
-            sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
-            sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
-            sum_8 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_8))));
-            sum_9 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_9))));
-            sum_10 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_10))));
-            sum_11 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_11))));
-            sum_16 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_16))));
-            sum_17 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_17))));
-            sum_18 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_18))));
-            sum_19 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_19))));
-            sum_24 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_24))));
-            sum_25 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_25))));
-            sum_26 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_26))));
-            sum_27 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_27))));
-            let b_4 = block[(b_row_4 >> 2u) + (k_1 >> 2u)];
-            let b_5 = block[(b_row_5 >> 2u) + (k_1 >> 2u)];
-            let b_6 = block[(b_row_6 >> 2u) + (k_1 >> 2u)];
-            let b_7 = block[(b_row_7 >> 2u) + (k_1 >> 2u)];
-            sum_4 = fma(a.w, b_4.w, fma(a.z, b_4.z, fma(a.y, b_4.y, fma(a.x, b_4.x, sum_4))));
-            sum_5 = fma(a.w, b_5.w, fma(a.z, b_5.z, fma(a.y, b_5.y, fma(a.x, b_5.x, sum_5))));
-            sum_6 = fma(a.w, b_6.w, fma(a.z, b_6.z, fma(a.y, b_6.y, fma(a.x, b_6.x, sum_6))));
-            sum_7 = fma(a.w, b_7.w, fma(a.z, b_7.z, fma(a.y, b_7.y, fma(a.x, b_7.x, sum_7))));
-            sum_12 = fma(a_1.w, b_4.w, fma(a_1.z, b_4.z, fma(a_1.y, b_4.y, fma(a_1.x, b_4.x, sum_12))));
-            sum_13 = fma(a_1.w, b_5.w, fma(a_1.z, b_5.z, fma(a_1.y, b_5.y, fma(a_1.x, b_5.x, sum_13))));
-            sum_14 = fma(a_1.w, b_6.w, fma(a_1.z, b_6.z, fma(a_1.y, b_6.y, fma(a_1.x, b_6.x, sum_14))));
-            sum_15 = fma(a_1.w, b_7.w, fma(a_1.z, b_7.z, fma(a_1.y, b_7.y, fma(a_1.x, b_7.x, sum_15))));
-            sum_20 = fma(a_2.w, b_4.w, fma(a_2.z, b_4.z, fma(a_2.y, b_4.y, fma(a_2.x, b_4.x, sum_20))));
-            sum_21 = fma(a_2.w, b_5.w, fma(a_2.z, b_5.z, fma(a_2.y, b_5.y, fma(a_2.x, b_5.x, sum_21))));
-            sum_22 = fma(a_2.w, b_6.w, fma(a_2.z, b_6.z, fma(a_2.y, b_6.y, fma(a_2.x, b_6.x, sum_22))));
-            sum_23 = fma(a_2.w, b_7.w, fma(a_2.z, b_7.z, fma(a_2.y, b_7.y, fma(a_2.x, b_7.x, sum_23))));
-            sum_28 = fma(a_3.w, b_4.w, fma(a_3.z, b_4.z, fma(a_3.y, b_4.y, fma(a_3.x, b_4.x, sum_28))));
-            sum_29 = fma(a_3.w, b_5.w, fma(a_3.z, b_5.z, fma(a_3.y, b_5.y, fma(a_3.x, b_5.x, sum_29))));
-            sum_30 = fma(a_3.w, b_6.w, fma(a_3.z, b_6.z, fma(a_3.y, b_6.y, fma(a_3.x, b_6.x, sum_30))));
-            sum_31 = fma(a_3.w, b_7.w, fma(a_3.z, b_7.z, fma(a_3.y, b_7.y, fma(a_3.x, b_7.x, sum_31))));
-          }
-          S = S + vec4f(sum, sum_1, sum_2, sum_3);
-          S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
-          S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
-          S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
-          S_4 = S_4 + vec4f(sum_16, sum_17, sum_18, sum_19);
-          S_5 = S_5 + vec4f(sum_20, sum_21, sum_22, sum_23);
-          S_6 = S_6 + vec4f(sum_24, sum_25, sum_26, sum_27);
-          S_7 = S_7 + vec4f(sum_28, sum_29, sum_30, sum_31);
-          if ((width < 32) || (31 > lead)) {
-            S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-            S_1 = select(vec4f(-3e30f), S_1, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
-            S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-            S_3 = select(vec4f(-3e30f), S_3, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
-            S_4 = select(vec4f(-3e30f), S_4, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-            S_5 = select(vec4f(-3e30f), S_5, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
-            S_6 = select(vec4f(-3e30f), S_6, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-            S_7 = select(vec4f(-3e30f), S_7, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
-          }
-          if (turn == 1) {
-            S = select(vec4f(-3e30f), S, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_1 = select(vec4f(-3e30f), S_1, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_2 = select(vec4f(-3e30f), S_2, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_3 = select(vec4f(-3e30f), S_3, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_4 = select(vec4f(-3e30f), S_4, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_5 = select(vec4f(-3e30f), S_5, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_6 = select(vec4f(-3e30f), S_6, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_7 = select(vec4f(-3e30f), S_7, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-          }
-          let tile_to = j0 + 32;
-          if (known < tile_to) {
-            let residue = (j0 + slot_residue) % period;
-            let held_from = from_slot - j0;
-            let held_to = to_slot - j0;
-            let residue_1_ = (j0 + slot_residue_1_) % period_1_;
-            let held_from_1_ = from_slot_1_ - j0;
-            let held_to_1_ = to_slot_1_ - j0;
-            let residue_2_ = (j0 + slot_residue_2_) % period_2_;
-            let held_from_2_ = from_slot_2_ - j0;
-            let held_to_2_ = to_slot_2_ - j0;
-            key_times_0 = select(vec4f(0.0f), vec4f(weight), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue)) + vec4f(0.5f)) / vec4f(period_length)) * vec4f(period_length))) + select(vec4f(0.0f), vec4f(weight_1_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) + vec4f(0.5f)) / vec4f(period_length_1_)) * vec4f(period_length_1_))) + select(vec4f(0.0f), vec4f(weight_2_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) + vec4f(0.5f)) / vec4f(period_length_2_)) * vec4f(period_length_2_)));
-            key_times_0_1 = select(vec4f(0.0f), vec4f(weight), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue)) + vec4f(0.5f)) / vec4f(period_length)) * vec4f(period_length))) + select(vec4f(0.0f), vec4f(weight_1_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_1_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_1_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) + vec4f(0.5f)) / vec4f(period_length_1_)) * vec4f(period_length_1_))) + select(vec4f(0.0f), vec4f(weight_2_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_2_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_2_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) + vec4f(0.5f)) / vec4f(period_length_2_)) * vec4f(period_length_2_)));
-            let residue_3_ = (j0 + slot_residue_3_) % period_3_;
-            let held_from_3_ = from_slot_3_ - j0;
-            let held_to_3_ = to_slot_3_ - j0;
-            let residue_4_ = (j0 + slot_residue_4_) % period_4_;
-            let held_from_4_ = from_slot_4_ - j0;
-            let held_to_4_ = to_slot_4_ - j0;
-            let residue_5_ = (j0 + slot_residue_5_) % period_5_;
-            let held_from_5_ = from_slot_5_ - j0;
-            let held_to_5_ = to_slot_5_ - j0;
-            key_times_1 = select(vec4f(0.0f), vec4f(weight_3_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_3_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_3_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) + vec4f(0.5f)) / vec4f(period_length_3_)) * vec4f(period_length_3_))) + select(vec4f(0.0f), vec4f(weight_4_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_4_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_4_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) + vec4f(0.5f)) / vec4f(period_length_4_)) * vec4f(period_length_4_))) + select(vec4f(0.0f), vec4f(weight_5_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_5_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_5_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) + vec4f(0.5f)) / vec4f(period_length_5_)) * vec4f(period_length_5_)));
-            key_times_1_1 = select(vec4f(0.0f), vec4f(weight_3_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_3_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_3_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) + vec4f(0.5f)) / vec4f(period_length_3_)) * vec4f(period_length_3_))) + select(vec4f(0.0f), vec4f(weight_4_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_4_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_4_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) + vec4f(0.5f)) / vec4f(period_length_4_)) * vec4f(period_length_4_))) + select(vec4f(0.0f), vec4f(weight_5_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_5_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_5_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) + vec4f(0.5f)) / vec4f(period_length_5_)) * vec4f(period_length_5_)));
-            let next = select(1073741823, min(1073741823, from_slot), j0 < from_slot);
-            let next_1_ = select(next, min(next, to_slot), j0 < to_slot);
-            let next_2_ = select(next_1_, min(next_1_, from_slot_1_), j0 < from_slot_1_);
-            let next_3_ = select(next_2_, min(next_2_, to_slot_1_), j0 < to_slot_1_);
-            let next_4_ = select(next_3_, min(next_3_, from_slot_2_), j0 < from_slot_2_);
-            let next_5_ = select(next_4_, min(next_4_, to_slot_2_), j0 < to_slot_2_);
-            let next_6_ = select(next_5_, min(next_5_, from_slot_3_), j0 < from_slot_3_);
-            let next_7_ = select(next_6_, min(next_6_, to_slot_3_), j0 < to_slot_3_);
-            let next_8_ = select(next_7_, min(next_7_, from_slot_4_), j0 < from_slot_4_);
-            let next_9_ = select(next_8_, min(next_8_, to_slot_4_), j0 < to_slot_4_);
-            let next_10_ = select(next_9_, min(next_9_, from_slot_5_), j0 < from_slot_5_);
-            let next_11_ = select(next_10_, min(next_10_, to_slot_5_), j0 < to_slot_5_);
-            known = select(next_11_, j0, next_11_ < tile_to);
-          }
-          top = m;
-          top_1 = m_1;
-          top_2 = m_2;
-          top_3 = m_3;
-          let mine = most4(max(S, S_1));
-          let theirs = subgroupShuffleXor(mine, 1u);
-          let mine_1 = max(mine, theirs);
-          let theirs_1 = subgroupShuffleXor(mine_1, 2u);
-          top = max(top, max(mine_1, theirs_1));
-          let mine_2 = most4(max(S_2, S_3));
-          let theirs_2 = subgroupShuffleXor(mine_2, 1u);
-          let mine_3 = max(mine_2, theirs_2);
-          let theirs_3 = subgroupShuffleXor(mine_3, 2u);
-          top_1 = max(top_1, max(mine_3, theirs_3));
-          let mine_4 = most4(max(S_4, S_5));
-          let theirs_4 = subgroupShuffleXor(mine_4, 1u);
-          let mine_5 = max(mine_4, theirs_4);
-          let theirs_5 = subgroupShuffleXor(mine_5, 2u);
-          top_2 = max(top_2, max(mine_5, theirs_5));
-          let mine_6 = most4(max(S_6, S_7));
-          let theirs_6 = subgroupShuffleXor(mine_6, 1u);
-          let mine_7 = max(mine_6, theirs_6);
-          let theirs_7 = subgroupShuffleXor(mine_7, 2u);
-          top_3 = max(top_3, max(mine_7, theirs_7));
-          workgroupBarrier();
-          storageBarrier();
-          let base_4 = ((batch * params.N + key) * 8 + head) * 32;
-          let stride_3 = params.dilation * 256;
-          for (var r_4 = lane_y; r_4 < 32; r_4 += 16) {
-            let line_2 = r_4 * 32 + 2304;
-            if (r_4 < width) {
-              let src_10 = base_4 + r_4 * stride_3;
-              for (var c_6 = lane_x * 4; c_6 < 32; c_6 += 16) {
-                block[(line_2 >> 2u) + (c_6 >> 2u)] = v_at4(src_10 + c_6);
-              }
-            } else {
-              for (var c_7 = lane_x * 4; c_7 < 32; c_7 += 16) {
-                block[(line_2 >> 2u) + (c_7 >> 2u)] = vec4f(0.0f);
-              }
-            }
-          }
-          fade = exp2(m - top);
-          fade_1 = exp2(m_1 - top_1);
-          fade_2 = exp2(m_2 - top_2);
-          fade_3 = exp2(m_3 - top_3);
-          m = top;
-          m_1 = top_1;
-          m_2 = top_2;
-          m_3 = top_3;
-          S = exp2(S - vec4f(m)) * (vec4f(1.0f) + (min(vec4f(row_times_0), key_times_0) + min(vec4f(row_times_1), key_times_1)));
-          S_1 = exp2(S_1 - vec4f(m)) * (vec4f(1.0f) + (min(vec4f(row_times_0), key_times_0_1) + min(vec4f(row_times_1), key_times_1_1)));
-          S_2 = exp2(S_2 - vec4f(m_1)) * (vec4f(1.0f) + (min(vec4f(row_times_0_1), key_times_0) + min(vec4f(row_times_1_1), key_times_1)));
-          S_3 = exp2(S_3 - vec4f(m_1)) * (vec4f(1.0f) + (min(vec4f(row_times_0_1), key_times_0_1) + min(vec4f(row_times_1_1), key_times_1_1)));
-          S_4 = exp2(S_4 - vec4f(m_2)) * (vec4f(1.0f) + (min(vec4f(row_times_0_2), key_times_0) + min(vec4f(row_times_1_2), key_times_1)));
-          S_5 = exp2(S_5 - vec4f(m_2)) * (vec4f(1.0f) + (min(vec4f(row_times_0_2), key_times_0_1) + min(vec4f(row_times_1_2), key_times_1_1)));
-          S_6 = exp2(S_6 - vec4f(m_3)) * (vec4f(1.0f) + (min(vec4f(row_times_0_3), key_times_0) + min(vec4f(row_times_1_3), key_times_1)));
-          S_7 = exp2(S_7 - vec4f(m_3)) * (vec4f(1.0f) + (min(vec4f(row_times_0_3), key_times_0_1) + min(vec4f(row_times_1_3), key_times_1_1)));
-          block[lane_y * 9 + (col >> 2u)] = S;
-          block[lane_y * 9 + (col_1 >> 2u)] = S_1;
-          block[row_1 * 9 + (col >> 2u)] = S_2;
-          block[row_1 * 9 + (col_1 >> 2u)] = S_3;
-          block[row_2 * 9 + (col >> 2u)] = S_4;
-          block[row_2 * 9 + (col_1 >> 2u)] = S_5;
-          block[row_3 * 9 + (col >> 2u)] = S_6;
-          block[row_3 * 9 + (col_1 >> 2u)] = S_7;
-          l = l * fade;
-          l_1 = l_1 * fade_1;
-          l_2 = l_2 * fade_2;
-          l_3 = l_3 * fade_3;
-          let mine_8 = sum4(S + S_1);
-          let theirs_8 = subgroupShuffleXor(mine_8, 1u);
-          let mine_9 = mine_8 + theirs_8;
-          let theirs_9 = subgroupShuffleXor(mine_9, 2u);
-          l = l + (mine_9 + theirs_9);
-          let mine_10 = sum4(S_2 + S_3);
-          let theirs_10 = subgroupShuffleXor(mine_10, 1u);
-          let mine_11 = mine_10 + theirs_10;
-          let theirs_11 = subgroupShuffleXor(mine_11, 2u);
-          l_1 = l_1 + (mine_11 + theirs_11);
-          let mine_12 = sum4(S_4 + S_5);
-          let theirs_12 = subgroupShuffleXor(mine_12, 1u);
-          let mine_13 = mine_12 + theirs_12;
-          let theirs_13 = subgroupShuffleXor(mine_13, 2u);
-          l_2 = l_2 + (mine_13 + theirs_13);
-          let mine_14 = sum4(S_6 + S_7);
-          let theirs_14 = subgroupShuffleXor(mine_14, 1u);
-          let mine_15 = mine_14 + theirs_14;
-          let theirs_15 = subgroupShuffleXor(mine_15, 2u);
-          l_3 = l_3 + (mine_15 + theirs_15);
-          O = O * vec4f(fade);
-          O_1 = O_1 * vec4f(fade);
-          O_2 = O_2 * vec4f(fade_1);
-          O_3 = O_3 * vec4f(fade_1);
-          O_4 = O_4 * vec4f(fade_2);
-          O_5 = O_5 * vec4f(fade_2);
-          O_6 = O_6 * vec4f(fade_3);
-          O_7 = O_7 * vec4f(fade_3);
-          workgroupBarrier();
-          storageBarrier();
-          let a_row_4 = lane_y * 36;
-          let a_row_5 = row_1 * 36;
-          let a_row_6 = row_2 * 36;
-          let a_row_7 = row_3 * 36;
-          for (var k_2 = 0; k_2 < 32; k_2 += 4) {
-            let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
-            let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
-            let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
-            let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
-            let b_8 = block[k_2 * 8 + (col >> 2u) + 576];
-            let b_9 = block[k_2 * 8 + (col >> 2u) + 584];
-            let b_10 = block[k_2 * 8 + (col >> 2u) + 592];
-            let b_11 = block[k_2 * 8 + (col >> 2u) + 600];
-            O = fma(vec4f(a_4.w), b_11, fma(vec4f(a_4.z), b_10, fma(vec4f(a_4.y), b_9, fma(vec4f(a_4.x), b_8, O))));
-            O_2 = fma(vec4f(a_5.w), b_11, fma(vec4f(a_5.z), b_10, fma(vec4f(a_5.y), b_9, fma(vec4f(a_5.x), b_8, O_2))));
-            O_4 = fma(vec4f(a_6.w), b_11, fma(vec4f(a_6.z), b_10, fma(vec4f(a_6.y), b_9, fma(vec4f(a_6.x), b_8, O_4))));
-            O_6 = fma(vec4f(a_7.w), b_11, fma(vec4f(a_7.z), b_10, fma(vec4f(a_7.y), b_9, fma(vec4f(a_7.x), b_8, O_6))));
-            let b_12 = block[k_2 * 8 + (col_1 >> 2u) + 576];
-            let b_13 = block[k_2 * 8 + (col_1 >> 2u) + 584];
-            let b_14 = block[k_2 * 8 + (col_1 >> 2u) + 592];
-            let b_15 = block[k_2 * 8 + (col_1 >> 2u) + 600];
-            O_1 = fma(vec4f(a_4.w), b_15, fma(vec4f(a_4.z), b_14, fma(vec4f(a_4.y), b_13, fma(vec4f(a_4.x), b_12, O_1))));
-            O_3 = fma(vec4f(a_5.w), b_15, fma(vec4f(a_5.z), b_14, fma(vec4f(a_5.y), b_13, fma(vec4f(a_5.x), b_12, O_3))));
-            O_5 = fma(vec4f(a_6.w), b_15, fma(vec4f(a_6.z), b_14, fma(vec4f(a_6.y), b_13, fma(vec4f(a_6.x), b_12, O_5))));
-            O_7 = fma(vec4f(a_7.w), b_15, fma(vec4f(a_7.z), b_14, fma(vec4f(a_7.y), b_13, fma(vec4f(a_7.x), b_12, O_7))));
-          }
-        }
-      }
-      fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
-      fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
-      fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
-      fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
-      let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
-      let stride_4 = params.dilation * 256;
-      if (lane_y < rows) {
-        let dst = base_5 + lane_y * stride_4;
-        out_put4(dst + col, O * vec4f(fade));
-        out_put4(dst + col_1, O_1 * vec4f(fade));
-      }
-      if (row_1 < rows) {
-        let dst_1 = base_5 + row_1 * stride_4;
-        out_put4(dst_1 + col, O_2 * vec4f(fade_1));
-        out_put4(dst_1 + col_1, O_3 * vec4f(fade_1));
-      }
-      if (row_2 < rows) {
-        let dst_2 = base_5 + row_2 * stride_4;
-        out_put4(dst_2 + col, O_4 * vec4f(fade_2));
-        out_put4(dst_2 + col_1, O_5 * vec4f(fade_2));
-      }
-      if (row_3 < rows) {
-        let dst_3 = base_5 + row_3 * stride_4;
-        out_put4(dst_3 + col, O_6 * vec4f(fade_3));
-        out_put4(dst_3 + col_1, O_7 * vec4f(fade_3));
-      }
-      workgroupBarrier();
-      storageBarrier();
-      let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
-      if (lane_y < rows) {
-        let dst_4 = base_6 + lane_y * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
-        }
-      }
-      if (row_1 < rows) {
-        let dst_5 = base_6 + row_1 * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
-        }
-      }
-      if (row_2 < rows) {
-        let dst_6 = base_6 + row_2 * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
-        }
-      }
-      if (row_3 < rows) {
-        let dst_7 = base_6 + row_3 * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
-        }
-      }
-    }
-  }
-}
-`,
-};
-
-const $wgsl_attention_small_xpos512_annulus_64x32: $Shader = {
-  buffers: [
-    { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
-    { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
-    { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
-    { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
-    { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
-  ],
-  code: `enable subgroups;
-// spec:4 model jargon: small: branch 3 (segment 2048, dilation 8)
-struct Params {
-  first_group: u32,
-  groups: u32,
-  low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
-  N: i32,
-  branch: i32,
-  segment: i32,
-  dilation: i32,
-  first: i32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
-const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
-const segments = array<i32, 4>(256, 512, 1024, 2048);
-const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
-const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
-var<workgroup> block: array<vec4f, 864>;
-var<workgroup> lanes_taken: atomic<u32>;
-fn sum4(v: vec4f) -> f32 {
-  return (v.x + v.y) + (v.z + v.w);
-}
-fn most4(v: vec4f) -> f32 {
-  return max(max(v.x, v.y), max(v.z, v.w));
-}
-
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) workgroup: vec3u,
-  @builtin(num_workgroups) workgroups: vec3u,
-  @builtin(subgroup_invocation_id) member: u32,
-) {
-  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
-  if (index >= params.groups) {
-    return;
-  }
-  let group = i32(index);
-  workgroupBarrier();
-  let members = subgroupAdd(1u);
-  var first_lane = 0u;
-  if (subgroupElect()) {
-    first_lane = atomicAdd(&lanes_taken, members);
-  }
-  let lane = i32(subgroupBroadcastFirst(first_lane) + member);
-  let lane_y = lane / 4;
-  let lane_x = lane % 4;
-  var S = vec4f(0.0f);
-  var S_1 = vec4f(0.0f);
-  var S_2 = vec4f(0.0f);
-  var S_3 = vec4f(0.0f);
-  var S_4 = vec4f(0.0f);
-  var S_5 = vec4f(0.0f);
-  var S_6 = vec4f(0.0f);
-  var S_7 = vec4f(0.0f);
-  var O = vec4f(0.0f);
-  var O_1 = vec4f(0.0f);
-  var O_2 = vec4f(0.0f);
-  var O_3 = vec4f(0.0f);
-  var O_4 = vec4f(0.0f);
-  var O_5 = vec4f(0.0f);
-  var O_6 = vec4f(0.0f);
-  var O_7 = vec4f(0.0f);
-  var m = 0.0f;
-  var m_1 = 0.0f;
-  var m_2 = 0.0f;
-  var m_3 = 0.0f;
-  var l = 0.0f;
-  var l_1 = 0.0f;
-  var l_2 = 0.0f;
-  var l_3 = 0.0f;
-  var top = 0.0f;
-  var top_1 = 0.0f;
-  var top_2 = 0.0f;
-  var top_3 = 0.0f;
-  var fade = 0.0f;
-  var fade_1 = 0.0f;
-  var fade_2 = 0.0f;
-  var fade_3 = 0.0f;
-  let col = lane_x * 4;
-  let col_1 = lane_x * 4 + 16;
-  let row_1 = lane_y + 16;
-  let row_2 = lane_y + 32;
-  let row_3 = lane_y + 48;
-  let cell_length = min(params.segment, params.N);
-  let cells = (params.N + cell_length + -1) / cell_length;
-  let tiles = ((cell_length + params.dilation + -1) / params.dilation + 63) / 64;
-  let rest = group / tiles;
-  let batch_head = rest / cells;
-  let head = batch_head % 8;
-  let batch = batch_head / 8;
-  let offset = offsets[params.branch * 8 + head];
-  let cell_start = rest % cells * cell_length;
-  let cell_end = min(cell_start + cell_length, params.N);
-  let g = min(params.segment, params.N);
-  let tile = group % tiles;
-  let segment_index = cell_start / g;
-  let segment_start = segment_index * g;
-  let query_start = segment_start + offset;
-  let first_slot = (max(cell_start - query_start, 0) + params.dilation + -1) / params.dilation;
-  let piece_rows = max(0, (max(cell_end - query_start, 0) + params.dilation + -1) / params.dilation - first_slot);
-  let slot = first_slot + tile * 64;
-  let rows = max(0, min(64, piece_rows - tile * 64));
-  let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
-  let keys = min(real, slot + rows);
-  let link = kinds[params.branch * 8 + head];
-  let parent = links[link];
-  if (0 < rows) {
-    let first_query = query_start + slot * params.dilation;
-    let last_query = first_query + max(0, rows + -1) * params.dilation;
-    let parent_segment = segments[parent];
-    let low_2 = first_query / parent_segment * parent_segment;
-    let high = last_query / parent_segment * parent_segment;
-    let root = parent == params.branch;
-    let crossing = (max(high - query_start, 0) + params.dilation + -1) / params.dilation;
-    let before = select(min(keys, (max(low_2 - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
-    let after = select(min(keys, (max(high + parent_segment - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
-    let middle = select(select(min(keys, crossing), before, low_2 == high), before, root);
-    if ((params.first == 1) || (0 < middle + (keys - after))) {
-      let query = query_start + slot * params.dilation;
-      let query_block = query / 16384;
-      if (params.first == 1) {
-        m = -1e30f;
-        m_1 = -1e30f;
-        m_2 = -1e30f;
-        m_3 = -1e30f;
-        l = 0.0f;
-        l_1 = 0.0f;
-        l_2 = 0.0f;
-        l_3 = 0.0f;
-        O = vec4f(0.0f);
-        O_1 = vec4f(0.0f);
-        O_2 = vec4f(0.0f);
-        O_3 = vec4f(0.0f);
-        O_4 = vec4f(0.0f);
-        O_5 = vec4f(0.0f);
-        O_6 = vec4f(0.0f);
-        O_7 = vec4f(0.0f);
-      } else {
-        let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
-        let stride = params.dilation * 256;
-        if (lane_y < rows) {
-          let src = base + lane_y * stride;
-          O = out_at4(src + col);
-          O_1 = out_at4(src + col_1);
-        } else {
-          O = vec4f(0.0f);
-          O_1 = vec4f(0.0f);
-        }
-        if (row_1 < rows) {
-          let src_1 = base + row_1 * stride;
-          O_2 = out_at4(src_1 + col);
-          O_3 = out_at4(src_1 + col_1);
-        } else {
-          O_2 = vec4f(0.0f);
-          O_3 = vec4f(0.0f);
-        }
-        if (row_2 < rows) {
-          let src_2 = base + row_2 * stride;
-          O_4 = out_at4(src_2 + col);
-          O_5 = out_at4(src_2 + col_1);
-        } else {
-          O_4 = vec4f(0.0f);
-          O_5 = vec4f(0.0f);
-        }
-        if (row_3 < rows) {
-          let src_3 = base + row_3 * stride;
-          O_6 = out_at4(src_3 + col);
-          O_7 = out_at4(src_3 + col_1);
-        } else {
-          O_6 = vec4f(0.0f);
-          O_7 = vec4f(0.0f);
-        }
-        let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
-        if (lane_y < rows) {
-          let src_4 = base_1 + lane_y * params.dilation;
-          m = lse_at(src_4);
-        } else {
-          m = 0.0f;
-        }
-        if (row_1 < rows) {
-          let src_5 = base_1 + row_1 * params.dilation;
-          m_1 = lse_at(src_5);
-        } else {
-          m_1 = 0.0f;
-        }
-        if (row_2 < rows) {
-          let src_6 = base_1 + row_2 * params.dilation;
-          m_2 = lse_at(src_6);
-        } else {
-          m_2 = 0.0f;
-        }
-        if (row_3 < rows) {
-          let src_7 = base_1 + row_3 * params.dilation;
-          m_3 = lse_at(src_7);
-        } else {
-          m_3 = 0.0f;
-        }
-        m = max(m * 1.442695f, -1e30f);
-        m_1 = max(m_1 * 1.442695f, -1e30f);
-        m_2 = max(m_2 * 1.442695f, -1e30f);
-        m_3 = max(m_3 * 1.442695f, -1e30f);
-        l = select(0.0f, 1.0f, m > -1e30f);
-        l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
-        l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
-        l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
-      }
-      for (var turn = 0; turn < 2; turn++) {
-        let range_from = select(select(after, before, turn == 1), 0, turn == 0);
-        let range_to = select(select(keys, middle, turn == 1), before, turn == 0);
-        for (var j0 = range_from; j0 < range_to; j0 += 32) {
-          let key = query_start + j0 * params.dilation;
-          let width = min(32, range_to - j0);
-          let lead = slot - j0;
-          let crossing_row = crossing - slot;
-          let crossing_key = crossing - j0;
-          S = vec4f(0.0f);
-          S_1 = vec4f(0.0f);
-          S_2 = vec4f(0.0f);
-          S_3 = vec4f(0.0f);
-          S_4 = vec4f(0.0f);
-          S_5 = vec4f(0.0f);
-          S_6 = vec4f(0.0f);
-          S_7 = vec4f(0.0f);
-          workgroupBarrier();
-          storageBarrier();
-          let base_2 = ((batch * params.N + query) * 8 + head) * 32;
-          let stride_1 = params.dilation * 256;
-          for (var r = lane_y; r < 64; r += 16) {
-            let line = r * 36;
-            if (r < rows) {
-              let src_8 = base_2 + r * stride_1;
-              for (var c = lane_x * 4; c < 32; c += 16) {
-                block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
-              }
-            } else {
-              for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 16) {
-                block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
-              }
-            }
-          }
-          if ((query / 16384 != query_block) || ((query + max(rows + -1, 0) * params.dilation) / 16384 != query_block)) {
-            for (var r_1 = lane_y; r_1 < 64; r_1 += 16) {
-              for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 16) {
-                block[r_1 * 9 + (c_2 >> 2u)] = block[r_1 * 9 + (c_2 >> 2u)] * exp2(min(vec4f(decay[c_2], decay[c_2 + 1], decay[c_2 + 2], decay[c_2 + 3]) * vec4f(f32((query + min(r_1, max(rows + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
-              }
-            }
-          }
-          let base_3 = ((batch * params.N + key) * 8 + head) * 32;
-          let stride_2 = params.dilation * 256;
-          for (var r_2 = lane_y; r_2 < 32; r_2 += 16) {
-            let line_1 = ((r_2 & 3) * 8 + (r_2 >> 2u)) * 36 + 2304;
-            if (r_2 < width) {
-              let src_9 = base_3 + r_2 * stride_2;
-              for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 16) {
-                block[(line_1 >> 2u) + (c_3 >> 2u)] = k_at4(src_9 + c_3);
-              }
-            } else {
-              for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 16) {
-                block[(line_1 >> 2u) + (c_4 >> 2u)] = vec4f(0.0f);
-              }
-            }
-          }
-          if ((key / 16384 != query_block) || ((key + max(width + -1, 0) * params.dilation) / 16384 != query_block)) {
-            for (var r_3 = lane_y; r_3 < 32; r_3 += 16) {
-              for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 16) {
-                block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 576] = block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 576] * exp2(min(vec4f(decay[c_5], decay[c_5 + 1], decay[c_5 + 2], decay[c_5 + 3]) * vec4f(0.0f - f32((key + min(r_3, max(width + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
-              }
-            }
-          }
-          workgroupBarrier();
-          storageBarrier();
-          let a_row = lane_y * 36;
-          let a_row_1 = row_1 * 36;
-          let a_row_2 = row_2 * 36;
-          let a_row_3 = row_3 * 36;
-          let b_row = (col >> 2u) * 36 + 2304;
-          let b_row_1 = (col >> 2u) * 36 + 2592;
-          let b_row_2 = (col >> 2u) * 36 + 2880;
-          let b_row_3 = (col >> 2u) * 36 + 3168;
-          let b_row_4 = (col_1 >> 2u) * 36 + 2304;
-          let b_row_5 = (col_1 >> 2u) * 36 + 2592;
-          let b_row_6 = (col_1 >> 2u) * 36 + 2880;
-          let b_row_7 = (col_1 >> 2u) * 36 + 3168;
-          var sum = 0.0f;
-          var sum_1 = 0.0f;
-          var sum_2 = 0.0f;
-          var sum_3 = 0.0f;
-          var sum_4 = 0.0f;
-          var sum_5 = 0.0f;
-          var sum_6 = 0.0f;
-          var sum_7 = 0.0f;
-          var sum_8 = 0.0f;
-          var sum_9 = 0.0f;
-          var sum_10 = 0.0f;
-          var sum_11 = 0.0f;
-          var sum_12 = 0.0f;
-          var sum_13 = 0.0f;
-          var sum_14 = 0.0f;
-          var sum_15 = 0.0f;
-          var sum_16 = 0.0f;
-          var sum_17 = 0.0f;
-          var sum_18 = 0.0f;
-          var sum_19 = 0.0f;
-          var sum_20 = 0.0f;
-          var sum_21 = 0.0f;
-          var sum_22 = 0.0f;
-          var sum_23 = 0.0f;
-          var sum_24 = 0.0f;
-          var sum_25 = 0.0f;
-          var sum_26 = 0.0f;
-          var sum_27 = 0.0f;
-          var sum_28 = 0.0f;
-          var sum_29 = 0.0f;
-          var sum_30 = 0.0f;
-          var sum_31 = 0.0f;
-          for (var k_1 = 0; k_1 < 32; k_1 += 4) {
-            let a = block[(a_row >> 2u) + (k_1 >> 2u)];
-            let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
-            let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
-            let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
-            let b = block[(b_row >> 2u) + (k_1 >> 2u)];
-            let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
-            let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
-            let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
-            sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
-            sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
-            sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
-            sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
-            sum_8 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_8))));
-            sum_9 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_9))));
-            sum_10 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_10))));
-            sum_11 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_11))));
-            sum_16 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_16))));
-            sum_17 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_17))));
-            sum_18 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_18))));
-            sum_19 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_19))));
-            sum_24 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_24))));
-            sum_25 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_25))));
-            sum_26 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_26))));
-            sum_27 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_27))));
-            let b_4 = block[(b_row_4 >> 2u) + (k_1 >> 2u)];
-            let b_5 = block[(b_row_5 >> 2u) + (k_1 >> 2u)];
-            let b_6 = block[(b_row_6 >> 2u) + (k_1 >> 2u)];
-            let b_7 = block[(b_row_7 >> 2u) + (k_1 >> 2u)];
-            sum_4 = fma(a.w, b_4.w, fma(a.z, b_4.z, fma(a.y, b_4.y, fma(a.x, b_4.x, sum_4))));
-            sum_5 = fma(a.w, b_5.w, fma(a.z, b_5.z, fma(a.y, b_5.y, fma(a.x, b_5.x, sum_5))));
-            sum_6 = fma(a.w, b_6.w, fma(a.z, b_6.z, fma(a.y, b_6.y, fma(a.x, b_6.x, sum_6))));
-            sum_7 = fma(a.w, b_7.w, fma(a.z, b_7.z, fma(a.y, b_7.y, fma(a.x, b_7.x, sum_7))));
-            sum_12 = fma(a_1.w, b_4.w, fma(a_1.z, b_4.z, fma(a_1.y, b_4.y, fma(a_1.x, b_4.x, sum_12))));
-            sum_13 = fma(a_1.w, b_5.w, fma(a_1.z, b_5.z, fma(a_1.y, b_5.y, fma(a_1.x, b_5.x, sum_13))));
-            sum_14 = fma(a_1.w, b_6.w, fma(a_1.z, b_6.z, fma(a_1.y, b_6.y, fma(a_1.x, b_6.x, sum_14))));
-            sum_15 = fma(a_1.w, b_7.w, fma(a_1.z, b_7.z, fma(a_1.y, b_7.y, fma(a_1.x, b_7.x, sum_15))));
-            sum_20 = fma(a_2.w, b_4.w, fma(a_2.z, b_4.z, fma(a_2.y, b_4.y, fma(a_2.x, b_4.x, sum_20))));
-            sum_21 = fma(a_2.w, b_5.w, fma(a_2.z, b_5.z, fma(a_2.y, b_5.y, fma(a_2.x, b_5.x, sum_21))));
-            sum_22 = fma(a_2.w, b_6.w, fma(a_2.z, b_6.z, fma(a_2.y, b_6.y, fma(a_2.x, b_6.x, sum_22))));
-            sum_23 = fma(a_2.w, b_7.w, fma(a_2.z, b_7.z, fma(a_2.y, b_7.y, fma(a_2.x, b_7.x, sum_23))));
-            sum_28 = fma(a_3.w, b_4.w, fma(a_3.z, b_4.z, fma(a_3.y, b_4.y, fma(a_3.x, b_4.x, sum_28))));
-            sum_29 = fma(a_3.w, b_5.w, fma(a_3.z, b_5.z, fma(a_3.y, b_5.y, fma(a_3.x, b_5.x, sum_29))));
-            sum_30 = fma(a_3.w, b_6.w, fma(a_3.z, b_6.z, fma(a_3.y, b_6.y, fma(a_3.x, b_6.x, sum_30))));
-            sum_31 = fma(a_3.w, b_7.w, fma(a_3.z, b_7.z, fma(a_3.y, b_7.y, fma(a_3.x, b_7.x, sum_31))));
-          }
-          S = S + vec4f(sum, sum_1, sum_2, sum_3);
-          S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
-          S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
-          S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
-          S_4 = S_4 + vec4f(sum_16, sum_17, sum_18, sum_19);
-          S_5 = S_5 + vec4f(sum_20, sum_21, sum_22, sum_23);
-          S_6 = S_6 + vec4f(sum_24, sum_25, sum_26, sum_27);
-          S_7 = S_7 + vec4f(sum_28, sum_29, sum_30, sum_31);
-          if ((width < 32) || (31 > lead)) {
-            S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-            S_1 = select(vec4f(-3e30f), S_1, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
-            S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-            S_3 = select(vec4f(-3e30f), S_3, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
-            S_4 = select(vec4f(-3e30f), S_4, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-            S_5 = select(vec4f(-3e30f), S_5, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
-            S_6 = select(vec4f(-3e30f), S_6, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-            S_7 = select(vec4f(-3e30f), S_7, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
-          }
-          if (turn == 1) {
-            S = select(vec4f(-3e30f), S, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_1 = select(vec4f(-3e30f), S_1, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_2 = select(vec4f(-3e30f), S_2, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_3 = select(vec4f(-3e30f), S_3, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_4 = select(vec4f(-3e30f), S_4, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_5 = select(vec4f(-3e30f), S_5, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_6 = select(vec4f(-3e30f), S_6, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_7 = select(vec4f(-3e30f), S_7, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-          }
-          top = m;
-          top_1 = m_1;
-          top_2 = m_2;
-          top_3 = m_3;
-          let mine = most4(max(S, S_1));
-          let theirs = subgroupShuffleXor(mine, 1u);
-          let mine_1 = max(mine, theirs);
-          let theirs_1 = subgroupShuffleXor(mine_1, 2u);
-          top = max(top, max(mine_1, theirs_1));
-          let mine_2 = most4(max(S_2, S_3));
-          let theirs_2 = subgroupShuffleXor(mine_2, 1u);
-          let mine_3 = max(mine_2, theirs_2);
-          let theirs_3 = subgroupShuffleXor(mine_3, 2u);
-          top_1 = max(top_1, max(mine_3, theirs_3));
-          let mine_4 = most4(max(S_4, S_5));
-          let theirs_4 = subgroupShuffleXor(mine_4, 1u);
-          let mine_5 = max(mine_4, theirs_4);
-          let theirs_5 = subgroupShuffleXor(mine_5, 2u);
-          top_2 = max(top_2, max(mine_5, theirs_5));
-          let mine_6 = most4(max(S_6, S_7));
-          let theirs_6 = subgroupShuffleXor(mine_6, 1u);
-          let mine_7 = max(mine_6, theirs_6);
-          let theirs_7 = subgroupShuffleXor(mine_7, 2u);
-          top_3 = max(top_3, max(mine_7, theirs_7));
-          workgroupBarrier();
-          storageBarrier();
-          let base_4 = ((batch * params.N + key) * 8 + head) * 32;
-          let stride_3 = params.dilation * 256;
-          for (var r_4 = lane_y; r_4 < 32; r_4 += 16) {
-            let line_2 = r_4 * 32 + 2304;
-            if (r_4 < width) {
-              let src_10 = base_4 + r_4 * stride_3;
-              for (var c_6 = lane_x * 4; c_6 < 32; c_6 += 16) {
-                block[(line_2 >> 2u) + (c_6 >> 2u)] = v_at4(src_10 + c_6);
-              }
-            } else {
-              for (var c_7 = lane_x * 4; c_7 < 32; c_7 += 16) {
-                block[(line_2 >> 2u) + (c_7 >> 2u)] = vec4f(0.0f);
-              }
-            }
-          }
-          fade = exp2(m - top);
-          fade_1 = exp2(m_1 - top_1);
-          fade_2 = exp2(m_2 - top_2);
-          fade_3 = exp2(m_3 - top_3);
-          m = top;
-          m_1 = top_1;
-          m_2 = top_2;
-          m_3 = top_3;
-          S = exp2(S - vec4f(m));
-          S_1 = exp2(S_1 - vec4f(m));
-          S_2 = exp2(S_2 - vec4f(m_1));
-          S_3 = exp2(S_3 - vec4f(m_1));
-          S_4 = exp2(S_4 - vec4f(m_2));
-          S_5 = exp2(S_5 - vec4f(m_2));
-          S_6 = exp2(S_6 - vec4f(m_3));
-          S_7 = exp2(S_7 - vec4f(m_3));
-          block[lane_y * 9 + (col >> 2u)] = S;
-          block[lane_y * 9 + (col_1 >> 2u)] = S_1;
-          block[row_1 * 9 + (col >> 2u)] = S_2;
-          block[row_1 * 9 + (col_1 >> 2u)] = S_3;
-          block[row_2 * 9 + (col >> 2u)] = S_4;
-          block[row_2 * 9 + (col_1 >> 2u)] = S_5;
-          block[row_3 * 9 + (col >> 2u)] = S_6;
-          block[row_3 * 9 + (col_1 >> 2u)] = S_7;
-          l = l * fade;
-          l_1 = l_1 * fade_1;
-          l_2 = l_2 * fade_2;
-          l_3 = l_3 * fade_3;
-          let mine_8 = sum4(S + S_1);
-          let theirs_8 = subgroupShuffleXor(mine_8, 1u);
-          let mine_9 = mine_8 + theirs_8;
-          let theirs_9 = subgroupShuffleXor(mine_9, 2u);
-          l = l + (mine_9 + theirs_9);
-          let mine_10 = sum4(S_2 + S_3);
-          let theirs_10 = subgroupShuffleXor(mine_10, 1u);
-          let mine_11 = mine_10 + theirs_10;
-          let theirs_11 = subgroupShuffleXor(mine_11, 2u);
-          l_1 = l_1 + (mine_11 + theirs_11);
-          let mine_12 = sum4(S_4 + S_5);
-          let theirs_12 = subgroupShuffleXor(mine_12, 1u);
-          let mine_13 = mine_12 + theirs_12;
-          let theirs_13 = subgroupShuffleXor(mine_13, 2u);
-          l_2 = l_2 + (mine_13 + theirs_13);
-          let mine_14 = sum4(S_6 + S_7);
-          let theirs_14 = subgroupShuffleXor(mine_14, 1u);
-          let mine_15 = mine_14 + theirs_14;
-          let theirs_15 = subgroupShuffleXor(mine_15, 2u);
-          l_3 = l_3 + (mine_15 + theirs_15);
-          O = O * vec4f(fade);
-          O_1 = O_1 * vec4f(fade);
-          O_2 = O_2 * vec4f(fade_1);
-          O_3 = O_3 * vec4f(fade_1);
-          O_4 = O_4 * vec4f(fade_2);
-          O_5 = O_5 * vec4f(fade_2);
-          O_6 = O_6 * vec4f(fade_3);
-          O_7 = O_7 * vec4f(fade_3);
-          workgroupBarrier();
-          storageBarrier();
-          let a_row_4 = lane_y * 36;
-          let a_row_5 = row_1 * 36;
-          let a_row_6 = row_2 * 36;
-          let a_row_7 = row_3 * 36;
-          for (var k_2 = 0; k_2 < 32; k_2 += 4) {
-            let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
-            let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
-            let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
-            let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
-            let b_8 = block[k_2 * 8 + (col >> 2u) + 576];
-            let b_9 = block[k_2 * 8 + (col >> 2u) + 584];
-            let b_10 = block[k_2 * 8 + (col >> 2u) + 592];
-            let b_11 = block[k_2 * 8 + (col >> 2u) + 600];
-            O = fma(vec4f(a_4.w), b_11, fma(vec4f(a_4.z), b_10, fma(vec4f(a_4.y), b_9, fma(vec4f(a_4.x), b_8, O))));
-            O_2 = fma(vec4f(a_5.w), b_11, fma(vec4f(a_5.z), b_10, fma(vec4f(a_5.y), b_9, fma(vec4f(a_5.x), b_8, O_2))));
-            O_4 = fma(vec4f(a_6.w), b_11, fma(vec4f(a_6.z), b_10, fma(vec4f(a_6.y), b_9, fma(vec4f(a_6.x), b_8, O_4))));
-            O_6 = fma(vec4f(a_7.w), b_11, fma(vec4f(a_7.z), b_10, fma(vec4f(a_7.y), b_9, fma(vec4f(a_7.x), b_8, O_6))));
-            let b_12 = block[k_2 * 8 + (col_1 >> 2u) + 576];
-            let b_13 = block[k_2 * 8 + (col_1 >> 2u) + 584];
-            let b_14 = block[k_2 * 8 + (col_1 >> 2u) + 592];
-            let b_15 = block[k_2 * 8 + (col_1 >> 2u) + 600];
-            O_1 = fma(vec4f(a_4.w), b_15, fma(vec4f(a_4.z), b_14, fma(vec4f(a_4.y), b_13, fma(vec4f(a_4.x), b_12, O_1))));
-            O_3 = fma(vec4f(a_5.w), b_15, fma(vec4f(a_5.z), b_14, fma(vec4f(a_5.y), b_13, fma(vec4f(a_5.x), b_12, O_3))));
-            O_5 = fma(vec4f(a_6.w), b_15, fma(vec4f(a_6.z), b_14, fma(vec4f(a_6.y), b_13, fma(vec4f(a_6.x), b_12, O_5))));
-            O_7 = fma(vec4f(a_7.w), b_15, fma(vec4f(a_7.z), b_14, fma(vec4f(a_7.y), b_13, fma(vec4f(a_7.x), b_12, O_7))));
-          }
-        }
-      }
-      fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
-      fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
-      fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
-      fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
-      let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
-      let stride_4 = params.dilation * 256;
-      if (lane_y < rows) {
-        let dst = base_5 + lane_y * stride_4;
-        out_put4(dst + col, O * vec4f(fade));
-        out_put4(dst + col_1, O_1 * vec4f(fade));
-      }
-      if (row_1 < rows) {
-        let dst_1 = base_5 + row_1 * stride_4;
-        out_put4(dst_1 + col, O_2 * vec4f(fade_1));
-        out_put4(dst_1 + col_1, O_3 * vec4f(fade_1));
-      }
-      if (row_2 < rows) {
-        let dst_2 = base_5 + row_2 * stride_4;
-        out_put4(dst_2 + col, O_4 * vec4f(fade_2));
-        out_put4(dst_2 + col_1, O_5 * vec4f(fade_2));
-      }
-      if (row_3 < rows) {
-        let dst_3 = base_5 + row_3 * stride_4;
-        out_put4(dst_3 + col, O_6 * vec4f(fade_3));
-        out_put4(dst_3 + col_1, O_7 * vec4f(fade_3));
-      }
-      workgroupBarrier();
-      storageBarrier();
-      let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
-      if (lane_y < rows) {
-        let dst_4 = base_6 + lane_y * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
-        }
-      }
-      if (row_1 < rows) {
-        let dst_5 = base_6 + row_1 * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
-        }
-      }
-      if (row_2 < rows) {
-        let dst_6 = base_6 + row_2 * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
-        }
-      }
-      if (row_3 < rows) {
-        let dst_7 = base_6 + row_3 * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
-        }
-      }
-    }
   }
 }
 `,
@@ -9107,8 +7441,8 @@ fn main(
   }
   let group = i32(index);
   let lane = i32(invocation);
-  let lane_y = lane / 8;
-  let lane_x = lane % 8;
+  let lane_y = lane >> 3u;
+  let lane_x = lane & 7;
   var x_tile = vec4f(0.0f);
   var x_tile_1 = vec4f(0.0f);
   var x_tile_2 = vec4f(0.0f);
@@ -9259,29 +7593,39 @@ fn main(
 `,
 };
 
-const $wgsl_attention_small_xpos512_class_16x32_2: $Shader = {
+const $wgsl_attention_small_xpos512_annulus_64x32_folds_2: $Shader = {
   buffers: [
     { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
     { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
     { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
-    { name: "out", dtype: "f32", access: "write", layout: "four", uses: ["put4"] },
-    { name: "lse", dtype: "f32", access: "write", layout: "one", uses: ["put"] },
+    { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
+    { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
   ],
-  code: `// spec:4 model jargon: small: class
+  code: `// spec:4 model jargon: small: branch 0 (segment 256, dilation 1)
 struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
   reserved: u32,
   N: i32,
+  branch: i32,
+  segment: i32,
+  dilation: i32,
+  first: i32,
+  cell: i32,
+  room_slots: i32,
+  room_tiles: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
 const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
 const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
+const segments = array<i32, 4>(256, 512, 1024, 2048);
+const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
+const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
 const dilations = array<i32, 4>(1, 2, 4, 8);
 var<workgroup> block: array<vec4f, 832>;
-var<workgroup> partials: array<f32, 128>;
-var<workgroup> partials_1: array<f32, 128>;
+var<workgroup> columns: array<f32, 256>;
+var<workgroup> partials: array<f32, 272>;
 fn sum4(v: vec4f) -> f32 {
   return (v.x + v.y) + (v.z + v.w);
 }
@@ -9301,315 +7645,1010 @@ fn main(
   }
   let group = i32(index);
   let lane = i32(invocation);
-  let lane_y = lane / 8;
-  let lane_x = lane % 8;
+  let lane_y = lane >> 2u;
+  let lane_x = lane & 3;
   var S = vec4f(0.0f);
   var S_1 = vec4f(0.0f);
+  var S_2 = vec4f(0.0f);
+  var S_3 = vec4f(0.0f);
+  var S_4 = vec4f(0.0f);
+  var S_5 = vec4f(0.0f);
+  var S_6 = vec4f(0.0f);
+  var S_7 = vec4f(0.0f);
   var O = vec4f(0.0f);
   var O_1 = vec4f(0.0f);
+  var O_2 = vec4f(0.0f);
+  var O_3 = vec4f(0.0f);
+  var O_4 = vec4f(0.0f);
+  var O_5 = vec4f(0.0f);
+  var O_6 = vec4f(0.0f);
+  var O_7 = vec4f(0.0f);
   var m = 0.0f;
-  var m_1 = 0.0f;
   var l = 0.0f;
-  var l_1 = 0.0f;
   var top = 0.0f;
-  var top_1 = 0.0f;
   var fade = 0.0f;
-  var fade_1 = 0.0f;
-  var mult = vec4f(0.0f);
+  var row_times_0 = 0.0f;
+  var key_times_0 = vec4f(0.0f);
+  var key_times_0_1 = vec4f(0.0f);
+  var row_times_1 = 0.0f;
+  var key_times_1 = vec4f(0.0f);
+  var key_times_1_1 = vec4f(0.0f);
   let col = lane_x * 4;
-  let row_1 = lane_y + 8;
-  let cell = min(256, params.N);
-  let cells = (params.N + cell + -1) / cell;
-  let tiles = ((cell + 7) / 8 + 15) / 16;
+  let col_1 = lane_x * 4 + 16;
+  let row_1 = lane_y + 16;
+  let row_2 = lane_y + 32;
+  let row_3 = lane_y + 48;
+  let cell_length = min(params.cell, params.N);
+  let cells = (params.N + cell_length + -1) / cell_length;
+  let tiles = (((cell_length + params.dilation + -1) / params.dilation + params.room_slots + 63) >> 6u) + params.room_tiles;
+  let rest = group / tiles;
+  let batch_head = rest / cells;
+  let head = batch_head & 7;
+  let batch = batch_head >> 3u;
+  let offset = offsets[params.branch * 8 + head];
+  let cell_start = rest % cells * cell_length;
+  let cell_end = min(cell_start + cell_length, params.N);
+  let g = min(params.segment, params.N);
   let tile = group % tiles;
-  let after_tile = group / tiles;
-  let residue = after_tile % 8;
-  let after_residue = after_tile / 8;
-  let cell_index = after_residue % cells;
-  let after_cell_index = after_residue / cells;
-  let head = after_cell_index % 8;
-  let after_head = after_cell_index / 8;
-  let cell_start = cell_index * cell;
-  let cell_end = min(cell_start + cell, params.N);
-  let first = cell_start + residue + tile * 128;
-  let rows = min(16, (max(cell_end - first, 0) + 7) / 8);
-  let start_0 = cell_start / 256 * 256;
-  let end_0 = min(start_0 + 256, params.N);
-  let offset_0 = offsets[head];
-  let start_1 = cell_start / 512 * 512;
-  let end_1 = min(start_1 + 512, params.N);
-  let offset_1 = offsets[head + 8];
-  let covers_1 = (first - start_1) % 2 == offset_1;
-  let start_2 = cell_start / 1024 * 1024;
-  let end_2 = min(start_2 + 1024, params.N);
-  let offset_2 = offsets[head + 16];
-  let covers_2 = (first - start_2) % 4 == offset_2;
-  let start_3 = cell_start / 2048 * 2048;
-  let end_3 = min(start_3 + 2048, params.N);
-  let offset_3 = offsets[head + 24];
-  let covers_3 = (first - start_3) % 8 == offset_3;
+  let segment_index = cell_start / g;
+  let segment_start = segment_index * g;
+  let query_start = segment_start + offset;
+  let first_slot = (max(cell_start - query_start, 0) + params.dilation + -1) / params.dilation;
+  let piece_rows = max(0, (max(cell_end - query_start, 0) + params.dilation + -1) / params.dilation - first_slot);
+  let slot = first_slot + tile * 64;
+  let rows = max(0, min(64, piece_rows - tile * 64));
+  let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
+  let keys = min(real, slot + rows);
+  let link = kinds[params.branch * 8 + head];
+  let parent = links[link];
   if (0 < rows) {
-    let query_block = first / 16384;
-    m = -1e30f;
-    m_1 = -1e30f;
-    l = 0.0f;
-    l_1 = 0.0f;
-    O = vec4f(0.0f);
-    O_1 = vec4f(0.0f);
-    let base_0 = start_0 + offset_0;
-    let real_0 = max(min(end_0, first + rows * 8 + -7) - base_0, 0);
-    let phase = (first - (start_0 + offset_0) + 2) % 2 % 2;
-    let from_slot = max(start_1 - (start_0 + offset_0), 0);
-    let to_slot = max(end_1 - (start_0 + offset_0), 0);
-    let phase_1_ = (first - (start_0 + offset_0) + 4) % 4 % 4;
-    let from_slot_1_ = max(start_2 - (start_0 + offset_0), 0);
-    let to_slot_1_ = max(end_2 - (start_0 + offset_0), 0);
-    let phase_2_ = (first - (start_0 + offset_0) + 8) % 8 % 8;
-    let from_slot_2_ = max(start_3 - (start_0 + offset_0), 0);
-    let to_slot_2_ = max(end_3 - (start_0 + offset_0), 0);
-    let base_1 = start_1 + offset_1;
-    let real_1 = (max(min(end_1, first + rows * 8 + -7) - base_1, 0) + 1) / 2;
-    let low_1_0 = select(min(start_1, start_0), start_0, start_1 == start_1);
-    let high_1_0 = select(max(start_1, end_0), end_0, start_1 == start_1);
-    let before_1 = min(real_1, (max(low_1_0 - base_1, 0) + 1) / 2);
-    let after_1 = max(min(real_1, (max(low_1_0 - base_1, 0) + 1) / 2), min(real_1, (max(high_1_0 - base_1, 0) + 1) / 2));
-    let phase_3_ = (first - (start_1 + offset_1) + 4) % 4 / 2 % 2;
-    let from_slot_3_ = (max(start_2 - (start_1 + offset_1), 0) + 1) / 2;
-    let to_slot_3_ = (max(end_2 - (start_1 + offset_1), 0) + 1) / 2;
-    let phase_4_ = (first - (start_1 + offset_1) + 8) % 8 / 2 % 4;
-    let from_slot_4_ = (max(start_3 - (start_1 + offset_1), 0) + 1) / 2;
-    let to_slot_4_ = (max(end_3 - (start_1 + offset_1), 0) + 1) / 2;
-    let base_2 = start_2 + offset_2;
-    let real_2 = (max(min(end_2, first + rows * 8 + -7) - base_2, 0) + 3) / 4;
-    let low_2_0 = select(min(start_2, start_0), start_0, start_2 == start_2);
-    let high_2_0 = select(max(start_2, end_0), end_0, start_2 == start_2);
-    let low_2_1 = select(low_2_0, select(min(low_2_0, start_1), start_1, low_2_0 == high_2_0), covers_1);
-    let high_2_1 = select(high_2_0, select(max(high_2_0, end_1), end_1, low_2_0 == high_2_0), covers_1);
-    let before_2 = min(real_2, (max(low_2_1 - base_2, 0) + 3) / 4);
-    let after_2 = max(min(real_2, (max(low_2_1 - base_2, 0) + 3) / 4), min(real_2, (max(high_2_1 - base_2, 0) + 3) / 4));
-    let phase_5_ = (first - (start_2 + offset_2) + 8) % 8 / 4 % 2;
-    let from_slot_5_ = (max(start_3 - (start_2 + offset_2), 0) + 3) / 4;
-    let to_slot_5_ = (max(end_3 - (start_2 + offset_2), 0) + 3) / 4;
-    let base_3 = start_3 + offset_3;
-    let real_3 = (max(min(end_3, first + rows * 8 + -7) - base_3, 0) + 7) / 8;
-    let low_3_0 = select(min(start_3, start_0), start_0, start_3 == start_3);
-    let high_3_0 = select(max(start_3, end_0), end_0, start_3 == start_3);
-    let low_3_1 = select(low_3_0, select(min(low_3_0, start_1), start_1, low_3_0 == high_3_0), covers_1);
-    let high_3_1 = select(high_3_0, select(max(high_3_0, end_1), end_1, low_3_0 == high_3_0), covers_1);
-    let low_3_2 = select(low_3_1, select(min(low_3_1, start_2), start_2, low_3_1 == high_3_1), covers_2);
-    let high_3_2 = select(high_3_1, select(max(high_3_1, end_2), end_2, low_3_1 == high_3_1), covers_2);
-    let before_3 = min(real_3, (max(low_3_2 - base_3, 0) + 7) / 8);
-    let after_3 = max(min(real_3, (max(low_3_2 - base_3, 0) + 7) / 8), min(real_3, (max(high_3_2 - base_3, 0) + 7) / 8));
-    // spec:8 branch 0: segment 256, dilation 1
-    // spec:8 branch 1: segment 512, dilation 2
-    // spec:8 branch 2: segment 1024, dilation 4
-    // spec:8 branch 3: segment 2048, dilation 8
-    for (var turn = 0; turn < 8; turn++) {
-      let pass_2 = turn / 2;
-      let covered = select(select(select(true, covers_1, pass_2 == 1), covers_2, pass_2 == 2), covers_3, pass_2 == 3);
-      let range_from = select(select(select(select(0, 0, turn % 2 == 0), select(after_1, 0, turn % 2 == 0), pass_2 == 1), select(after_2, 0, turn % 2 == 0), pass_2 == 2), select(after_3, 0, turn % 2 == 0), pass_2 == 3);
-      let range_end = select(select(select(select(real_0, 0, turn % 2 == 0), select(real_1, before_1, turn % 2 == 0), pass_2 == 1), select(real_2, before_2, turn % 2 == 0), pass_2 == 2), select(real_3, before_3, turn % 2 == 0), pass_2 == 3);
-      let range_to = select(range_from, range_end, covered);
-      let fold_active = select(select(select(covers_1, covers_2, pass_2 == 1), covers_3, pass_2 == 2), false, pass_2 == 3);
-      let fold_period = select(select(select(2, 2, pass_2 == 1), 2, pass_2 == 2), 1, pass_2 == 3);
-      let fold_phase = select(select(select(phase, phase_3_, pass_2 == 1), phase_5_, pass_2 == 2), 0, pass_2 == 3);
-      let fold_first = select(select(select(from_slot, from_slot_3_, pass_2 == 1), from_slot_5_, pass_2 == 2), 0, pass_2 == 3);
-      let fold_last = select(select(select(to_slot, to_slot_3_, pass_2 == 1), to_slot_5_, pass_2 == 2), 0, pass_2 == 3);
-      let fold_active_1_ = select(select(select(covers_2, covers_3, pass_2 == 1), false, pass_2 == 2), false, pass_2 == 3);
-      let fold_period_1_ = select(select(select(4, 4, pass_2 == 1), 1, pass_2 == 2), 1, pass_2 == 3);
-      let fold_phase_1_ = select(select(select(phase_1_, phase_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let fold_first_1_ = select(select(select(from_slot_1_, from_slot_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let fold_last_1_ = select(select(select(to_slot_1_, to_slot_4_, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let fold_active_2_ = select(select(select(covers_3, false, pass_2 == 1), false, pass_2 == 2), false, pass_2 == 3);
-      let fold_period_2_ = select(select(select(8, 1, pass_2 == 1), 1, pass_2 == 2), 1, pass_2 == 3);
-      let fold_phase_2_ = select(select(select(phase_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let fold_first_2_ = select(select(select(from_slot_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let fold_last_2_ = select(select(select(to_slot_2_, 0, pass_2 == 1), 0, pass_2 == 2), 0, pass_2 == 3);
-      let dilation = dilations[pass_2];
-      let keys_base = select(select(select(base_0, base_1, pass_2 == 1), base_2, pass_2 == 2), base_3, pass_2 == 3);
-      for (var j0 = range_from; j0 < range_to; j0 += 32) {
-        let key = keys_base + j0 * dilation;
-        let width = min(32, range_to - j0);
-        let lead = first - key;
-        S = vec4f(0.0f);
-        S_1 = vec4f(0.0f);
-        let base = ((after_head * params.N + first) * 8 + head) * 32;
-        for (var r = lane_y; r < 16; r += 8) {
-          let line = r * 36 + 2176;
-          if (r < rows) {
-            let src = base + r * 2048;
-            for (var c = lane_x * 4; c < 32; c += 32) {
-              block[(line >> 2u) + (c >> 2u)] = q_at4(src + c) * vec4f(0.25503486f);
+    let first_query = query_start + slot * params.dilation;
+    let last_query = first_query + max(0, rows + -1) * params.dilation;
+    let parent_segment = segments[parent];
+    let low_2 = first_query / parent_segment * parent_segment;
+    let high = last_query / parent_segment * parent_segment;
+    let root = parent == params.branch;
+    let crossing = (max(high - query_start, 0) + params.dilation + -1) / params.dilation;
+    let before = select(min(keys, (max(low_2 - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let after = select(min(keys, (max(high + parent_segment - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let middle = select(select(min(keys, crossing), before, low_2 == high), before, root);
+    if ((params.first == 1) || (0 < middle + (keys - after))) {
+      let query = query_start + slot * params.dilation;
+      let query_block = query >> 14u;
+      if (params.first == 1) {
+        m = -1e30f;
+        l = 0.0f;
+        O = vec4f(0.0f);
+        O_1 = vec4f(0.0f);
+        O_2 = vec4f(0.0f);
+        O_3 = vec4f(0.0f);
+        O_4 = vec4f(0.0f);
+        O_5 = vec4f(0.0f);
+        O_6 = vec4f(0.0f);
+        O_7 = vec4f(0.0f);
+      } else {
+        let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+        let stride = params.dilation * 256;
+        if (lane_y < rows) {
+          let src = base + lane_y * stride;
+          O = out_at4(src + col);
+          O_1 = out_at4(src + col_1);
+        } else {
+          O = vec4f(0.0f);
+          O_1 = vec4f(0.0f);
+        }
+        if (row_1 < rows) {
+          let src_1 = base + row_1 * stride;
+          O_2 = out_at4(src_1 + col);
+          O_3 = out_at4(src_1 + col_1);
+        } else {
+          O_2 = vec4f(0.0f);
+          O_3 = vec4f(0.0f);
+        }
+        if (row_2 < rows) {
+          let src_2 = base + row_2 * stride;
+          O_4 = out_at4(src_2 + col);
+          O_5 = out_at4(src_2 + col_1);
+        } else {
+          O_4 = vec4f(0.0f);
+          O_5 = vec4f(0.0f);
+        }
+        if (row_3 < rows) {
+          let src_3 = base + row_3 * stride;
+          O_6 = out_at4(src_3 + col);
+          O_7 = out_at4(src_3 + col_1);
+        } else {
+          O_6 = vec4f(0.0f);
+          O_7 = vec4f(0.0f);
+        }
+        let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+        if (lane < rows) {
+          m = lse_at(base_1 + lane * params.dilation);
+        } else {
+          m = 0.0f;
+        }
+        m = max(m * 1.442695f, -1e30f);
+        l = select(0.0f, 1.0f, m > -1e30f);
+      }
+      let first_query_1_ = query_start + slot * params.dilation;
+      let member = links[link + 1];
+      let other = member >> 1u;
+      let other_segment = segments[other];
+      let other_dilation = dilations[other];
+      let other_start = first_query_1_ / other_segment * other_segment;
+      let from_slot = max(0, (max(other_start - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot = min(real, (max(other_start + other_segment - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period = other_dilation / params.dilation;
+      let row_residue = (first_query_1_ - other_start - offsets[other * 8 + head] + other_dilation) % other_dilation / params.dilation;
+      let slot_residue = (row_residue + (period - slot % period)) % period;
+      let member_1_ = links[link + 2];
+      let other_1_ = member_1_ >> 1u;
+      let other_segment_1_ = segments[other_1_];
+      let other_dilation_1_ = dilations[other_1_];
+      let other_start_1_ = first_query_1_ / other_segment_1_ * other_segment_1_;
+      let from_slot_1_ = max(from_slot, (max(other_start_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_1_ = min(to_slot, (max(other_start_1_ + other_segment_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_1_ = other_dilation_1_ / params.dilation;
+      let row_residue_1_ = (first_query_1_ - other_start_1_ - offsets[other_1_ * 8 + head] + other_dilation_1_) % other_dilation_1_ / params.dilation;
+      let slot_residue_1_ = (row_residue_1_ + (period_1_ - slot % period_1_)) % period_1_;
+      let member_2_ = links[link + 3];
+      let other_2_ = member_2_ >> 1u;
+      let other_segment_2_ = segments[other_2_];
+      let other_dilation_2_ = dilations[other_2_];
+      let other_start_2_ = first_query_1_ / other_segment_2_ * other_segment_2_;
+      let from_slot_2_ = max(from_slot_1_, (max(other_start_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_2_ = min(to_slot_1_, (max(other_start_2_ + other_segment_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_2_ = other_dilation_2_ / params.dilation;
+      let row_residue_2_ = (first_query_1_ - other_start_2_ - offsets[other_2_ * 8 + head] + other_dilation_2_) % other_dilation_2_ / params.dilation;
+      let slot_residue_2_ = (row_residue_2_ + (period_2_ - slot % period_2_)) % period_2_;
+      let member_3_ = links[link + 4];
+      let other_3_ = member_3_ >> 1u;
+      let other_segment_3_ = segments[other_3_];
+      let other_dilation_3_ = dilations[other_3_];
+      let other_start_3_ = first_query_1_ / other_segment_3_ * other_segment_3_;
+      let from_slot_3_ = max(0, (max(other_start_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_3_ = min(real, (max(other_start_3_ + other_segment_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_3_ = other_dilation_3_ / params.dilation;
+      let row_residue_3_ = (first_query_1_ - other_start_3_ - offsets[other_3_ * 8 + head] + other_dilation_3_) % other_dilation_3_ / params.dilation;
+      let slot_residue_3_ = (row_residue_3_ + (period_3_ - slot % period_3_)) % period_3_;
+      let member_4_ = links[link + 5];
+      let other_4_ = member_4_ >> 1u;
+      let other_segment_4_ = segments[other_4_];
+      let other_dilation_4_ = dilations[other_4_];
+      let other_start_4_ = first_query_1_ / other_segment_4_ * other_segment_4_;
+      let from_slot_4_ = max(from_slot_3_, (max(other_start_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_4_ = min(to_slot_3_, (max(other_start_4_ + other_segment_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_4_ = other_dilation_4_ / params.dilation;
+      let row_residue_4_ = (first_query_1_ - other_start_4_ - offsets[other_4_ * 8 + head] + other_dilation_4_) % other_dilation_4_ / params.dilation;
+      let slot_residue_4_ = (row_residue_4_ + (period_4_ - slot % period_4_)) % period_4_;
+      let member_5_ = links[link + 6];
+      let other_5_ = member_5_ >> 1u;
+      let other_segment_5_ = segments[other_5_];
+      let other_dilation_5_ = dilations[other_5_];
+      let other_start_5_ = first_query_1_ / other_segment_5_ * other_segment_5_;
+      let from_slot_5_ = max(from_slot_4_, (max(other_start_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let to_slot_5_ = min(to_slot_4_, (max(other_start_5_ + other_segment_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
+      let period_5_ = other_dilation_5_ / params.dilation;
+      let row_residue_5_ = (first_query_1_ - other_start_5_ - offsets[other_5_ * 8 + head] + other_dilation_5_) % other_dilation_5_ / params.dilation;
+      let slot_residue_5_ = (row_residue_5_ + (period_5_ - slot % period_5_)) % period_5_;
+      let weight = f32(member & 1);
+      let period_length = f32(period);
+      let weight_1_ = f32(member_1_ & 1);
+      let period_length_1_ = f32(period_1_);
+      let weight_2_ = f32(member_2_ & 1);
+      let period_length_2_ = f32(period_2_);
+      let weight_3_ = f32(member_3_ & 1);
+      let period_length_3_ = f32(period_3_);
+      let weight_4_ = f32(member_4_ & 1);
+      let period_length_4_ = f32(period_4_);
+      let weight_5_ = f32(member_5_ & 1);
+      let period_length_5_ = f32(period_5_);
+      row_times_0 = select(0.0f, weight, f32(lane + row_residue) == floor((f32(lane + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(lane + row_residue_1_) == floor((f32(lane + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(lane + row_residue_2_) == floor((f32(lane + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
+      row_times_1 = select(0.0f, weight_3_, f32(lane + row_residue_3_) == floor((f32(lane + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(lane + row_residue_4_) == floor((f32(lane + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(lane + row_residue_5_) == floor((f32(lane + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
+      for (var turn = 0; turn < 2; turn++) {
+        let range_from = select(select(after, before, turn == 1), 0, turn == 0);
+        let range_to = select(select(keys, middle, turn == 1), before, turn == 0);
+        var known = 0;
+        for (var j0 = range_from; j0 < range_to; j0 += 32) {
+          columns[lane + 128] = row_times_0;
+          columns[lane + 192] = row_times_1;
+          let key = query_start + j0 * params.dilation;
+          let width = min(32, range_to - j0);
+          let lead = slot - j0;
+          let crossing_row = crossing - slot;
+          let crossing_key = crossing - j0;
+          S = vec4f(0.0f);
+          S_1 = vec4f(0.0f);
+          S_2 = vec4f(0.0f);
+          S_3 = vec4f(0.0f);
+          S_4 = vec4f(0.0f);
+          S_5 = vec4f(0.0f);
+          S_6 = vec4f(0.0f);
+          S_7 = vec4f(0.0f);
+          workgroupBarrier();
+          storageBarrier();
+          let base_2 = ((batch * params.N + query) * 8 + head) * 32;
+          let stride_1 = params.dilation * 256;
+          for (var row_4 = lane_y; row_4 < 64; row_4 += 32) {
+            var x = vec4f(0.0f);
+            var x_1 = vec4f(0.0f);
+            if (row_4 < rows) {
+              let src_4 = base_2 + row_4 * stride_1;
+              x = q_at4(src_4 + col) * vec4f(0.25503486f);
+              x_1 = q_at4(src_4 + col_1) * vec4f(0.25503486f);
             }
-          } else {
-            for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 32) {
-              block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
+            var x_2 = vec4f(0.0f);
+            var x_3 = vec4f(0.0f);
+            if (row_4 + 16 < rows) {
+              let src_5 = base_2 + (row_4 + 16) * stride_1;
+              x_2 = q_at4(src_5 + col) * vec4f(0.25503486f);
+              x_3 = q_at4(src_5 + col_1) * vec4f(0.25503486f);
+            }
+            block[row_4 * 9 + (col >> 2u)] = x;
+            block[row_4 * 9 + (col_1 >> 2u)] = x_1;
+            block[row_4 * 9 + (col >> 2u) + 144] = x_2;
+            block[row_4 * 9 + (col_1 >> 2u) + 144] = x_3;
+          }
+          if (((query >> 14u) != query_block) || (((query + max(rows + -1, 0) * params.dilation) >> 14u) != query_block)) {
+            for (var row_5 = lane_y; row_5 < 64; row_5 += 16) {
+              for (var col_2 = lane_x * 4; col_2 < 32; col_2 += 16) {
+                block[row_5 * 9 + (col_2 >> 2u)] = block[row_5 * 9 + (col_2 >> 2u)] * exp2(min(vec4f(decay[col_2], decay[col_2 + 1], decay[col_2 + 2], decay[col_2 + 3]) * vec4f(f32(((query + min(row_5, max(rows + -1, 0)) * params.dilation) >> 14u) - query_block)), vec4f(100.0f)));
+              }
             }
           }
-        }
-        if ((first / 16384 != query_block) || ((first + max(rows + -1, 0) * 8) / 16384 != query_block)) {
-          for (var r_1 = lane_y; r_1 < 16; r_1 += 8) {
-            for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 32) {
-              block[r_1 * 9 + (c_2 >> 2u) + 544] = block[r_1 * 9 + (c_2 >> 2u) + 544] * exp2(min(vec4f(decay[c_2], decay[c_2 + 1], decay[c_2 + 2], decay[c_2 + 3]) * vec4f(f32((first + min(r_1, max(rows + -1, 0)) * 8) / 16384 - query_block)), vec4f(100.0f)));
+          let base_3 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_2 = params.dilation * 256;
+          for (var col_3 = lane_y * 4; col_3 < 32; col_3 += 64) {
+            for (var row_6 = lane_x * 4; row_6 < 32; row_6 += 16) {
+              var x_4 = vec4f(0.0f);
+              if (row_6 < width) {
+                let src_6 = base_3 + row_6 * stride_2;
+                x_4 = k_at4(src_6 + col_3);
+              }
+              var x_5 = vec4f(0.0f);
+              if (row_6 + 1 < width) {
+                let src_7 = base_3 + (row_6 + 1) * stride_2;
+                x_5 = k_at4(src_7 + col_3);
+              }
+              var x_6 = vec4f(0.0f);
+              if (row_6 + 2 < width) {
+                let src_8 = base_3 + (row_6 + 2) * stride_2;
+                x_6 = k_at4(src_8 + col_3);
+              }
+              var x_7 = vec4f(0.0f);
+              if (row_6 + 3 < width) {
+                let src_9 = base_3 + (row_6 + 3) * stride_2;
+                x_7 = k_at4(src_9 + col_3);
+              }
+              block[col_3 * 8 + (row_6 >> 2u) + 576] = vec4f(x_4.x, x_5.x, x_6.x, x_7.x);
+              block[col_3 * 8 + (row_6 >> 2u) + 584] = vec4f(x_4.y, x_5.y, x_6.y, x_7.y);
+              block[col_3 * 8 + (row_6 >> 2u) + 592] = vec4f(x_4.z, x_5.z, x_6.z, x_7.z);
+              block[col_3 * 8 + (row_6 >> 2u) + 600] = vec4f(x_4.w, x_5.w, x_6.w, x_7.w);
             }
           }
-        }
-        let base_4 = ((after_head * params.N + key) * 8 + head) * 32;
-        let stride = dilation * 256;
-        for (var r_2 = lane_y; r_2 < 32; r_2 += 8) {
-          let line_1 = ((r_2 & 3) * 8 + (r_2 >> 2u)) * 36;
-          if (r_2 < width) {
-            let src_1 = base_4 + r_2 * stride;
-            for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 32) {
-              block[(line_1 >> 2u) + (c_3 >> 2u)] = k_at4(src_1 + c_3);
-            }
-          } else {
-            for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 32) {
-              block[(line_1 >> 2u) + (c_4 >> 2u)] = vec4f(0.0f);
-            }
-          }
-        }
-        if ((key / 16384 != query_block) || ((key + max(width + -1, 0) * dilation) / 16384 != query_block)) {
-          for (var r_3 = lane_y; r_3 < 32; r_3 += 8) {
-            for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 32) {
-              block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u)] = block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u)] * exp2(min(vec4f(decay[c_5], decay[c_5 + 1], decay[c_5 + 2], decay[c_5 + 3]) * vec4f(0.0f - f32((key + min(r_3, max(width + -1, 0)) * dilation) / 16384 - query_block)), vec4f(100.0f)));
-            }
-          }
-        }
-        workgroupBarrier();
-        let a_row = lane_y * 36 + 2176;
-        let a_row_1 = row_1 * 36 + 2176;
-        let b_row = (col >> 2u) * 36;
-        let b_row_1 = (col >> 2u) * 36 + 288;
-        let b_row_2 = (col >> 2u) * 36 + 576;
-        let b_row_3 = (col >> 2u) * 36 + 864;
-        var sum = 0.0f;
-        var sum_1 = 0.0f;
-        var sum_2 = 0.0f;
-        var sum_3 = 0.0f;
-        var sum_4 = 0.0f;
-        var sum_5 = 0.0f;
-        var sum_6 = 0.0f;
-        var sum_7 = 0.0f;
-        for (var k_1 = 0; k_1 < 32; k_1 += 4) {
-          let a = block[(a_row >> 2u) + (k_1 >> 2u)];
-          let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
-          let b = block[(b_row >> 2u) + (k_1 >> 2u)];
-          let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
-          let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
-          let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
-          sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
-          sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
-          sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
-          sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
-          sum_4 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_4))));
-          sum_5 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_5))));
-          sum_6 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_6))));
-          sum_7 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_7))));
-        }
-        S = S + vec4f(sum, sum_1, sum_2, sum_3);
-        S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
-        if ((width < 32) || (dilation * 31 > lead)) {
-          S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y * 8 + lead) >= (vec4i(col) + vec4i(0, 1, 2, 3)) * vec4i(dilation)));
-          S_1 = select(vec4f(-3e30f), S_1, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 * 8 + lead) >= (vec4i(col) + vec4i(0, 1, 2, 3)) * vec4i(dilation)));
-        }
-        mult = vec4f(1.0f);
-        if (fold_active) {
-          let fold_from = fold_first - j0;
-          let fold_to = fold_last - j0;
-          let residue_0 = (j0 % fold_period + (fold_period - fold_phase)) % fold_period;
-          let period = f32(fold_period);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0)) + vec4f(0.5f)) / vec4f(period)) * vec4f(period)));
-        }
-        if (fold_active_1_) {
-          let fold_from_1_ = fold_first_1_ - j0;
-          let fold_to_1_ = fold_last_1_ - j0;
-          let residue_0_1_ = (j0 % fold_period_1_ + (fold_period_1_ - fold_phase_1_)) % fold_period_1_;
-          let period_1_ = f32(fold_period_1_);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_1_)) + vec4f(0.5f)) / vec4f(period_1_)) * vec4f(period_1_)));
-        }
-        if (fold_active_2_) {
-          let fold_from_2_ = fold_first_2_ - j0;
-          let fold_to_2_ = fold_last_2_ - j0;
-          let residue_0_2_ = (j0 % fold_period_2_ + (fold_period_2_ - fold_phase_2_)) % fold_period_2_;
-          let period_2_ = f32(fold_period_2_);
-          mult = mult + select(vec4f(0.0f), vec4f(1.0f), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(fold_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(fold_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_0_2_)) + vec4f(0.5f)) / vec4f(period_2_)) * vec4f(period_2_)));
-        }
-        top = m;
-        top_1 = m_1;
-        partials[lane_y * 8 + lane_x] = most4(S);
-        partials[row_1 * 8 + lane_x] = most4(S_1);
-        workgroupBarrier();
-        top = max(top, most4(max(vec4f(partials[lane_y * 8], partials[lane_y * 8 + 1], partials[lane_y * 8 + 2], partials[lane_y * 8 + 3]), vec4f(partials[lane_y * 8 + 4], partials[lane_y * 8 + 4 + 1], partials[lane_y * 8 + 4 + 2], partials[lane_y * 8 + 4 + 3]))));
-        top_1 = max(top_1, most4(max(vec4f(partials[row_1 * 8], partials[row_1 * 8 + 1], partials[row_1 * 8 + 2], partials[row_1 * 8 + 3]), vec4f(partials[row_1 * 8 + 4], partials[row_1 * 8 + 4 + 1], partials[row_1 * 8 + 4 + 2], partials[row_1 * 8 + 4 + 3]))));
-        let base_5 = ((after_head * params.N + key) * 8 + head) * 32;
-        let stride_1 = dilation * 256;
-        for (var r_4 = lane_y; r_4 < 32; r_4 += 8) {
-          let line_2 = r_4 * 32 + 1152;
-          if (r_4 < width) {
-            let src_2 = base_5 + r_4 * stride_1;
-            for (var c_6 = lane_x * 4; c_6 < 32; c_6 += 32) {
-              block[(line_2 >> 2u) + (c_6 >> 2u)] = v_at4(src_2 + c_6);
-            }
-          } else {
-            for (var c_7 = lane_x * 4; c_7 < 32; c_7 += 32) {
-              block[(line_2 >> 2u) + (c_7 >> 2u)] = vec4f(0.0f);
+          if (((key >> 14u) != query_block) || (((key + max(width + -1, 0) * params.dilation) >> 14u) != query_block)) {
+            for (var col_4 = lane_y * 4; col_4 < 32; col_4 += 64) {
+              for (var row_7 = lane_x * 4; row_7 < 32; row_7 += 16) {
+                let x_8 = block[(col_4 * 32 + row_7 + 2304) >> 2u][(col_4 * 32 + row_7 + 2304) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_9 = block[(col_4 * 32 + row_7 + 2305) >> 2u][(col_4 * 32 + row_7 + 2305) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_10 = block[(col_4 * 32 + row_7 + 2306) >> 2u][(col_4 * 32 + row_7 + 2306) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_11 = block[(col_4 * 32 + row_7 + 2307) >> 2u][(col_4 * 32 + row_7 + 2307) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                block[col_4 * 8 + (row_7 >> 2u) + 576] = vec4f(x_8, x_9, x_10, x_11);
+                let x_12 = block[(col_4 * 32 + row_7 + 2336) >> 2u][(col_4 * 32 + row_7 + 2336) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_13 = block[(col_4 * 32 + row_7 + 2337) >> 2u][(col_4 * 32 + row_7 + 2337) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_14 = block[(col_4 * 32 + row_7 + 2338) >> 2u][(col_4 * 32 + row_7 + 2338) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_15 = block[(col_4 * 32 + row_7 + 2339) >> 2u][(col_4 * 32 + row_7 + 2339) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                block[col_4 * 8 + (row_7 >> 2u) + 584] = vec4f(x_12, x_13, x_14, x_15);
+                let x_16 = block[(col_4 * 32 + row_7 + 2368) >> 2u][(col_4 * 32 + row_7 + 2368) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_17 = block[(col_4 * 32 + row_7 + 2369) >> 2u][(col_4 * 32 + row_7 + 2369) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_18 = block[(col_4 * 32 + row_7 + 2370) >> 2u][(col_4 * 32 + row_7 + 2370) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_19 = block[(col_4 * 32 + row_7 + 2371) >> 2u][(col_4 * 32 + row_7 + 2371) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                block[col_4 * 8 + (row_7 >> 2u) + 592] = vec4f(x_16, x_17, x_18, x_19);
+                let x_20 = block[(col_4 * 32 + row_7 + 2400) >> 2u][(col_4 * 32 + row_7 + 2400) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_21 = block[(col_4 * 32 + row_7 + 2401) >> 2u][(col_4 * 32 + row_7 + 2401) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_22 = block[(col_4 * 32 + row_7 + 2402) >> 2u][(col_4 * 32 + row_7 + 2402) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_23 = block[(col_4 * 32 + row_7 + 2403) >> 2u][(col_4 * 32 + row_7 + 2403) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                block[col_4 * 8 + (row_7 >> 2u) + 600] = vec4f(x_20, x_21, x_22, x_23);
+              }
             }
           }
-        }
-        fade = exp2(m - top);
-        fade_1 = exp2(m_1 - top_1);
-        m = top;
-        m_1 = top_1;
-        S = exp2(S - vec4f(m)) * mult;
-        S_1 = exp2(S_1 - vec4f(m_1)) * mult;
-        block[lane_y * 9 + (col >> 2u) + 688] = S;
-        block[row_1 * 9 + (col >> 2u) + 688] = S_1;
-        l = l * fade;
-        l_1 = l_1 * fade_1;
-        partials_1[lane_y * 8 + lane_x] = sum4(S);
-        partials_1[row_1 * 8 + lane_x] = sum4(S_1);
-        workgroupBarrier();
-        l = l + sum4(vec4f(partials_1[lane_y * 8], partials_1[lane_y * 8 + 1], partials_1[lane_y * 8 + 2], partials_1[lane_y * 8 + 3]) + vec4f(partials_1[lane_y * 8 + 4], partials_1[lane_y * 8 + 4 + 1], partials_1[lane_y * 8 + 4 + 2], partials_1[lane_y * 8 + 4 + 3]));
-        l_1 = l_1 + sum4(vec4f(partials_1[row_1 * 8], partials_1[row_1 * 8 + 1], partials_1[row_1 * 8 + 2], partials_1[row_1 * 8 + 3]) + vec4f(partials_1[row_1 * 8 + 4], partials_1[row_1 * 8 + 4 + 1], partials_1[row_1 * 8 + 4 + 2], partials_1[row_1 * 8 + 4 + 3]));
-        O = O * vec4f(fade);
-        O_1 = O_1 * vec4f(fade_1);
-        let a_row_2 = lane_y * 36 + 2752;
-        let a_row_3 = row_1 * 36 + 2752;
-        for (var k_2 = 0; k_2 < 32; k_2 += 4) {
-          let a_2 = block[(a_row_2 >> 2u) + (k_2 >> 2u)];
-          let a_3 = block[(a_row_3 >> 2u) + (k_2 >> 2u)];
-          let b_4 = block[k_2 * 8 + (col >> 2u) + 288];
-          let b_5 = block[k_2 * 8 + (col >> 2u) + 296];
-          let b_6 = block[k_2 * 8 + (col >> 2u) + 304];
-          let b_7 = block[k_2 * 8 + (col >> 2u) + 312];
-          O = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, O))));
-          O_1 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, O_1))));
+          workgroupBarrier();
+          storageBarrier();
+          let a_row = lane_y * 36;
+          let a_row_1 = row_1 * 36;
+          let a_row_2 = row_2 * 36;
+          let a_row_3 = row_3 * 36;
+          for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+            let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+            let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+            let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+            let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+            let b = block[k_1 * 8 + (col >> 2u) + 576];
+            let b_1 = block[k_1 * 8 + (col >> 2u) + 584];
+            let b_2 = block[k_1 * 8 + (col >> 2u) + 592];
+            let b_3 = block[k_1 * 8 + (col >> 2u) + 600];
+            S = fma(vec4f(a.w), b_3, fma(vec4f(a.z), b_2, fma(vec4f(a.y), b_1, fma(vec4f(a.x), b, S))));
+            S_2 = fma(vec4f(a_1.w), b_3, fma(vec4f(a_1.z), b_2, fma(vec4f(a_1.y), b_1, fma(vec4f(a_1.x), b, S_2))));
+            S_4 = fma(vec4f(a_2.w), b_3, fma(vec4f(a_2.z), b_2, fma(vec4f(a_2.y), b_1, fma(vec4f(a_2.x), b, S_4))));
+            S_6 = fma(vec4f(a_3.w), b_3, fma(vec4f(a_3.z), b_2, fma(vec4f(a_3.y), b_1, fma(vec4f(a_3.x), b, S_6))));
+            let b_4 = block[k_1 * 8 + (col_1 >> 2u) + 576];
+            let b_5 = block[k_1 * 8 + (col_1 >> 2u) + 584];
+            let b_6 = block[k_1 * 8 + (col_1 >> 2u) + 592];
+            let b_7 = block[k_1 * 8 + (col_1 >> 2u) + 600];
+            S_1 = fma(vec4f(a.w), b_7, fma(vec4f(a.z), b_6, fma(vec4f(a.y), b_5, fma(vec4f(a.x), b_4, S_1))));
+            S_3 = fma(vec4f(a_1.w), b_7, fma(vec4f(a_1.z), b_6, fma(vec4f(a_1.y), b_5, fma(vec4f(a_1.x), b_4, S_3))));
+            S_5 = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, S_5))));
+            S_7 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, S_7))));
+          }
+          if ((width < 32) || (31 > lead)) {
+            S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+          }
+          if (turn == 1) {
+            S = select(vec4f(-3e30f), S, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+          }
+          let tile_to = j0 + 32;
+          if (known < tile_to) {
+            let residue = (j0 + slot_residue) % period;
+            let held_from = from_slot - j0;
+            let held_to = to_slot - j0;
+            let residue_1_ = (j0 + slot_residue_1_) % period_1_;
+            let held_from_1_ = from_slot_1_ - j0;
+            let held_to_1_ = to_slot_1_ - j0;
+            let residue_2_ = (j0 + slot_residue_2_) % period_2_;
+            let held_from_2_ = from_slot_2_ - j0;
+            let held_to_2_ = to_slot_2_ - j0;
+            key_times_0 = select(vec4f(0.0f), vec4f(weight), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue)) + vec4f(0.5f)) / vec4f(period_length)) * vec4f(period_length))) + select(vec4f(0.0f), vec4f(weight_1_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) + vec4f(0.5f)) / vec4f(period_length_1_)) * vec4f(period_length_1_))) + select(vec4f(0.0f), vec4f(weight_2_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) + vec4f(0.5f)) / vec4f(period_length_2_)) * vec4f(period_length_2_)));
+            key_times_0_1 = select(vec4f(0.0f), vec4f(weight), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue)) + vec4f(0.5f)) / vec4f(period_length)) * vec4f(period_length))) + select(vec4f(0.0f), vec4f(weight_1_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_1_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_1_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) + vec4f(0.5f)) / vec4f(period_length_1_)) * vec4f(period_length_1_))) + select(vec4f(0.0f), vec4f(weight_2_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_2_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_2_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) + vec4f(0.5f)) / vec4f(period_length_2_)) * vec4f(period_length_2_)));
+            let residue_3_ = (j0 + slot_residue_3_) % period_3_;
+            let held_from_3_ = from_slot_3_ - j0;
+            let held_to_3_ = to_slot_3_ - j0;
+            let residue_4_ = (j0 + slot_residue_4_) % period_4_;
+            let held_from_4_ = from_slot_4_ - j0;
+            let held_to_4_ = to_slot_4_ - j0;
+            let residue_5_ = (j0 + slot_residue_5_) % period_5_;
+            let held_from_5_ = from_slot_5_ - j0;
+            let held_to_5_ = to_slot_5_ - j0;
+            key_times_1 = select(vec4f(0.0f), vec4f(weight_3_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_3_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_3_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) + vec4f(0.5f)) / vec4f(period_length_3_)) * vec4f(period_length_3_))) + select(vec4f(0.0f), vec4f(weight_4_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_4_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_4_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) + vec4f(0.5f)) / vec4f(period_length_4_)) * vec4f(period_length_4_))) + select(vec4f(0.0f), vec4f(weight_5_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_5_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_5_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) + vec4f(0.5f)) / vec4f(period_length_5_)) * vec4f(period_length_5_)));
+            key_times_1_1 = select(vec4f(0.0f), vec4f(weight_3_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_3_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_3_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) + vec4f(0.5f)) / vec4f(period_length_3_)) * vec4f(period_length_3_))) + select(vec4f(0.0f), vec4f(weight_4_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_4_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_4_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) + vec4f(0.5f)) / vec4f(period_length_4_)) * vec4f(period_length_4_))) + select(vec4f(0.0f), vec4f(weight_5_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_5_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_5_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) + vec4f(0.5f)) / vec4f(period_length_5_)) * vec4f(period_length_5_)));
+            let next = select(1073741823, min(1073741823, from_slot), j0 < from_slot);
+            let next_1_ = select(next, min(next, to_slot), j0 < to_slot);
+            let next_2_ = select(next_1_, min(next_1_, from_slot_1_), j0 < from_slot_1_);
+            let next_3_ = select(next_2_, min(next_2_, to_slot_1_), j0 < to_slot_1_);
+            let next_4_ = select(next_3_, min(next_3_, from_slot_2_), j0 < from_slot_2_);
+            let next_5_ = select(next_4_, min(next_4_, to_slot_2_), j0 < to_slot_2_);
+            let next_6_ = select(next_5_, min(next_5_, from_slot_3_), j0 < from_slot_3_);
+            let next_7_ = select(next_6_, min(next_6_, to_slot_3_), j0 < to_slot_3_);
+            let next_8_ = select(next_7_, min(next_7_, from_slot_4_), j0 < from_slot_4_);
+            let next_9_ = select(next_8_, min(next_8_, to_slot_4_), j0 < to_slot_4_);
+            let next_10_ = select(next_9_, min(next_9_, from_slot_5_), j0 < from_slot_5_);
+            let next_11_ = select(next_10_, min(next_10_, to_slot_5_), j0 < to_slot_5_);
+            known = select(next_11_, j0, next_11_ < tile_to);
+          }
+          top = m;
+          partials[lane_x * 68 + lane_y] = most4(max(S, S_1));
+          partials[lane_x * 68 + row_1] = most4(max(S_2, S_3));
+          partials[lane_x * 68 + row_2] = most4(max(S_4, S_5));
+          partials[lane_x * 68 + row_3] = most4(max(S_6, S_7));
+          workgroupBarrier();
+          storageBarrier();
+          top = max(top, max(max(max(partials[lane], partials[lane + 68]), partials[lane + 136]), partials[lane + 204]));
+          let base_4 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_3 = params.dilation * 256;
+          var x_24 = vec4f(0.0f);
+          var x_25 = vec4f(0.0f);
+          if (lane_y < width) {
+            let src_10 = base_4 + lane_y * stride_3;
+            x_24 = v_at4(src_10 + col);
+            x_25 = v_at4(src_10 + col_1);
+          }
+          var x_26 = vec4f(0.0f);
+          var x_27 = vec4f(0.0f);
+          if (lane_y + 16 < width) {
+            let src_11 = base_4 + (lane_y + 16) * stride_3;
+            x_26 = v_at4(src_11 + col);
+            x_27 = v_at4(src_11 + col_1);
+          }
+          block[lane_y * 8 + (col >> 2u) + 576] = x_24;
+          block[lane_y * 8 + (col_1 >> 2u) + 576] = x_25;
+          block[lane_y * 8 + (col >> 2u) + 704] = x_26;
+          block[lane_y * 8 + (col_1 >> 2u) + 704] = x_27;
+          fade = exp2(m - top);
+          columns[lane + 64] = fade;
+          m = top;
+          columns[lane] = m;
+          workgroupBarrier();
+          storageBarrier();
+          let m_1 = columns[lane_y];
+          let row_times_0_1 = columns[lane_y + 128];
+          let row_times_1_1 = columns[lane_y + 192];
+          S = exp2(S - vec4f(m_1)) * (vec4f(1.0f) + (min(vec4f(row_times_0_1), key_times_0) + min(vec4f(row_times_1_1), key_times_1)));
+          S_1 = exp2(S_1 - vec4f(m_1)) * (vec4f(1.0f) + (min(vec4f(row_times_0_1), key_times_0_1) + min(vec4f(row_times_1_1), key_times_1_1)));
+          let m_2 = columns[row_1];
+          let row_times_0_2 = columns[row_1 + 128];
+          let row_times_1_2 = columns[row_1 + 192];
+          S_2 = exp2(S_2 - vec4f(m_2)) * (vec4f(1.0f) + (min(vec4f(row_times_0_2), key_times_0) + min(vec4f(row_times_1_2), key_times_1)));
+          S_3 = exp2(S_3 - vec4f(m_2)) * (vec4f(1.0f) + (min(vec4f(row_times_0_2), key_times_0_1) + min(vec4f(row_times_1_2), key_times_1_1)));
+          let m_3 = columns[row_2];
+          let row_times_0_3 = columns[row_2 + 128];
+          let row_times_1_3 = columns[row_2 + 192];
+          S_4 = exp2(S_4 - vec4f(m_3)) * (vec4f(1.0f) + (min(vec4f(row_times_0_3), key_times_0) + min(vec4f(row_times_1_3), key_times_1)));
+          S_5 = exp2(S_5 - vec4f(m_3)) * (vec4f(1.0f) + (min(vec4f(row_times_0_3), key_times_0_1) + min(vec4f(row_times_1_3), key_times_1_1)));
+          let m_4 = columns[row_3];
+          let row_times_0_4 = columns[row_3 + 128];
+          let row_times_1_4 = columns[row_3 + 192];
+          S_6 = exp2(S_6 - vec4f(m_4)) * (vec4f(1.0f) + (min(vec4f(row_times_0_4), key_times_0) + min(vec4f(row_times_1_4), key_times_1)));
+          S_7 = exp2(S_7 - vec4f(m_4)) * (vec4f(1.0f) + (min(vec4f(row_times_0_4), key_times_0_1) + min(vec4f(row_times_1_4), key_times_1_1)));
+          block[lane_y * 9 + (col >> 2u)] = S;
+          block[lane_y * 9 + (col_1 >> 2u)] = S_1;
+          block[row_1 * 9 + (col >> 2u)] = S_2;
+          block[row_1 * 9 + (col_1 >> 2u)] = S_3;
+          block[row_2 * 9 + (col >> 2u)] = S_4;
+          block[row_2 * 9 + (col_1 >> 2u)] = S_5;
+          block[row_3 * 9 + (col >> 2u)] = S_6;
+          block[row_3 * 9 + (col_1 >> 2u)] = S_7;
+          l = l * fade;
+          partials[lane_x * 68 + lane_y] = sum4(S + S_1);
+          partials[lane_x * 68 + row_1] = sum4(S_2 + S_3);
+          partials[lane_x * 68 + row_2] = sum4(S_4 + S_5);
+          partials[lane_x * 68 + row_3] = sum4(S_6 + S_7);
+          workgroupBarrier();
+          storageBarrier();
+          l = l + (partials[lane] + partials[lane + 68] + partials[lane + 136] + partials[lane + 204]);
+          let fade_1 = columns[lane_y + 64];
+          O = O * vec4f(fade_1);
+          O_1 = O_1 * vec4f(fade_1);
+          let fade_2 = columns[row_1 + 64];
+          O_2 = O_2 * vec4f(fade_2);
+          O_3 = O_3 * vec4f(fade_2);
+          let fade_3 = columns[row_2 + 64];
+          O_4 = O_4 * vec4f(fade_3);
+          O_5 = O_5 * vec4f(fade_3);
+          let fade_4 = columns[row_3 + 64];
+          O_6 = O_6 * vec4f(fade_4);
+          O_7 = O_7 * vec4f(fade_4);
+          let a_row_4 = lane_y * 36;
+          let a_row_5 = row_1 * 36;
+          let a_row_6 = row_2 * 36;
+          let a_row_7 = row_3 * 36;
+          for (var k_2 = 0; k_2 < 32; k_2 += 4) {
+            let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
+            let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
+            let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
+            let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
+            let b_8 = block[k_2 * 8 + (col >> 2u) + 576];
+            let b_9 = block[k_2 * 8 + (col >> 2u) + 584];
+            let b_10 = block[k_2 * 8 + (col >> 2u) + 592];
+            let b_11 = block[k_2 * 8 + (col >> 2u) + 600];
+            O = fma(vec4f(a_4.w), b_11, fma(vec4f(a_4.z), b_10, fma(vec4f(a_4.y), b_9, fma(vec4f(a_4.x), b_8, O))));
+            O_2 = fma(vec4f(a_5.w), b_11, fma(vec4f(a_5.z), b_10, fma(vec4f(a_5.y), b_9, fma(vec4f(a_5.x), b_8, O_2))));
+            O_4 = fma(vec4f(a_6.w), b_11, fma(vec4f(a_6.z), b_10, fma(vec4f(a_6.y), b_9, fma(vec4f(a_6.x), b_8, O_4))));
+            O_6 = fma(vec4f(a_7.w), b_11, fma(vec4f(a_7.z), b_10, fma(vec4f(a_7.y), b_9, fma(vec4f(a_7.x), b_8, O_6))));
+            let b_12 = block[k_2 * 8 + (col_1 >> 2u) + 576];
+            let b_13 = block[k_2 * 8 + (col_1 >> 2u) + 584];
+            let b_14 = block[k_2 * 8 + (col_1 >> 2u) + 592];
+            let b_15 = block[k_2 * 8 + (col_1 >> 2u) + 600];
+            O_1 = fma(vec4f(a_4.w), b_15, fma(vec4f(a_4.z), b_14, fma(vec4f(a_4.y), b_13, fma(vec4f(a_4.x), b_12, O_1))));
+            O_3 = fma(vec4f(a_5.w), b_15, fma(vec4f(a_5.z), b_14, fma(vec4f(a_5.y), b_13, fma(vec4f(a_5.x), b_12, O_3))));
+            O_5 = fma(vec4f(a_6.w), b_15, fma(vec4f(a_6.z), b_14, fma(vec4f(a_6.y), b_13, fma(vec4f(a_6.x), b_12, O_5))));
+            O_7 = fma(vec4f(a_7.w), b_15, fma(vec4f(a_7.z), b_14, fma(vec4f(a_7.y), b_13, fma(vec4f(a_7.x), b_12, O_7))));
+          }
         }
       }
-    }
-    fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
-    fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
-    let base_6 = ((after_head * params.N + first) * 8 + head) * 32;
-    if (lane_y < rows) {
-      let dst = base_6 + lane_y * 2048;
-      out_put4(dst + col, O * vec4f(fade));
-    }
-    if (row_1 < rows) {
-      let dst_1 = base_6 + row_1 * 2048;
-      out_put4(dst_1 + col, O_1 * vec4f(fade_1));
-    }
-    let base_7 = (after_head * 8 + head) * params.N + first;
-    if (lane_y < rows) {
-      let dst_2 = base_7 + lane_y * 8;
-      if (lane_x == 0) {
-        lse_put(dst_2, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
+      fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
+      workgroupBarrier();
+      storageBarrier();
+      columns[lane + 64] = fade;
+      workgroupBarrier();
+      storageBarrier();
+      let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+      let stride_4 = params.dilation * 256;
+      if (lane_y < rows) {
+        let dst = base_5 + lane_y * stride_4;
+        let fade_5 = columns[lane_y + 64];
+        out_put4(dst + col, O * vec4f(fade_5));
+        out_put4(dst + col_1, O_1 * vec4f(fade_5));
+      }
+      if (row_1 < rows) {
+        let dst_1 = base_5 + row_1 * stride_4;
+        let fade_6 = columns[row_1 + 64];
+        out_put4(dst_1 + col, O_2 * vec4f(fade_6));
+        out_put4(dst_1 + col_1, O_3 * vec4f(fade_6));
+      }
+      if (row_2 < rows) {
+        let dst_2 = base_5 + row_2 * stride_4;
+        let fade_7 = columns[row_2 + 64];
+        out_put4(dst_2 + col, O_4 * vec4f(fade_7));
+        out_put4(dst_2 + col_1, O_5 * vec4f(fade_7));
+      }
+      if (row_3 < rows) {
+        let dst_3 = base_5 + row_3 * stride_4;
+        let fade_8 = columns[row_3 + 64];
+        out_put4(dst_3 + col, O_6 * vec4f(fade_8));
+        out_put4(dst_3 + col_1, O_7 * vec4f(fade_8));
+      }
+      let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+      if (lane < rows) {
+        let dst_4 = base_6 + lane * params.dilation;
+        lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
       }
     }
-    if (row_1 < rows) {
-      let dst_3 = base_7 + row_1 * 8;
-      if (lane_x == 0) {
-        lse_put(dst_3, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
+  }
+}
+`,
+};
+
+const $wgsl_attention_small_xpos512_annulus_64x32_2: $Shader = {
+  buffers: [
+    { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
+    { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
+    { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
+  ],
+  code: `// spec:4 model jargon: small: branch 3 (segment 2048, dilation 8)
+struct Params {
+  first_group: u32,
+  groups: u32,
+  low: f32, // -infinity, for which WGSL has no literal
+  reserved: u32,
+  N: i32,
+  branch: i32,
+  segment: i32,
+  dilation: i32,
+  first: i32,
+}
+@group(0) @binding(0) var<uniform> params: Params;
+const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
+const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
+const segments = array<i32, 4>(256, 512, 1024, 2048);
+const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
+const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
+var<workgroup> block: array<vec4f, 832>;
+var<workgroup> columns: array<f32, 128>;
+var<workgroup> partials: array<f32, 272>;
+var<workgroup> partials_1: array<f32, 272>;
+fn sum4(v: vec4f) -> f32 {
+  return (v.x + v.y) + (v.z + v.w);
+}
+fn most4(v: vec4f) -> f32 {
+  return max(max(v.x, v.y), max(v.z, v.w));
+}
+
+@compute @workgroup_size(64)
+fn main(
+  @builtin(workgroup_id) workgroup: vec3u,
+  @builtin(num_workgroups) workgroups: vec3u,
+  @builtin(local_invocation_index) invocation: u32,
+) {
+  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
+  if (index >= params.groups) {
+    return;
+  }
+  let group = i32(index);
+  let lane = i32(invocation);
+  let lane_y = lane >> 2u;
+  let lane_x = lane & 3;
+  var S = vec4f(0.0f);
+  var S_1 = vec4f(0.0f);
+  var S_2 = vec4f(0.0f);
+  var S_3 = vec4f(0.0f);
+  var S_4 = vec4f(0.0f);
+  var S_5 = vec4f(0.0f);
+  var S_6 = vec4f(0.0f);
+  var S_7 = vec4f(0.0f);
+  var O = vec4f(0.0f);
+  var O_1 = vec4f(0.0f);
+  var O_2 = vec4f(0.0f);
+  var O_3 = vec4f(0.0f);
+  var O_4 = vec4f(0.0f);
+  var O_5 = vec4f(0.0f);
+  var O_6 = vec4f(0.0f);
+  var O_7 = vec4f(0.0f);
+  var m = 0.0f;
+  var l = 0.0f;
+  var top = 0.0f;
+  var fade = 0.0f;
+  let col = lane_x * 4;
+  let col_1 = lane_x * 4 + 16;
+  let row_1 = lane_y + 16;
+  let row_2 = lane_y + 32;
+  let row_3 = lane_y + 48;
+  let cell_length = min(params.segment, params.N);
+  let cells = (params.N + cell_length + -1) / cell_length;
+  let tiles = ((cell_length + params.dilation + -1) / params.dilation + 63) >> 6u;
+  let rest = group / tiles;
+  let batch_head = rest / cells;
+  let head = batch_head & 7;
+  let batch = batch_head >> 3u;
+  let offset = offsets[params.branch * 8 + head];
+  let cell_start = rest % cells * cell_length;
+  let cell_end = min(cell_start + cell_length, params.N);
+  let g = min(params.segment, params.N);
+  let tile = group % tiles;
+  let segment_index = cell_start / g;
+  let segment_start = segment_index * g;
+  let query_start = segment_start + offset;
+  let first_slot = (max(cell_start - query_start, 0) + params.dilation + -1) / params.dilation;
+  let piece_rows = max(0, (max(cell_end - query_start, 0) + params.dilation + -1) / params.dilation - first_slot);
+  let slot = first_slot + tile * 64;
+  let rows = max(0, min(64, piece_rows - tile * 64));
+  let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
+  let keys = min(real, slot + rows);
+  let link = kinds[params.branch * 8 + head];
+  let parent = links[link];
+  if (0 < rows) {
+    let first_query = query_start + slot * params.dilation;
+    let last_query = first_query + max(0, rows + -1) * params.dilation;
+    let parent_segment = segments[parent];
+    let low_2 = first_query / parent_segment * parent_segment;
+    let high = last_query / parent_segment * parent_segment;
+    let root = parent == params.branch;
+    let crossing = (max(high - query_start, 0) + params.dilation + -1) / params.dilation;
+    let before = select(min(keys, (max(low_2 - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let after = select(min(keys, (max(high + parent_segment - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
+    let middle = select(select(min(keys, crossing), before, low_2 == high), before, root);
+    if ((params.first == 1) || (0 < middle + (keys - after))) {
+      let query = query_start + slot * params.dilation;
+      let query_block = query >> 14u;
+      if (params.first == 1) {
+        m = -1e30f;
+        l = 0.0f;
+        O = vec4f(0.0f);
+        O_1 = vec4f(0.0f);
+        O_2 = vec4f(0.0f);
+        O_3 = vec4f(0.0f);
+        O_4 = vec4f(0.0f);
+        O_5 = vec4f(0.0f);
+        O_6 = vec4f(0.0f);
+        O_7 = vec4f(0.0f);
+      } else {
+        let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+        let stride = params.dilation * 256;
+        if (lane_y < rows) {
+          let src = base + lane_y * stride;
+          O = out_at4(src + col);
+          O_1 = out_at4(src + col_1);
+        } else {
+          O = vec4f(0.0f);
+          O_1 = vec4f(0.0f);
+        }
+        if (row_1 < rows) {
+          let src_1 = base + row_1 * stride;
+          O_2 = out_at4(src_1 + col);
+          O_3 = out_at4(src_1 + col_1);
+        } else {
+          O_2 = vec4f(0.0f);
+          O_3 = vec4f(0.0f);
+        }
+        if (row_2 < rows) {
+          let src_2 = base + row_2 * stride;
+          O_4 = out_at4(src_2 + col);
+          O_5 = out_at4(src_2 + col_1);
+        } else {
+          O_4 = vec4f(0.0f);
+          O_5 = vec4f(0.0f);
+        }
+        if (row_3 < rows) {
+          let src_3 = base + row_3 * stride;
+          O_6 = out_at4(src_3 + col);
+          O_7 = out_at4(src_3 + col_1);
+        } else {
+          O_6 = vec4f(0.0f);
+          O_7 = vec4f(0.0f);
+        }
+        let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+        if (lane < rows) {
+          m = lse_at(base_1 + lane * params.dilation);
+        } else {
+          m = 0.0f;
+        }
+        m = max(m * 1.442695f, -1e30f);
+        l = select(0.0f, 1.0f, m > -1e30f);
+      }
+      for (var turn = 0; turn < 2; turn++) {
+        let range_from = select(select(after, before, turn == 1), 0, turn == 0);
+        let range_to = select(select(keys, middle, turn == 1), before, turn == 0);
+        for (var j0 = range_from; j0 < range_to; j0 += 32) {
+          let key = query_start + j0 * params.dilation;
+          let width = min(32, range_to - j0);
+          let lead = slot - j0;
+          let crossing_row = crossing - slot;
+          let crossing_key = crossing - j0;
+          S = vec4f(0.0f);
+          S_1 = vec4f(0.0f);
+          S_2 = vec4f(0.0f);
+          S_3 = vec4f(0.0f);
+          S_4 = vec4f(0.0f);
+          S_5 = vec4f(0.0f);
+          S_6 = vec4f(0.0f);
+          S_7 = vec4f(0.0f);
+          workgroupBarrier();
+          storageBarrier();
+          let base_2 = ((batch * params.N + query) * 8 + head) * 32;
+          let stride_1 = params.dilation * 256;
+          for (var row_4 = lane_y; row_4 < 64; row_4 += 32) {
+            var x = vec4f(0.0f);
+            var x_1 = vec4f(0.0f);
+            if (row_4 < rows) {
+              let src_4 = base_2 + row_4 * stride_1;
+              x = q_at4(src_4 + col) * vec4f(0.25503486f);
+              x_1 = q_at4(src_4 + col_1) * vec4f(0.25503486f);
+            }
+            var x_2 = vec4f(0.0f);
+            var x_3 = vec4f(0.0f);
+            if (row_4 + 16 < rows) {
+              let src_5 = base_2 + (row_4 + 16) * stride_1;
+              x_2 = q_at4(src_5 + col) * vec4f(0.25503486f);
+              x_3 = q_at4(src_5 + col_1) * vec4f(0.25503486f);
+            }
+            block[row_4 * 9 + (col >> 2u)] = x;
+            block[row_4 * 9 + (col_1 >> 2u)] = x_1;
+            block[row_4 * 9 + (col >> 2u) + 144] = x_2;
+            block[row_4 * 9 + (col_1 >> 2u) + 144] = x_3;
+          }
+          if (((query >> 14u) != query_block) || (((query + max(rows + -1, 0) * params.dilation) >> 14u) != query_block)) {
+            for (var row_5 = lane_y; row_5 < 64; row_5 += 16) {
+              for (var col_2 = lane_x * 4; col_2 < 32; col_2 += 16) {
+                block[row_5 * 9 + (col_2 >> 2u)] = block[row_5 * 9 + (col_2 >> 2u)] * exp2(min(vec4f(decay[col_2], decay[col_2 + 1], decay[col_2 + 2], decay[col_2 + 3]) * vec4f(f32(((query + min(row_5, max(rows + -1, 0)) * params.dilation) >> 14u) - query_block)), vec4f(100.0f)));
+              }
+            }
+          }
+          let base_3 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_2 = params.dilation * 256;
+          for (var col_3 = lane_y * 4; col_3 < 32; col_3 += 64) {
+            for (var row_6 = lane_x * 4; row_6 < 32; row_6 += 16) {
+              var x_4 = vec4f(0.0f);
+              if (row_6 < width) {
+                let src_6 = base_3 + row_6 * stride_2;
+                x_4 = k_at4(src_6 + col_3);
+              }
+              var x_5 = vec4f(0.0f);
+              if (row_6 + 1 < width) {
+                let src_7 = base_3 + (row_6 + 1) * stride_2;
+                x_5 = k_at4(src_7 + col_3);
+              }
+              var x_6 = vec4f(0.0f);
+              if (row_6 + 2 < width) {
+                let src_8 = base_3 + (row_6 + 2) * stride_2;
+                x_6 = k_at4(src_8 + col_3);
+              }
+              var x_7 = vec4f(0.0f);
+              if (row_6 + 3 < width) {
+                let src_9 = base_3 + (row_6 + 3) * stride_2;
+                x_7 = k_at4(src_9 + col_3);
+              }
+              block[col_3 * 8 + (row_6 >> 2u) + 576] = vec4f(x_4.x, x_5.x, x_6.x, x_7.x);
+              block[col_3 * 8 + (row_6 >> 2u) + 584] = vec4f(x_4.y, x_5.y, x_6.y, x_7.y);
+              block[col_3 * 8 + (row_6 >> 2u) + 592] = vec4f(x_4.z, x_5.z, x_6.z, x_7.z);
+              block[col_3 * 8 + (row_6 >> 2u) + 600] = vec4f(x_4.w, x_5.w, x_6.w, x_7.w);
+            }
+          }
+          if (((key >> 14u) != query_block) || (((key + max(width + -1, 0) * params.dilation) >> 14u) != query_block)) {
+            for (var col_4 = lane_y * 4; col_4 < 32; col_4 += 64) {
+              for (var row_7 = lane_x * 4; row_7 < 32; row_7 += 16) {
+                let x_8 = block[(col_4 * 32 + row_7 + 2304) >> 2u][(col_4 * 32 + row_7 + 2304) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_9 = block[(col_4 * 32 + row_7 + 2305) >> 2u][(col_4 * 32 + row_7 + 2305) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_10 = block[(col_4 * 32 + row_7 + 2306) >> 2u][(col_4 * 32 + row_7 + 2306) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_11 = block[(col_4 * 32 + row_7 + 2307) >> 2u][(col_4 * 32 + row_7 + 2307) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                block[col_4 * 8 + (row_7 >> 2u) + 576] = vec4f(x_8, x_9, x_10, x_11);
+                let x_12 = block[(col_4 * 32 + row_7 + 2336) >> 2u][(col_4 * 32 + row_7 + 2336) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_13 = block[(col_4 * 32 + row_7 + 2337) >> 2u][(col_4 * 32 + row_7 + 2337) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_14 = block[(col_4 * 32 + row_7 + 2338) >> 2u][(col_4 * 32 + row_7 + 2338) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_15 = block[(col_4 * 32 + row_7 + 2339) >> 2u][(col_4 * 32 + row_7 + 2339) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                block[col_4 * 8 + (row_7 >> 2u) + 584] = vec4f(x_12, x_13, x_14, x_15);
+                let x_16 = block[(col_4 * 32 + row_7 + 2368) >> 2u][(col_4 * 32 + row_7 + 2368) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_17 = block[(col_4 * 32 + row_7 + 2369) >> 2u][(col_4 * 32 + row_7 + 2369) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_18 = block[(col_4 * 32 + row_7 + 2370) >> 2u][(col_4 * 32 + row_7 + 2370) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_19 = block[(col_4 * 32 + row_7 + 2371) >> 2u][(col_4 * 32 + row_7 + 2371) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                block[col_4 * 8 + (row_7 >> 2u) + 592] = vec4f(x_16, x_17, x_18, x_19);
+                let x_20 = block[(col_4 * 32 + row_7 + 2400) >> 2u][(col_4 * 32 + row_7 + 2400) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_21 = block[(col_4 * 32 + row_7 + 2401) >> 2u][(col_4 * 32 + row_7 + 2401) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_22 = block[(col_4 * 32 + row_7 + 2402) >> 2u][(col_4 * 32 + row_7 + 2402) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_23 = block[(col_4 * 32 + row_7 + 2403) >> 2u][(col_4 * 32 + row_7 + 2403) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                block[col_4 * 8 + (row_7 >> 2u) + 600] = vec4f(x_20, x_21, x_22, x_23);
+              }
+            }
+          }
+          workgroupBarrier();
+          storageBarrier();
+          let a_row = lane_y * 36;
+          let a_row_1 = row_1 * 36;
+          let a_row_2 = row_2 * 36;
+          let a_row_3 = row_3 * 36;
+          for (var k_1 = 0; k_1 < 32; k_1 += 4) {
+            let a = block[(a_row >> 2u) + (k_1 >> 2u)];
+            let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
+            let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
+            let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
+            let b = block[k_1 * 8 + (col >> 2u) + 576];
+            let b_1 = block[k_1 * 8 + (col >> 2u) + 584];
+            let b_2 = block[k_1 * 8 + (col >> 2u) + 592];
+            let b_3 = block[k_1 * 8 + (col >> 2u) + 600];
+            S = fma(vec4f(a.w), b_3, fma(vec4f(a.z), b_2, fma(vec4f(a.y), b_1, fma(vec4f(a.x), b, S))));
+            S_2 = fma(vec4f(a_1.w), b_3, fma(vec4f(a_1.z), b_2, fma(vec4f(a_1.y), b_1, fma(vec4f(a_1.x), b, S_2))));
+            S_4 = fma(vec4f(a_2.w), b_3, fma(vec4f(a_2.z), b_2, fma(vec4f(a_2.y), b_1, fma(vec4f(a_2.x), b, S_4))));
+            S_6 = fma(vec4f(a_3.w), b_3, fma(vec4f(a_3.z), b_2, fma(vec4f(a_3.y), b_1, fma(vec4f(a_3.x), b, S_6))));
+            let b_4 = block[k_1 * 8 + (col_1 >> 2u) + 576];
+            let b_5 = block[k_1 * 8 + (col_1 >> 2u) + 584];
+            let b_6 = block[k_1 * 8 + (col_1 >> 2u) + 592];
+            let b_7 = block[k_1 * 8 + (col_1 >> 2u) + 600];
+            S_1 = fma(vec4f(a.w), b_7, fma(vec4f(a.z), b_6, fma(vec4f(a.y), b_5, fma(vec4f(a.x), b_4, S_1))));
+            S_3 = fma(vec4f(a_1.w), b_7, fma(vec4f(a_1.z), b_6, fma(vec4f(a_1.y), b_5, fma(vec4f(a_1.x), b_4, S_3))));
+            S_5 = fma(vec4f(a_2.w), b_7, fma(vec4f(a_2.z), b_6, fma(vec4f(a_2.y), b_5, fma(vec4f(a_2.x), b_4, S_5))));
+            S_7 = fma(vec4f(a_3.w), b_7, fma(vec4f(a_3.z), b_6, fma(vec4f(a_3.y), b_5, fma(vec4f(a_3.x), b_4, S_7))));
+          }
+          if ((width < 32) || (31 > lead)) {
+            S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
+          }
+          if (turn == 1) {
+            S = select(vec4f(-3e30f), S, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_1 = select(vec4f(-3e30f), S_1, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_2 = select(vec4f(-3e30f), S_2, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_3 = select(vec4f(-3e30f), S_3, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_4 = select(vec4f(-3e30f), S_4, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_5 = select(vec4f(-3e30f), S_5, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_6 = select(vec4f(-3e30f), S_6, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+            S_7 = select(vec4f(-3e30f), S_7, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
+          }
+          top = m;
+          partials[lane_x * 68 + lane_y] = most4(max(S, S_1));
+          partials[lane_x * 68 + row_1] = most4(max(S_2, S_3));
+          partials[lane_x * 68 + row_2] = most4(max(S_4, S_5));
+          partials[lane_x * 68 + row_3] = most4(max(S_6, S_7));
+          workgroupBarrier();
+          storageBarrier();
+          top = max(top, max(max(max(partials[lane], partials[lane + 68]), partials[lane + 136]), partials[lane + 204]));
+          let base_4 = ((batch * params.N + key) * 8 + head) * 32;
+          let stride_3 = params.dilation * 256;
+          var x_24 = vec4f(0.0f);
+          var x_25 = vec4f(0.0f);
+          if (lane_y < width) {
+            let src_10 = base_4 + lane_y * stride_3;
+            x_24 = v_at4(src_10 + col);
+            x_25 = v_at4(src_10 + col_1);
+          }
+          var x_26 = vec4f(0.0f);
+          var x_27 = vec4f(0.0f);
+          if (lane_y + 16 < width) {
+            let src_11 = base_4 + (lane_y + 16) * stride_3;
+            x_26 = v_at4(src_11 + col);
+            x_27 = v_at4(src_11 + col_1);
+          }
+          block[lane_y * 8 + (col >> 2u) + 576] = x_24;
+          block[lane_y * 8 + (col_1 >> 2u) + 576] = x_25;
+          block[lane_y * 8 + (col >> 2u) + 704] = x_26;
+          block[lane_y * 8 + (col_1 >> 2u) + 704] = x_27;
+          fade = exp2(m - top);
+          columns[lane + 64] = fade;
+          m = top;
+          columns[lane] = m;
+          workgroupBarrier();
+          storageBarrier();
+          let m_1 = columns[lane_y];
+          S = exp2(S - vec4f(m_1));
+          S_1 = exp2(S_1 - vec4f(m_1));
+          let m_2 = columns[row_1];
+          S_2 = exp2(S_2 - vec4f(m_2));
+          S_3 = exp2(S_3 - vec4f(m_2));
+          let m_3 = columns[row_2];
+          S_4 = exp2(S_4 - vec4f(m_3));
+          S_5 = exp2(S_5 - vec4f(m_3));
+          let m_4 = columns[row_3];
+          S_6 = exp2(S_6 - vec4f(m_4));
+          S_7 = exp2(S_7 - vec4f(m_4));
+          block[lane_y * 9 + (col >> 2u)] = S;
+          block[lane_y * 9 + (col_1 >> 2u)] = S_1;
+          block[row_1 * 9 + (col >> 2u)] = S_2;
+          block[row_1 * 9 + (col_1 >> 2u)] = S_3;
+          block[row_2 * 9 + (col >> 2u)] = S_4;
+          block[row_2 * 9 + (col_1 >> 2u)] = S_5;
+          block[row_3 * 9 + (col >> 2u)] = S_6;
+          block[row_3 * 9 + (col_1 >> 2u)] = S_7;
+          l = l * fade;
+          partials_1[lane_x * 68 + lane_y] = sum4(S + S_1);
+          partials_1[lane_x * 68 + row_1] = sum4(S_2 + S_3);
+          partials_1[lane_x * 68 + row_2] = sum4(S_4 + S_5);
+          partials_1[lane_x * 68 + row_3] = sum4(S_6 + S_7);
+          workgroupBarrier();
+          storageBarrier();
+          l = l + (partials_1[lane] + partials_1[lane + 68] + partials_1[lane + 136] + partials_1[lane + 204]);
+          let fade_1 = columns[lane_y + 64];
+          O = O * vec4f(fade_1);
+          O_1 = O_1 * vec4f(fade_1);
+          let fade_2 = columns[row_1 + 64];
+          O_2 = O_2 * vec4f(fade_2);
+          O_3 = O_3 * vec4f(fade_2);
+          let fade_3 = columns[row_2 + 64];
+          O_4 = O_4 * vec4f(fade_3);
+          O_5 = O_5 * vec4f(fade_3);
+          let fade_4 = columns[row_3 + 64];
+          O_6 = O_6 * vec4f(fade_4);
+          O_7 = O_7 * vec4f(fade_4);
+          let a_row_4 = lane_y * 36;
+          let a_row_5 = row_1 * 36;
+          let a_row_6 = row_2 * 36;
+          let a_row_7 = row_3 * 36;
+          for (var k_2 = 0; k_2 < 32; k_2 += 4) {
+            let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
+            let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
+            let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
+            let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
+            let b_8 = block[k_2 * 8 + (col >> 2u) + 576];
+            let b_9 = block[k_2 * 8 + (col >> 2u) + 584];
+            let b_10 = block[k_2 * 8 + (col >> 2u) + 592];
+            let b_11 = block[k_2 * 8 + (col >> 2u) + 600];
+            O = fma(vec4f(a_4.w), b_11, fma(vec4f(a_4.z), b_10, fma(vec4f(a_4.y), b_9, fma(vec4f(a_4.x), b_8, O))));
+            O_2 = fma(vec4f(a_5.w), b_11, fma(vec4f(a_5.z), b_10, fma(vec4f(a_5.y), b_9, fma(vec4f(a_5.x), b_8, O_2))));
+            O_4 = fma(vec4f(a_6.w), b_11, fma(vec4f(a_6.z), b_10, fma(vec4f(a_6.y), b_9, fma(vec4f(a_6.x), b_8, O_4))));
+            O_6 = fma(vec4f(a_7.w), b_11, fma(vec4f(a_7.z), b_10, fma(vec4f(a_7.y), b_9, fma(vec4f(a_7.x), b_8, O_6))));
+            let b_12 = block[k_2 * 8 + (col_1 >> 2u) + 576];
+            let b_13 = block[k_2 * 8 + (col_1 >> 2u) + 584];
+            let b_14 = block[k_2 * 8 + (col_1 >> 2u) + 592];
+            let b_15 = block[k_2 * 8 + (col_1 >> 2u) + 600];
+            O_1 = fma(vec4f(a_4.w), b_15, fma(vec4f(a_4.z), b_14, fma(vec4f(a_4.y), b_13, fma(vec4f(a_4.x), b_12, O_1))));
+            O_3 = fma(vec4f(a_5.w), b_15, fma(vec4f(a_5.z), b_14, fma(vec4f(a_5.y), b_13, fma(vec4f(a_5.x), b_12, O_3))));
+            O_5 = fma(vec4f(a_6.w), b_15, fma(vec4f(a_6.z), b_14, fma(vec4f(a_6.y), b_13, fma(vec4f(a_6.x), b_12, O_5))));
+            O_7 = fma(vec4f(a_7.w), b_15, fma(vec4f(a_7.z), b_14, fma(vec4f(a_7.y), b_13, fma(vec4f(a_7.x), b_12, O_7))));
+          }
+        }
+      }
+      fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
+      workgroupBarrier();
+      storageBarrier();
+      columns[lane + 64] = fade;
+      workgroupBarrier();
+      storageBarrier();
+      let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
+      let stride_4 = params.dilation * 256;
+      if (lane_y < rows) {
+        let dst = base_5 + lane_y * stride_4;
+        let fade_5 = columns[lane_y + 64];
+        out_put4(dst + col, O * vec4f(fade_5));
+        out_put4(dst + col_1, O_1 * vec4f(fade_5));
+      }
+      if (row_1 < rows) {
+        let dst_1 = base_5 + row_1 * stride_4;
+        let fade_6 = columns[row_1 + 64];
+        out_put4(dst_1 + col, O_2 * vec4f(fade_6));
+        out_put4(dst_1 + col_1, O_3 * vec4f(fade_6));
+      }
+      if (row_2 < rows) {
+        let dst_2 = base_5 + row_2 * stride_4;
+        let fade_7 = columns[row_2 + 64];
+        out_put4(dst_2 + col, O_4 * vec4f(fade_7));
+        out_put4(dst_2 + col_1, O_5 * vec4f(fade_7));
+      }
+      if (row_3 < rows) {
+        let dst_3 = base_5 + row_3 * stride_4;
+        let fade_8 = columns[row_3 + 64];
+        out_put4(dst_3 + col, O_6 * vec4f(fade_8));
+        out_put4(dst_3 + col_1, O_7 * vec4f(fade_8));
+      }
+      let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
+      if (lane < rows) {
+        let dst_4 = base_6 + lane * params.dilation;
+        lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
       }
     }
   }
@@ -9651,8 +8690,8 @@ fn main(
   }
   let group = i32(index);
   let lane = i32(invocation);
-  let lane_y = lane / 16;
-  let lane_x = lane % 16;
+  let lane_y = lane >> 4u;
+  let lane_x = lane & 15;
   var x_tile = vec4f(0.0f);
   var x_tile_1 = vec4f(0.0f);
   var x_tile_2 = vec4f(0.0f);
@@ -9793,1252 +8832,6 @@ fn main(
 `,
 };
 
-const $wgsl_attention_small_xpos512_annulus_64x32_folds_2: $Shader = {
-  buffers: [
-    { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
-    { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
-    { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
-    { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
-    { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
-  ],
-  code: `// spec:4 model jargon: small: branch 0 (segment 256, dilation 1)
-struct Params {
-  first_group: u32,
-  groups: u32,
-  low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
-  N: i32,
-  branch: i32,
-  segment: i32,
-  dilation: i32,
-  first: i32,
-  cell: i32,
-  room_slots: i32,
-  room_tiles: i32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
-const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
-const segments = array<i32, 4>(256, 512, 1024, 2048);
-const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
-const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
-const dilations = array<i32, 4>(1, 2, 4, 8);
-var<workgroup> block: array<vec4f, 864>;
-var<workgroup> partials: array<f32, 256>;
-var<workgroup> partials_1: array<f32, 256>;
-fn sum4(v: vec4f) -> f32 {
-  return (v.x + v.y) + (v.z + v.w);
-}
-fn most4(v: vec4f) -> f32 {
-  return max(max(v.x, v.y), max(v.z, v.w));
-}
-
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) workgroup: vec3u,
-  @builtin(num_workgroups) workgroups: vec3u,
-  @builtin(local_invocation_index) invocation: u32,
-) {
-  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
-  if (index >= params.groups) {
-    return;
-  }
-  let group = i32(index);
-  let lane = i32(invocation);
-  let lane_y = lane / 4;
-  let lane_x = lane % 4;
-  var S = vec4f(0.0f);
-  var S_1 = vec4f(0.0f);
-  var S_2 = vec4f(0.0f);
-  var S_3 = vec4f(0.0f);
-  var S_4 = vec4f(0.0f);
-  var S_5 = vec4f(0.0f);
-  var S_6 = vec4f(0.0f);
-  var S_7 = vec4f(0.0f);
-  var O = vec4f(0.0f);
-  var O_1 = vec4f(0.0f);
-  var O_2 = vec4f(0.0f);
-  var O_3 = vec4f(0.0f);
-  var O_4 = vec4f(0.0f);
-  var O_5 = vec4f(0.0f);
-  var O_6 = vec4f(0.0f);
-  var O_7 = vec4f(0.0f);
-  var m = 0.0f;
-  var m_1 = 0.0f;
-  var m_2 = 0.0f;
-  var m_3 = 0.0f;
-  var l = 0.0f;
-  var l_1 = 0.0f;
-  var l_2 = 0.0f;
-  var l_3 = 0.0f;
-  var top = 0.0f;
-  var top_1 = 0.0f;
-  var top_2 = 0.0f;
-  var top_3 = 0.0f;
-  var fade = 0.0f;
-  var fade_1 = 0.0f;
-  var fade_2 = 0.0f;
-  var fade_3 = 0.0f;
-  var row_times_0 = 0.0f;
-  var row_times_0_1 = 0.0f;
-  var row_times_0_2 = 0.0f;
-  var row_times_0_3 = 0.0f;
-  var key_times_0 = vec4f(0.0f);
-  var key_times_0_1 = vec4f(0.0f);
-  var row_times_1 = 0.0f;
-  var row_times_1_1 = 0.0f;
-  var row_times_1_2 = 0.0f;
-  var row_times_1_3 = 0.0f;
-  var key_times_1 = vec4f(0.0f);
-  var key_times_1_1 = vec4f(0.0f);
-  let col = lane_x * 4;
-  let col_1 = lane_x * 4 + 16;
-  let row_1 = lane_y + 16;
-  let row_2 = lane_y + 32;
-  let row_3 = lane_y + 48;
-  let cell_length = min(params.cell, params.N);
-  let cells = (params.N + cell_length + -1) / cell_length;
-  let tiles = ((cell_length + params.dilation + -1) / params.dilation + params.room_slots + 63) / 64 + params.room_tiles;
-  let rest = group / tiles;
-  let batch_head = rest / cells;
-  let head = batch_head % 8;
-  let batch = batch_head / 8;
-  let offset = offsets[params.branch * 8 + head];
-  let cell_start = rest % cells * cell_length;
-  let cell_end = min(cell_start + cell_length, params.N);
-  let g = min(params.segment, params.N);
-  let tile = group % tiles;
-  let segment_index = cell_start / g;
-  let segment_start = segment_index * g;
-  let query_start = segment_start + offset;
-  let first_slot = (max(cell_start - query_start, 0) + params.dilation + -1) / params.dilation;
-  let piece_rows = max(0, (max(cell_end - query_start, 0) + params.dilation + -1) / params.dilation - first_slot);
-  let slot = first_slot + tile * 64;
-  let rows = max(0, min(64, piece_rows - tile * 64));
-  let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
-  let keys = min(real, slot + rows);
-  let link = kinds[params.branch * 8 + head];
-  let parent = links[link];
-  if (0 < rows) {
-    let first_query = query_start + slot * params.dilation;
-    let last_query = first_query + max(0, rows + -1) * params.dilation;
-    let parent_segment = segments[parent];
-    let low_2 = first_query / parent_segment * parent_segment;
-    let high = last_query / parent_segment * parent_segment;
-    let root = parent == params.branch;
-    let crossing = (max(high - query_start, 0) + params.dilation + -1) / params.dilation;
-    let before = select(min(keys, (max(low_2 - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
-    let after = select(min(keys, (max(high + parent_segment - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
-    let middle = select(select(min(keys, crossing), before, low_2 == high), before, root);
-    if ((params.first == 1) || (0 < middle + (keys - after))) {
-      let query = query_start + slot * params.dilation;
-      let query_block = query / 16384;
-      if (params.first == 1) {
-        m = -1e30f;
-        m_1 = -1e30f;
-        m_2 = -1e30f;
-        m_3 = -1e30f;
-        l = 0.0f;
-        l_1 = 0.0f;
-        l_2 = 0.0f;
-        l_3 = 0.0f;
-        O = vec4f(0.0f);
-        O_1 = vec4f(0.0f);
-        O_2 = vec4f(0.0f);
-        O_3 = vec4f(0.0f);
-        O_4 = vec4f(0.0f);
-        O_5 = vec4f(0.0f);
-        O_6 = vec4f(0.0f);
-        O_7 = vec4f(0.0f);
-      } else {
-        let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
-        let stride = params.dilation * 256;
-        if (lane_y < rows) {
-          let src = base + lane_y * stride;
-          O = out_at4(src + col);
-          O_1 = out_at4(src + col_1);
-        } else {
-          O = vec4f(0.0f);
-          O_1 = vec4f(0.0f);
-        }
-        if (row_1 < rows) {
-          let src_1 = base + row_1 * stride;
-          O_2 = out_at4(src_1 + col);
-          O_3 = out_at4(src_1 + col_1);
-        } else {
-          O_2 = vec4f(0.0f);
-          O_3 = vec4f(0.0f);
-        }
-        if (row_2 < rows) {
-          let src_2 = base + row_2 * stride;
-          O_4 = out_at4(src_2 + col);
-          O_5 = out_at4(src_2 + col_1);
-        } else {
-          O_4 = vec4f(0.0f);
-          O_5 = vec4f(0.0f);
-        }
-        if (row_3 < rows) {
-          let src_3 = base + row_3 * stride;
-          O_6 = out_at4(src_3 + col);
-          O_7 = out_at4(src_3 + col_1);
-        } else {
-          O_6 = vec4f(0.0f);
-          O_7 = vec4f(0.0f);
-        }
-        let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
-        if (lane_y < rows) {
-          let src_4 = base_1 + lane_y * params.dilation;
-          m = lse_at(src_4);
-        } else {
-          m = 0.0f;
-        }
-        if (row_1 < rows) {
-          let src_5 = base_1 + row_1 * params.dilation;
-          m_1 = lse_at(src_5);
-        } else {
-          m_1 = 0.0f;
-        }
-        if (row_2 < rows) {
-          let src_6 = base_1 + row_2 * params.dilation;
-          m_2 = lse_at(src_6);
-        } else {
-          m_2 = 0.0f;
-        }
-        if (row_3 < rows) {
-          let src_7 = base_1 + row_3 * params.dilation;
-          m_3 = lse_at(src_7);
-        } else {
-          m_3 = 0.0f;
-        }
-        m = max(m * 1.442695f, -1e30f);
-        m_1 = max(m_1 * 1.442695f, -1e30f);
-        m_2 = max(m_2 * 1.442695f, -1e30f);
-        m_3 = max(m_3 * 1.442695f, -1e30f);
-        l = select(0.0f, 1.0f, m > -1e30f);
-        l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
-        l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
-        l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
-      }
-      let first_query_1_ = query_start + slot * params.dilation;
-      let member = links[link + 1];
-      let other = member / 2;
-      let other_segment = segments[other];
-      let other_dilation = dilations[other];
-      let other_start = first_query_1_ / other_segment * other_segment;
-      let from_slot = max(0, (max(other_start - query_start, 0) + params.dilation + -1) / params.dilation);
-      let to_slot = min(real, (max(other_start + other_segment - query_start, 0) + params.dilation + -1) / params.dilation);
-      let period = other_dilation / params.dilation;
-      let row_residue = (first_query_1_ - other_start - offsets[other * 8 + head] + other_dilation) % other_dilation / params.dilation;
-      let slot_residue = (row_residue + (period - slot % period)) % period;
-      let member_1_ = links[link + 2];
-      let other_1_ = member_1_ / 2;
-      let other_segment_1_ = segments[other_1_];
-      let other_dilation_1_ = dilations[other_1_];
-      let other_start_1_ = first_query_1_ / other_segment_1_ * other_segment_1_;
-      let from_slot_1_ = max(from_slot, (max(other_start_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
-      let to_slot_1_ = min(to_slot, (max(other_start_1_ + other_segment_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
-      let period_1_ = other_dilation_1_ / params.dilation;
-      let row_residue_1_ = (first_query_1_ - other_start_1_ - offsets[other_1_ * 8 + head] + other_dilation_1_) % other_dilation_1_ / params.dilation;
-      let slot_residue_1_ = (row_residue_1_ + (period_1_ - slot % period_1_)) % period_1_;
-      let member_2_ = links[link + 3];
-      let other_2_ = member_2_ / 2;
-      let other_segment_2_ = segments[other_2_];
-      let other_dilation_2_ = dilations[other_2_];
-      let other_start_2_ = first_query_1_ / other_segment_2_ * other_segment_2_;
-      let from_slot_2_ = max(from_slot_1_, (max(other_start_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
-      let to_slot_2_ = min(to_slot_1_, (max(other_start_2_ + other_segment_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
-      let period_2_ = other_dilation_2_ / params.dilation;
-      let row_residue_2_ = (first_query_1_ - other_start_2_ - offsets[other_2_ * 8 + head] + other_dilation_2_) % other_dilation_2_ / params.dilation;
-      let slot_residue_2_ = (row_residue_2_ + (period_2_ - slot % period_2_)) % period_2_;
-      let member_3_ = links[link + 4];
-      let other_3_ = member_3_ / 2;
-      let other_segment_3_ = segments[other_3_];
-      let other_dilation_3_ = dilations[other_3_];
-      let other_start_3_ = first_query_1_ / other_segment_3_ * other_segment_3_;
-      let from_slot_3_ = max(0, (max(other_start_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
-      let to_slot_3_ = min(real, (max(other_start_3_ + other_segment_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
-      let period_3_ = other_dilation_3_ / params.dilation;
-      let row_residue_3_ = (first_query_1_ - other_start_3_ - offsets[other_3_ * 8 + head] + other_dilation_3_) % other_dilation_3_ / params.dilation;
-      let slot_residue_3_ = (row_residue_3_ + (period_3_ - slot % period_3_)) % period_3_;
-      let member_4_ = links[link + 5];
-      let other_4_ = member_4_ / 2;
-      let other_segment_4_ = segments[other_4_];
-      let other_dilation_4_ = dilations[other_4_];
-      let other_start_4_ = first_query_1_ / other_segment_4_ * other_segment_4_;
-      let from_slot_4_ = max(from_slot_3_, (max(other_start_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
-      let to_slot_4_ = min(to_slot_3_, (max(other_start_4_ + other_segment_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
-      let period_4_ = other_dilation_4_ / params.dilation;
-      let row_residue_4_ = (first_query_1_ - other_start_4_ - offsets[other_4_ * 8 + head] + other_dilation_4_) % other_dilation_4_ / params.dilation;
-      let slot_residue_4_ = (row_residue_4_ + (period_4_ - slot % period_4_)) % period_4_;
-      let member_5_ = links[link + 6];
-      let other_5_ = member_5_ / 2;
-      let other_segment_5_ = segments[other_5_];
-      let other_dilation_5_ = dilations[other_5_];
-      let other_start_5_ = first_query_1_ / other_segment_5_ * other_segment_5_;
-      let from_slot_5_ = max(from_slot_4_, (max(other_start_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
-      let to_slot_5_ = min(to_slot_4_, (max(other_start_5_ + other_segment_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
-      let period_5_ = other_dilation_5_ / params.dilation;
-      let row_residue_5_ = (first_query_1_ - other_start_5_ - offsets[other_5_ * 8 + head] + other_dilation_5_) % other_dilation_5_ / params.dilation;
-      let slot_residue_5_ = (row_residue_5_ + (period_5_ - slot % period_5_)) % period_5_;
-      let weight = f32(member % 2);
-      let period_length = f32(period);
-      let weight_1_ = f32(member_1_ % 2);
-      let period_length_1_ = f32(period_1_);
-      let weight_2_ = f32(member_2_ % 2);
-      let period_length_2_ = f32(period_2_);
-      let weight_3_ = f32(member_3_ % 2);
-      let period_length_3_ = f32(period_3_);
-      let weight_4_ = f32(member_4_ % 2);
-      let period_length_4_ = f32(period_4_);
-      let weight_5_ = f32(member_5_ % 2);
-      let period_length_5_ = f32(period_5_);
-      row_times_0 = select(0.0f, weight, f32(lane_y + row_residue) == floor((f32(lane_y + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(lane_y + row_residue_1_) == floor((f32(lane_y + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(lane_y + row_residue_2_) == floor((f32(lane_y + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
-      row_times_0_1 = select(0.0f, weight, f32(row_1 + row_residue) == floor((f32(row_1 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_1 + row_residue_1_) == floor((f32(row_1 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_1 + row_residue_2_) == floor((f32(row_1 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
-      row_times_0_2 = select(0.0f, weight, f32(row_2 + row_residue) == floor((f32(row_2 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_2 + row_residue_1_) == floor((f32(row_2 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_2 + row_residue_2_) == floor((f32(row_2 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
-      row_times_0_3 = select(0.0f, weight, f32(row_3 + row_residue) == floor((f32(row_3 + row_residue) + 0.5f) / period_length) * period_length) + select(0.0f, weight_1_, f32(row_3 + row_residue_1_) == floor((f32(row_3 + row_residue_1_) + 0.5f) / period_length_1_) * period_length_1_) + select(0.0f, weight_2_, f32(row_3 + row_residue_2_) == floor((f32(row_3 + row_residue_2_) + 0.5f) / period_length_2_) * period_length_2_);
-      row_times_1 = select(0.0f, weight_3_, f32(lane_y + row_residue_3_) == floor((f32(lane_y + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(lane_y + row_residue_4_) == floor((f32(lane_y + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(lane_y + row_residue_5_) == floor((f32(lane_y + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
-      row_times_1_1 = select(0.0f, weight_3_, f32(row_1 + row_residue_3_) == floor((f32(row_1 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_1 + row_residue_4_) == floor((f32(row_1 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_1 + row_residue_5_) == floor((f32(row_1 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
-      row_times_1_2 = select(0.0f, weight_3_, f32(row_2 + row_residue_3_) == floor((f32(row_2 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_2 + row_residue_4_) == floor((f32(row_2 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_2 + row_residue_5_) == floor((f32(row_2 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
-      row_times_1_3 = select(0.0f, weight_3_, f32(row_3 + row_residue_3_) == floor((f32(row_3 + row_residue_3_) + 0.5f) / period_length_3_) * period_length_3_) + select(0.0f, weight_4_, f32(row_3 + row_residue_4_) == floor((f32(row_3 + row_residue_4_) + 0.5f) / period_length_4_) * period_length_4_) + select(0.0f, weight_5_, f32(row_3 + row_residue_5_) == floor((f32(row_3 + row_residue_5_) + 0.5f) / period_length_5_) * period_length_5_);
-      for (var turn = 0; turn < 2; turn++) {
-        let range_from = select(select(after, before, turn == 1), 0, turn == 0);
-        let range_to = select(select(keys, middle, turn == 1), before, turn == 0);
-        var known = 0;
-        for (var j0 = range_from; j0 < range_to; j0 += 32) {
-          let key = query_start + j0 * params.dilation;
-          let width = min(32, range_to - j0);
-          let lead = slot - j0;
-          let crossing_row = crossing - slot;
-          let crossing_key = crossing - j0;
-          S = vec4f(0.0f);
-          S_1 = vec4f(0.0f);
-          S_2 = vec4f(0.0f);
-          S_3 = vec4f(0.0f);
-          S_4 = vec4f(0.0f);
-          S_5 = vec4f(0.0f);
-          S_6 = vec4f(0.0f);
-          S_7 = vec4f(0.0f);
-          workgroupBarrier();
-          storageBarrier();
-          let base_2 = ((batch * params.N + query) * 8 + head) * 32;
-          let stride_1 = params.dilation * 256;
-          for (var r = lane_y; r < 64; r += 16) {
-            let line = r * 36;
-            if (r < rows) {
-              let src_8 = base_2 + r * stride_1;
-              for (var c = lane_x * 4; c < 32; c += 16) {
-                block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
-              }
-            } else {
-              for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 16) {
-                block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
-              }
-            }
-          }
-          if ((query / 16384 != query_block) || ((query + max(rows + -1, 0) * params.dilation) / 16384 != query_block)) {
-            for (var r_1 = lane_y; r_1 < 64; r_1 += 16) {
-              for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 16) {
-                block[r_1 * 9 + (c_2 >> 2u)] = block[r_1 * 9 + (c_2 >> 2u)] * exp2(min(vec4f(decay[c_2], decay[c_2 + 1], decay[c_2 + 2], decay[c_2 + 3]) * vec4f(f32((query + min(r_1, max(rows + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
-              }
-            }
-          }
-          let base_3 = ((batch * params.N + key) * 8 + head) * 32;
-          let stride_2 = params.dilation * 256;
-          for (var r_2 = lane_y; r_2 < 32; r_2 += 16) {
-            let line_1 = ((r_2 & 3) * 8 + (r_2 >> 2u)) * 36 + 2304;
-            if (r_2 < width) {
-              let src_9 = base_3 + r_2 * stride_2;
-              for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 16) {
-                block[(line_1 >> 2u) + (c_3 >> 2u)] = k_at4(src_9 + c_3);
-              }
-            } else {
-              for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 16) {
-                block[(line_1 >> 2u) + (c_4 >> 2u)] = vec4f(0.0f);
-              }
-            }
-          }
-          if ((key / 16384 != query_block) || ((key + max(width + -1, 0) * params.dilation) / 16384 != query_block)) {
-            for (var r_3 = lane_y; r_3 < 32; r_3 += 16) {
-              for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 16) {
-                block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 576] = block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 576] * exp2(min(vec4f(decay[c_5], decay[c_5 + 1], decay[c_5 + 2], decay[c_5 + 3]) * vec4f(0.0f - f32((key + min(r_3, max(width + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
-              }
-            }
-          }
-          workgroupBarrier();
-          storageBarrier();
-          let a_row = lane_y * 36;
-          let a_row_1 = row_1 * 36;
-          let a_row_2 = row_2 * 36;
-          let a_row_3 = row_3 * 36;
-          let b_row = (col >> 2u) * 36 + 2304;
-          let b_row_1 = (col >> 2u) * 36 + 2592;
-          let b_row_2 = (col >> 2u) * 36 + 2880;
-          let b_row_3 = (col >> 2u) * 36 + 3168;
-          let b_row_4 = (col_1 >> 2u) * 36 + 2304;
-          let b_row_5 = (col_1 >> 2u) * 36 + 2592;
-          let b_row_6 = (col_1 >> 2u) * 36 + 2880;
-          let b_row_7 = (col_1 >> 2u) * 36 + 3168;
-          var sum = 0.0f;
-          var sum_1 = 0.0f;
-          var sum_2 = 0.0f;
-          var sum_3 = 0.0f;
-          var sum_4 = 0.0f;
-          var sum_5 = 0.0f;
-          var sum_6 = 0.0f;
-          var sum_7 = 0.0f;
-          var sum_8 = 0.0f;
-          var sum_9 = 0.0f;
-          var sum_10 = 0.0f;
-          var sum_11 = 0.0f;
-          var sum_12 = 0.0f;
-          var sum_13 = 0.0f;
-          var sum_14 = 0.0f;
-          var sum_15 = 0.0f;
-          var sum_16 = 0.0f;
-          var sum_17 = 0.0f;
-          var sum_18 = 0.0f;
-          var sum_19 = 0.0f;
-          var sum_20 = 0.0f;
-          var sum_21 = 0.0f;
-          var sum_22 = 0.0f;
-          var sum_23 = 0.0f;
-          var sum_24 = 0.0f;
-          var sum_25 = 0.0f;
-          var sum_26 = 0.0f;
-          var sum_27 = 0.0f;
-          var sum_28 = 0.0f;
-          var sum_29 = 0.0f;
-          var sum_30 = 0.0f;
-          var sum_31 = 0.0f;
-          for (var k_1 = 0; k_1 < 32; k_1 += 4) {
-            let a = block[(a_row >> 2u) + (k_1 >> 2u)];
-            let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
-            let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
-            let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
-            let b = block[(b_row >> 2u) + (k_1 >> 2u)];
-            let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
-            let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
-            let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
-            sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
-            sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
-            sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
-            sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
-            sum_8 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_8))));
-            sum_9 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_9))));
-            sum_10 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_10))));
-            sum_11 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_11))));
-            sum_16 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_16))));
-            sum_17 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_17))));
-            sum_18 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_18))));
-            sum_19 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_19))));
-            sum_24 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_24))));
-            sum_25 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_25))));
-            sum_26 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_26))));
-            sum_27 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_27))));
-            let b_4 = block[(b_row_4 >> 2u) + (k_1 >> 2u)];
-            let b_5 = block[(b_row_5 >> 2u) + (k_1 >> 2u)];
-            let b_6 = block[(b_row_6 >> 2u) + (k_1 >> 2u)];
-            let b_7 = block[(b_row_7 >> 2u) + (k_1 >> 2u)];
-            sum_4 = fma(a.w, b_4.w, fma(a.z, b_4.z, fma(a.y, b_4.y, fma(a.x, b_4.x, sum_4))));
-            sum_5 = fma(a.w, b_5.w, fma(a.z, b_5.z, fma(a.y, b_5.y, fma(a.x, b_5.x, sum_5))));
-            sum_6 = fma(a.w, b_6.w, fma(a.z, b_6.z, fma(a.y, b_6.y, fma(a.x, b_6.x, sum_6))));
-            sum_7 = fma(a.w, b_7.w, fma(a.z, b_7.z, fma(a.y, b_7.y, fma(a.x, b_7.x, sum_7))));
-            sum_12 = fma(a_1.w, b_4.w, fma(a_1.z, b_4.z, fma(a_1.y, b_4.y, fma(a_1.x, b_4.x, sum_12))));
-            sum_13 = fma(a_1.w, b_5.w, fma(a_1.z, b_5.z, fma(a_1.y, b_5.y, fma(a_1.x, b_5.x, sum_13))));
-            sum_14 = fma(a_1.w, b_6.w, fma(a_1.z, b_6.z, fma(a_1.y, b_6.y, fma(a_1.x, b_6.x, sum_14))));
-            sum_15 = fma(a_1.w, b_7.w, fma(a_1.z, b_7.z, fma(a_1.y, b_7.y, fma(a_1.x, b_7.x, sum_15))));
-            sum_20 = fma(a_2.w, b_4.w, fma(a_2.z, b_4.z, fma(a_2.y, b_4.y, fma(a_2.x, b_4.x, sum_20))));
-            sum_21 = fma(a_2.w, b_5.w, fma(a_2.z, b_5.z, fma(a_2.y, b_5.y, fma(a_2.x, b_5.x, sum_21))));
-            sum_22 = fma(a_2.w, b_6.w, fma(a_2.z, b_6.z, fma(a_2.y, b_6.y, fma(a_2.x, b_6.x, sum_22))));
-            sum_23 = fma(a_2.w, b_7.w, fma(a_2.z, b_7.z, fma(a_2.y, b_7.y, fma(a_2.x, b_7.x, sum_23))));
-            sum_28 = fma(a_3.w, b_4.w, fma(a_3.z, b_4.z, fma(a_3.y, b_4.y, fma(a_3.x, b_4.x, sum_28))));
-            sum_29 = fma(a_3.w, b_5.w, fma(a_3.z, b_5.z, fma(a_3.y, b_5.y, fma(a_3.x, b_5.x, sum_29))));
-            sum_30 = fma(a_3.w, b_6.w, fma(a_3.z, b_6.z, fma(a_3.y, b_6.y, fma(a_3.x, b_6.x, sum_30))));
-            sum_31 = fma(a_3.w, b_7.w, fma(a_3.z, b_7.z, fma(a_3.y, b_7.y, fma(a_3.x, b_7.x, sum_31))));
-          }
-          S = S + vec4f(sum, sum_1, sum_2, sum_3);
-          S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
-          S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
-          S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
-          S_4 = S_4 + vec4f(sum_16, sum_17, sum_18, sum_19);
-          S_5 = S_5 + vec4f(sum_20, sum_21, sum_22, sum_23);
-          S_6 = S_6 + vec4f(sum_24, sum_25, sum_26, sum_27);
-          S_7 = S_7 + vec4f(sum_28, sum_29, sum_30, sum_31);
-          if ((width < 32) || (31 > lead)) {
-            S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-            S_1 = select(vec4f(-3e30f), S_1, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
-            S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-            S_3 = select(vec4f(-3e30f), S_3, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
-            S_4 = select(vec4f(-3e30f), S_4, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-            S_5 = select(vec4f(-3e30f), S_5, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
-            S_6 = select(vec4f(-3e30f), S_6, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-            S_7 = select(vec4f(-3e30f), S_7, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
-          }
-          if (turn == 1) {
-            S = select(vec4f(-3e30f), S, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_1 = select(vec4f(-3e30f), S_1, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_2 = select(vec4f(-3e30f), S_2, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_3 = select(vec4f(-3e30f), S_3, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_4 = select(vec4f(-3e30f), S_4, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_5 = select(vec4f(-3e30f), S_5, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_6 = select(vec4f(-3e30f), S_6, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_7 = select(vec4f(-3e30f), S_7, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-          }
-          let tile_to = j0 + 32;
-          if (known < tile_to) {
-            let residue = (j0 + slot_residue) % period;
-            let held_from = from_slot - j0;
-            let held_to = to_slot - j0;
-            let residue_1_ = (j0 + slot_residue_1_) % period_1_;
-            let held_from_1_ = from_slot_1_ - j0;
-            let held_to_1_ = to_slot_1_ - j0;
-            let residue_2_ = (j0 + slot_residue_2_) % period_2_;
-            let held_from_2_ = from_slot_2_ - j0;
-            let held_to_2_ = to_slot_2_ - j0;
-            key_times_0 = select(vec4f(0.0f), vec4f(weight), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue)) + vec4f(0.5f)) / vec4f(period_length)) * vec4f(period_length))) + select(vec4f(0.0f), vec4f(weight_1_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_1_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_1_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) + vec4f(0.5f)) / vec4f(period_length_1_)) * vec4f(period_length_1_))) + select(vec4f(0.0f), vec4f(weight_2_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_2_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_2_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) + vec4f(0.5f)) / vec4f(period_length_2_)) * vec4f(period_length_2_)));
-            key_times_0_1 = select(vec4f(0.0f), vec4f(weight), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue)) + vec4f(0.5f)) / vec4f(period_length)) * vec4f(period_length))) + select(vec4f(0.0f), vec4f(weight_1_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_1_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_1_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_1_)) + vec4f(0.5f)) / vec4f(period_length_1_)) * vec4f(period_length_1_))) + select(vec4f(0.0f), vec4f(weight_2_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_2_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_2_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_2_)) + vec4f(0.5f)) / vec4f(period_length_2_)) * vec4f(period_length_2_)));
-            let residue_3_ = (j0 + slot_residue_3_) % period_3_;
-            let held_from_3_ = from_slot_3_ - j0;
-            let held_to_3_ = to_slot_3_ - j0;
-            let residue_4_ = (j0 + slot_residue_4_) % period_4_;
-            let held_from_4_ = from_slot_4_ - j0;
-            let held_to_4_ = to_slot_4_ - j0;
-            let residue_5_ = (j0 + slot_residue_5_) % period_5_;
-            let held_from_5_ = from_slot_5_ - j0;
-            let held_to_5_ = to_slot_5_ - j0;
-            key_times_1 = select(vec4f(0.0f), vec4f(weight_3_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_3_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_3_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) + vec4f(0.5f)) / vec4f(period_length_3_)) * vec4f(period_length_3_))) + select(vec4f(0.0f), vec4f(weight_4_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_4_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_4_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) + vec4f(0.5f)) / vec4f(period_length_4_)) * vec4f(period_length_4_))) + select(vec4f(0.0f), vec4f(weight_5_), ((vec4i(col) + vec4i(0, 1, 2, 3) >= vec4i(held_from_5_)) & (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(held_to_5_))) & (vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) == floor((vec4f(vec4i(col) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) + vec4f(0.5f)) / vec4f(period_length_5_)) * vec4f(period_length_5_)));
-            key_times_1_1 = select(vec4f(0.0f), vec4f(weight_3_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_3_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_3_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_3_)) + vec4f(0.5f)) / vec4f(period_length_3_)) * vec4f(period_length_3_))) + select(vec4f(0.0f), vec4f(weight_4_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_4_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_4_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_4_)) + vec4f(0.5f)) / vec4f(period_length_4_)) * vec4f(period_length_4_))) + select(vec4f(0.0f), vec4f(weight_5_), ((vec4i(col_1) + vec4i(0, 1, 2, 3) >= vec4i(held_from_5_)) & (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(held_to_5_))) & (vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) == floor((vec4f(vec4i(col_1) + vec4i(0, 1, 2, 3) + vec4i(residue_5_)) + vec4f(0.5f)) / vec4f(period_length_5_)) * vec4f(period_length_5_)));
-            let next = select(1073741823, min(1073741823, from_slot), j0 < from_slot);
-            let next_1_ = select(next, min(next, to_slot), j0 < to_slot);
-            let next_2_ = select(next_1_, min(next_1_, from_slot_1_), j0 < from_slot_1_);
-            let next_3_ = select(next_2_, min(next_2_, to_slot_1_), j0 < to_slot_1_);
-            let next_4_ = select(next_3_, min(next_3_, from_slot_2_), j0 < from_slot_2_);
-            let next_5_ = select(next_4_, min(next_4_, to_slot_2_), j0 < to_slot_2_);
-            let next_6_ = select(next_5_, min(next_5_, from_slot_3_), j0 < from_slot_3_);
-            let next_7_ = select(next_6_, min(next_6_, to_slot_3_), j0 < to_slot_3_);
-            let next_8_ = select(next_7_, min(next_7_, from_slot_4_), j0 < from_slot_4_);
-            let next_9_ = select(next_8_, min(next_8_, to_slot_4_), j0 < to_slot_4_);
-            let next_10_ = select(next_9_, min(next_9_, from_slot_5_), j0 < from_slot_5_);
-            let next_11_ = select(next_10_, min(next_10_, to_slot_5_), j0 < to_slot_5_);
-            known = select(next_11_, j0, next_11_ < tile_to);
-          }
-          top = m;
-          top_1 = m_1;
-          top_2 = m_2;
-          top_3 = m_3;
-          partials[lane_y * 4 + lane_x] = most4(max(S, S_1));
-          partials[row_1 * 4 + lane_x] = most4(max(S_2, S_3));
-          partials[row_2 * 4 + lane_x] = most4(max(S_4, S_5));
-          partials[row_3 * 4 + lane_x] = most4(max(S_6, S_7));
-          workgroupBarrier();
-          storageBarrier();
-          top = max(top, most4(vec4f(partials[lane_y * 4], partials[lane_y * 4 + 1], partials[lane_y * 4 + 2], partials[lane_y * 4 + 3])));
-          top_1 = max(top_1, most4(vec4f(partials[row_1 * 4], partials[row_1 * 4 + 1], partials[row_1 * 4 + 2], partials[row_1 * 4 + 3])));
-          top_2 = max(top_2, most4(vec4f(partials[row_2 * 4], partials[row_2 * 4 + 1], partials[row_2 * 4 + 2], partials[row_2 * 4 + 3])));
-          top_3 = max(top_3, most4(vec4f(partials[row_3 * 4], partials[row_3 * 4 + 1], partials[row_3 * 4 + 2], partials[row_3 * 4 + 3])));
-          let base_4 = ((batch * params.N + key) * 8 + head) * 32;
-          let stride_3 = params.dilation * 256;
-          for (var r_4 = lane_y; r_4 < 32; r_4 += 16) {
-            let line_2 = r_4 * 32 + 2304;
-            if (r_4 < width) {
-              let src_10 = base_4 + r_4 * stride_3;
-              for (var c_6 = lane_x * 4; c_6 < 32; c_6 += 16) {
-                block[(line_2 >> 2u) + (c_6 >> 2u)] = v_at4(src_10 + c_6);
-              }
-            } else {
-              for (var c_7 = lane_x * 4; c_7 < 32; c_7 += 16) {
-                block[(line_2 >> 2u) + (c_7 >> 2u)] = vec4f(0.0f);
-              }
-            }
-          }
-          fade = exp2(m - top);
-          fade_1 = exp2(m_1 - top_1);
-          fade_2 = exp2(m_2 - top_2);
-          fade_3 = exp2(m_3 - top_3);
-          m = top;
-          m_1 = top_1;
-          m_2 = top_2;
-          m_3 = top_3;
-          S = exp2(S - vec4f(m)) * (vec4f(1.0f) + (min(vec4f(row_times_0), key_times_0) + min(vec4f(row_times_1), key_times_1)));
-          S_1 = exp2(S_1 - vec4f(m)) * (vec4f(1.0f) + (min(vec4f(row_times_0), key_times_0_1) + min(vec4f(row_times_1), key_times_1_1)));
-          S_2 = exp2(S_2 - vec4f(m_1)) * (vec4f(1.0f) + (min(vec4f(row_times_0_1), key_times_0) + min(vec4f(row_times_1_1), key_times_1)));
-          S_3 = exp2(S_3 - vec4f(m_1)) * (vec4f(1.0f) + (min(vec4f(row_times_0_1), key_times_0_1) + min(vec4f(row_times_1_1), key_times_1_1)));
-          S_4 = exp2(S_4 - vec4f(m_2)) * (vec4f(1.0f) + (min(vec4f(row_times_0_2), key_times_0) + min(vec4f(row_times_1_2), key_times_1)));
-          S_5 = exp2(S_5 - vec4f(m_2)) * (vec4f(1.0f) + (min(vec4f(row_times_0_2), key_times_0_1) + min(vec4f(row_times_1_2), key_times_1_1)));
-          S_6 = exp2(S_6 - vec4f(m_3)) * (vec4f(1.0f) + (min(vec4f(row_times_0_3), key_times_0) + min(vec4f(row_times_1_3), key_times_1)));
-          S_7 = exp2(S_7 - vec4f(m_3)) * (vec4f(1.0f) + (min(vec4f(row_times_0_3), key_times_0_1) + min(vec4f(row_times_1_3), key_times_1_1)));
-          block[lane_y * 9 + (col >> 2u)] = S;
-          block[lane_y * 9 + (col_1 >> 2u)] = S_1;
-          block[row_1 * 9 + (col >> 2u)] = S_2;
-          block[row_1 * 9 + (col_1 >> 2u)] = S_3;
-          block[row_2 * 9 + (col >> 2u)] = S_4;
-          block[row_2 * 9 + (col_1 >> 2u)] = S_5;
-          block[row_3 * 9 + (col >> 2u)] = S_6;
-          block[row_3 * 9 + (col_1 >> 2u)] = S_7;
-          l = l * fade;
-          l_1 = l_1 * fade_1;
-          l_2 = l_2 * fade_2;
-          l_3 = l_3 * fade_3;
-          partials_1[lane_y * 4 + lane_x] = sum4(S + S_1);
-          partials_1[row_1 * 4 + lane_x] = sum4(S_2 + S_3);
-          partials_1[row_2 * 4 + lane_x] = sum4(S_4 + S_5);
-          partials_1[row_3 * 4 + lane_x] = sum4(S_6 + S_7);
-          workgroupBarrier();
-          storageBarrier();
-          l = l + sum4(vec4f(partials_1[lane_y * 4], partials_1[lane_y * 4 + 1], partials_1[lane_y * 4 + 2], partials_1[lane_y * 4 + 3]));
-          l_1 = l_1 + sum4(vec4f(partials_1[row_1 * 4], partials_1[row_1 * 4 + 1], partials_1[row_1 * 4 + 2], partials_1[row_1 * 4 + 3]));
-          l_2 = l_2 + sum4(vec4f(partials_1[row_2 * 4], partials_1[row_2 * 4 + 1], partials_1[row_2 * 4 + 2], partials_1[row_2 * 4 + 3]));
-          l_3 = l_3 + sum4(vec4f(partials_1[row_3 * 4], partials_1[row_3 * 4 + 1], partials_1[row_3 * 4 + 2], partials_1[row_3 * 4 + 3]));
-          O = O * vec4f(fade);
-          O_1 = O_1 * vec4f(fade);
-          O_2 = O_2 * vec4f(fade_1);
-          O_3 = O_3 * vec4f(fade_1);
-          O_4 = O_4 * vec4f(fade_2);
-          O_5 = O_5 * vec4f(fade_2);
-          O_6 = O_6 * vec4f(fade_3);
-          O_7 = O_7 * vec4f(fade_3);
-          let a_row_4 = lane_y * 36;
-          let a_row_5 = row_1 * 36;
-          let a_row_6 = row_2 * 36;
-          let a_row_7 = row_3 * 36;
-          for (var k_2 = 0; k_2 < 32; k_2 += 4) {
-            let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
-            let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
-            let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
-            let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
-            let b_8 = block[k_2 * 8 + (col >> 2u) + 576];
-            let b_9 = block[k_2 * 8 + (col >> 2u) + 584];
-            let b_10 = block[k_2 * 8 + (col >> 2u) + 592];
-            let b_11 = block[k_2 * 8 + (col >> 2u) + 600];
-            O = fma(vec4f(a_4.w), b_11, fma(vec4f(a_4.z), b_10, fma(vec4f(a_4.y), b_9, fma(vec4f(a_4.x), b_8, O))));
-            O_2 = fma(vec4f(a_5.w), b_11, fma(vec4f(a_5.z), b_10, fma(vec4f(a_5.y), b_9, fma(vec4f(a_5.x), b_8, O_2))));
-            O_4 = fma(vec4f(a_6.w), b_11, fma(vec4f(a_6.z), b_10, fma(vec4f(a_6.y), b_9, fma(vec4f(a_6.x), b_8, O_4))));
-            O_6 = fma(vec4f(a_7.w), b_11, fma(vec4f(a_7.z), b_10, fma(vec4f(a_7.y), b_9, fma(vec4f(a_7.x), b_8, O_6))));
-            let b_12 = block[k_2 * 8 + (col_1 >> 2u) + 576];
-            let b_13 = block[k_2 * 8 + (col_1 >> 2u) + 584];
-            let b_14 = block[k_2 * 8 + (col_1 >> 2u) + 592];
-            let b_15 = block[k_2 * 8 + (col_1 >> 2u) + 600];
-            O_1 = fma(vec4f(a_4.w), b_15, fma(vec4f(a_4.z), b_14, fma(vec4f(a_4.y), b_13, fma(vec4f(a_4.x), b_12, O_1))));
-            O_3 = fma(vec4f(a_5.w), b_15, fma(vec4f(a_5.z), b_14, fma(vec4f(a_5.y), b_13, fma(vec4f(a_5.x), b_12, O_3))));
-            O_5 = fma(vec4f(a_6.w), b_15, fma(vec4f(a_6.z), b_14, fma(vec4f(a_6.y), b_13, fma(vec4f(a_6.x), b_12, O_5))));
-            O_7 = fma(vec4f(a_7.w), b_15, fma(vec4f(a_7.z), b_14, fma(vec4f(a_7.y), b_13, fma(vec4f(a_7.x), b_12, O_7))));
-          }
-        }
-      }
-      fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
-      fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
-      fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
-      fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
-      let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
-      let stride_4 = params.dilation * 256;
-      if (lane_y < rows) {
-        let dst = base_5 + lane_y * stride_4;
-        out_put4(dst + col, O * vec4f(fade));
-        out_put4(dst + col_1, O_1 * vec4f(fade));
-      }
-      if (row_1 < rows) {
-        let dst_1 = base_5 + row_1 * stride_4;
-        out_put4(dst_1 + col, O_2 * vec4f(fade_1));
-        out_put4(dst_1 + col_1, O_3 * vec4f(fade_1));
-      }
-      if (row_2 < rows) {
-        let dst_2 = base_5 + row_2 * stride_4;
-        out_put4(dst_2 + col, O_4 * vec4f(fade_2));
-        out_put4(dst_2 + col_1, O_5 * vec4f(fade_2));
-      }
-      if (row_3 < rows) {
-        let dst_3 = base_5 + row_3 * stride_4;
-        out_put4(dst_3 + col, O_6 * vec4f(fade_3));
-        out_put4(dst_3 + col_1, O_7 * vec4f(fade_3));
-      }
-      workgroupBarrier();
-      storageBarrier();
-      let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
-      if (lane_y < rows) {
-        let dst_4 = base_6 + lane_y * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
-        }
-      }
-      if (row_1 < rows) {
-        let dst_5 = base_6 + row_1 * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
-        }
-      }
-      if (row_2 < rows) {
-        let dst_6 = base_6 + row_2 * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
-        }
-      }
-      if (row_3 < rows) {
-        let dst_7 = base_6 + row_3 * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
-        }
-      }
-    }
-  }
-}
-`,
-};
-
-const $wgsl_attention_small_xpos512_annulus_64x32_2: $Shader = {
-  buffers: [
-    { name: "q", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
-    { name: "k", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
-    { name: "v", dtype: "f32", access: "read", layout: "four", uses: ["at4"] },
-    { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
-    { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
-  ],
-  code: `// spec:4 model jargon: small: branch 3 (segment 2048, dilation 8)
-struct Params {
-  first_group: u32,
-  groups: u32,
-  low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
-  N: i32,
-  branch: i32,
-  segment: i32,
-  dilation: i32,
-  first: i32,
-}
-@group(0) @binding(0) var<uniform> params: Params;
-const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
-const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
-const segments = array<i32, 4>(256, 512, 1024, 2048);
-const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
-const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
-var<workgroup> block: array<vec4f, 864>;
-var<workgroup> partials: array<f32, 256>;
-var<workgroup> partials_1: array<f32, 256>;
-fn sum4(v: vec4f) -> f32 {
-  return (v.x + v.y) + (v.z + v.w);
-}
-fn most4(v: vec4f) -> f32 {
-  return max(max(v.x, v.y), max(v.z, v.w));
-}
-
-@compute @workgroup_size(64)
-fn main(
-  @builtin(workgroup_id) workgroup: vec3u,
-  @builtin(num_workgroups) workgroups: vec3u,
-  @builtin(local_invocation_index) invocation: u32,
-) {
-  let index = params.first_group + workgroup.x + workgroup.y * workgroups.x;
-  if (index >= params.groups) {
-    return;
-  }
-  let group = i32(index);
-  let lane = i32(invocation);
-  let lane_y = lane / 4;
-  let lane_x = lane % 4;
-  var S = vec4f(0.0f);
-  var S_1 = vec4f(0.0f);
-  var S_2 = vec4f(0.0f);
-  var S_3 = vec4f(0.0f);
-  var S_4 = vec4f(0.0f);
-  var S_5 = vec4f(0.0f);
-  var S_6 = vec4f(0.0f);
-  var S_7 = vec4f(0.0f);
-  var O = vec4f(0.0f);
-  var O_1 = vec4f(0.0f);
-  var O_2 = vec4f(0.0f);
-  var O_3 = vec4f(0.0f);
-  var O_4 = vec4f(0.0f);
-  var O_5 = vec4f(0.0f);
-  var O_6 = vec4f(0.0f);
-  var O_7 = vec4f(0.0f);
-  var m = 0.0f;
-  var m_1 = 0.0f;
-  var m_2 = 0.0f;
-  var m_3 = 0.0f;
-  var l = 0.0f;
-  var l_1 = 0.0f;
-  var l_2 = 0.0f;
-  var l_3 = 0.0f;
-  var top = 0.0f;
-  var top_1 = 0.0f;
-  var top_2 = 0.0f;
-  var top_3 = 0.0f;
-  var fade = 0.0f;
-  var fade_1 = 0.0f;
-  var fade_2 = 0.0f;
-  var fade_3 = 0.0f;
-  let col = lane_x * 4;
-  let col_1 = lane_x * 4 + 16;
-  let row_1 = lane_y + 16;
-  let row_2 = lane_y + 32;
-  let row_3 = lane_y + 48;
-  let cell_length = min(params.segment, params.N);
-  let cells = (params.N + cell_length + -1) / cell_length;
-  let tiles = ((cell_length + params.dilation + -1) / params.dilation + 63) / 64;
-  let rest = group / tiles;
-  let batch_head = rest / cells;
-  let head = batch_head % 8;
-  let batch = batch_head / 8;
-  let offset = offsets[params.branch * 8 + head];
-  let cell_start = rest % cells * cell_length;
-  let cell_end = min(cell_start + cell_length, params.N);
-  let g = min(params.segment, params.N);
-  let tile = group % tiles;
-  let segment_index = cell_start / g;
-  let segment_start = segment_index * g;
-  let query_start = segment_start + offset;
-  let first_slot = (max(cell_start - query_start, 0) + params.dilation + -1) / params.dilation;
-  let piece_rows = max(0, (max(cell_end - query_start, 0) + params.dilation + -1) / params.dilation - first_slot);
-  let slot = first_slot + tile * 64;
-  let rows = max(0, min(64, piece_rows - tile * 64));
-  let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
-  let keys = min(real, slot + rows);
-  let link = kinds[params.branch * 8 + head];
-  let parent = links[link];
-  if (0 < rows) {
-    let first_query = query_start + slot * params.dilation;
-    let last_query = first_query + max(0, rows + -1) * params.dilation;
-    let parent_segment = segments[parent];
-    let low_2 = first_query / parent_segment * parent_segment;
-    let high = last_query / parent_segment * parent_segment;
-    let root = parent == params.branch;
-    let crossing = (max(high - query_start, 0) + params.dilation + -1) / params.dilation;
-    let before = select(min(keys, (max(low_2 - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
-    let after = select(min(keys, (max(high + parent_segment - query_start, 0) + params.dilation + -1) / params.dilation), keys, root);
-    let middle = select(select(min(keys, crossing), before, low_2 == high), before, root);
-    if ((params.first == 1) || (0 < middle + (keys - after))) {
-      let query = query_start + slot * params.dilation;
-      let query_block = query / 16384;
-      if (params.first == 1) {
-        m = -1e30f;
-        m_1 = -1e30f;
-        m_2 = -1e30f;
-        m_3 = -1e30f;
-        l = 0.0f;
-        l_1 = 0.0f;
-        l_2 = 0.0f;
-        l_3 = 0.0f;
-        O = vec4f(0.0f);
-        O_1 = vec4f(0.0f);
-        O_2 = vec4f(0.0f);
-        O_3 = vec4f(0.0f);
-        O_4 = vec4f(0.0f);
-        O_5 = vec4f(0.0f);
-        O_6 = vec4f(0.0f);
-        O_7 = vec4f(0.0f);
-      } else {
-        let base = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
-        let stride = params.dilation * 256;
-        if (lane_y < rows) {
-          let src = base + lane_y * stride;
-          O = out_at4(src + col);
-          O_1 = out_at4(src + col_1);
-        } else {
-          O = vec4f(0.0f);
-          O_1 = vec4f(0.0f);
-        }
-        if (row_1 < rows) {
-          let src_1 = base + row_1 * stride;
-          O_2 = out_at4(src_1 + col);
-          O_3 = out_at4(src_1 + col_1);
-        } else {
-          O_2 = vec4f(0.0f);
-          O_3 = vec4f(0.0f);
-        }
-        if (row_2 < rows) {
-          let src_2 = base + row_2 * stride;
-          O_4 = out_at4(src_2 + col);
-          O_5 = out_at4(src_2 + col_1);
-        } else {
-          O_4 = vec4f(0.0f);
-          O_5 = vec4f(0.0f);
-        }
-        if (row_3 < rows) {
-          let src_3 = base + row_3 * stride;
-          O_6 = out_at4(src_3 + col);
-          O_7 = out_at4(src_3 + col_1);
-        } else {
-          O_6 = vec4f(0.0f);
-          O_7 = vec4f(0.0f);
-        }
-        let base_1 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
-        if (lane_y < rows) {
-          let src_4 = base_1 + lane_y * params.dilation;
-          m = lse_at(src_4);
-        } else {
-          m = 0.0f;
-        }
-        if (row_1 < rows) {
-          let src_5 = base_1 + row_1 * params.dilation;
-          m_1 = lse_at(src_5);
-        } else {
-          m_1 = 0.0f;
-        }
-        if (row_2 < rows) {
-          let src_6 = base_1 + row_2 * params.dilation;
-          m_2 = lse_at(src_6);
-        } else {
-          m_2 = 0.0f;
-        }
-        if (row_3 < rows) {
-          let src_7 = base_1 + row_3 * params.dilation;
-          m_3 = lse_at(src_7);
-        } else {
-          m_3 = 0.0f;
-        }
-        m = max(m * 1.442695f, -1e30f);
-        m_1 = max(m_1 * 1.442695f, -1e30f);
-        m_2 = max(m_2 * 1.442695f, -1e30f);
-        m_3 = max(m_3 * 1.442695f, -1e30f);
-        l = select(0.0f, 1.0f, m > -1e30f);
-        l_1 = select(0.0f, 1.0f, m_1 > -1e30f);
-        l_2 = select(0.0f, 1.0f, m_2 > -1e30f);
-        l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
-      }
-      for (var turn = 0; turn < 2; turn++) {
-        let range_from = select(select(after, before, turn == 1), 0, turn == 0);
-        let range_to = select(select(keys, middle, turn == 1), before, turn == 0);
-        for (var j0 = range_from; j0 < range_to; j0 += 32) {
-          let key = query_start + j0 * params.dilation;
-          let width = min(32, range_to - j0);
-          let lead = slot - j0;
-          let crossing_row = crossing - slot;
-          let crossing_key = crossing - j0;
-          S = vec4f(0.0f);
-          S_1 = vec4f(0.0f);
-          S_2 = vec4f(0.0f);
-          S_3 = vec4f(0.0f);
-          S_4 = vec4f(0.0f);
-          S_5 = vec4f(0.0f);
-          S_6 = vec4f(0.0f);
-          S_7 = vec4f(0.0f);
-          workgroupBarrier();
-          storageBarrier();
-          let base_2 = ((batch * params.N + query) * 8 + head) * 32;
-          let stride_1 = params.dilation * 256;
-          for (var r = lane_y; r < 64; r += 16) {
-            let line = r * 36;
-            if (r < rows) {
-              let src_8 = base_2 + r * stride_1;
-              for (var c = lane_x * 4; c < 32; c += 16) {
-                block[(line >> 2u) + (c >> 2u)] = q_at4(src_8 + c) * vec4f(0.25503486f);
-              }
-            } else {
-              for (var c_1 = lane_x * 4; c_1 < 32; c_1 += 16) {
-                block[(line >> 2u) + (c_1 >> 2u)] = vec4f(0.0f);
-              }
-            }
-          }
-          if ((query / 16384 != query_block) || ((query + max(rows + -1, 0) * params.dilation) / 16384 != query_block)) {
-            for (var r_1 = lane_y; r_1 < 64; r_1 += 16) {
-              for (var c_2 = lane_x * 4; c_2 < 32; c_2 += 16) {
-                block[r_1 * 9 + (c_2 >> 2u)] = block[r_1 * 9 + (c_2 >> 2u)] * exp2(min(vec4f(decay[c_2], decay[c_2 + 1], decay[c_2 + 2], decay[c_2 + 3]) * vec4f(f32((query + min(r_1, max(rows + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
-              }
-            }
-          }
-          let base_3 = ((batch * params.N + key) * 8 + head) * 32;
-          let stride_2 = params.dilation * 256;
-          for (var r_2 = lane_y; r_2 < 32; r_2 += 16) {
-            let line_1 = ((r_2 & 3) * 8 + (r_2 >> 2u)) * 36 + 2304;
-            if (r_2 < width) {
-              let src_9 = base_3 + r_2 * stride_2;
-              for (var c_3 = lane_x * 4; c_3 < 32; c_3 += 16) {
-                block[(line_1 >> 2u) + (c_3 >> 2u)] = k_at4(src_9 + c_3);
-              }
-            } else {
-              for (var c_4 = lane_x * 4; c_4 < 32; c_4 += 16) {
-                block[(line_1 >> 2u) + (c_4 >> 2u)] = vec4f(0.0f);
-              }
-            }
-          }
-          if ((key / 16384 != query_block) || ((key + max(width + -1, 0) * params.dilation) / 16384 != query_block)) {
-            for (var r_3 = lane_y; r_3 < 32; r_3 += 16) {
-              for (var c_5 = lane_x * 4; c_5 < 32; c_5 += 16) {
-                block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 576] = block[((r_3 & 3) * 8 + (r_3 >> 2u)) * 9 + (c_5 >> 2u) + 576] * exp2(min(vec4f(decay[c_5], decay[c_5 + 1], decay[c_5 + 2], decay[c_5 + 3]) * vec4f(0.0f - f32((key + min(r_3, max(width + -1, 0)) * params.dilation) / 16384 - query_block)), vec4f(100.0f)));
-              }
-            }
-          }
-          workgroupBarrier();
-          storageBarrier();
-          let a_row = lane_y * 36;
-          let a_row_1 = row_1 * 36;
-          let a_row_2 = row_2 * 36;
-          let a_row_3 = row_3 * 36;
-          let b_row = (col >> 2u) * 36 + 2304;
-          let b_row_1 = (col >> 2u) * 36 + 2592;
-          let b_row_2 = (col >> 2u) * 36 + 2880;
-          let b_row_3 = (col >> 2u) * 36 + 3168;
-          let b_row_4 = (col_1 >> 2u) * 36 + 2304;
-          let b_row_5 = (col_1 >> 2u) * 36 + 2592;
-          let b_row_6 = (col_1 >> 2u) * 36 + 2880;
-          let b_row_7 = (col_1 >> 2u) * 36 + 3168;
-          var sum = 0.0f;
-          var sum_1 = 0.0f;
-          var sum_2 = 0.0f;
-          var sum_3 = 0.0f;
-          var sum_4 = 0.0f;
-          var sum_5 = 0.0f;
-          var sum_6 = 0.0f;
-          var sum_7 = 0.0f;
-          var sum_8 = 0.0f;
-          var sum_9 = 0.0f;
-          var sum_10 = 0.0f;
-          var sum_11 = 0.0f;
-          var sum_12 = 0.0f;
-          var sum_13 = 0.0f;
-          var sum_14 = 0.0f;
-          var sum_15 = 0.0f;
-          var sum_16 = 0.0f;
-          var sum_17 = 0.0f;
-          var sum_18 = 0.0f;
-          var sum_19 = 0.0f;
-          var sum_20 = 0.0f;
-          var sum_21 = 0.0f;
-          var sum_22 = 0.0f;
-          var sum_23 = 0.0f;
-          var sum_24 = 0.0f;
-          var sum_25 = 0.0f;
-          var sum_26 = 0.0f;
-          var sum_27 = 0.0f;
-          var sum_28 = 0.0f;
-          var sum_29 = 0.0f;
-          var sum_30 = 0.0f;
-          var sum_31 = 0.0f;
-          for (var k_1 = 0; k_1 < 32; k_1 += 4) {
-            let a = block[(a_row >> 2u) + (k_1 >> 2u)];
-            let a_1 = block[(a_row_1 >> 2u) + (k_1 >> 2u)];
-            let a_2 = block[(a_row_2 >> 2u) + (k_1 >> 2u)];
-            let a_3 = block[(a_row_3 >> 2u) + (k_1 >> 2u)];
-            let b = block[(b_row >> 2u) + (k_1 >> 2u)];
-            let b_1 = block[(b_row_1 >> 2u) + (k_1 >> 2u)];
-            let b_2 = block[(b_row_2 >> 2u) + (k_1 >> 2u)];
-            let b_3 = block[(b_row_3 >> 2u) + (k_1 >> 2u)];
-            sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
-            sum_1 = fma(a.w, b_1.w, fma(a.z, b_1.z, fma(a.y, b_1.y, fma(a.x, b_1.x, sum_1))));
-            sum_2 = fma(a.w, b_2.w, fma(a.z, b_2.z, fma(a.y, b_2.y, fma(a.x, b_2.x, sum_2))));
-            sum_3 = fma(a.w, b_3.w, fma(a.z, b_3.z, fma(a.y, b_3.y, fma(a.x, b_3.x, sum_3))));
-            sum_8 = fma(a_1.w, b.w, fma(a_1.z, b.z, fma(a_1.y, b.y, fma(a_1.x, b.x, sum_8))));
-            sum_9 = fma(a_1.w, b_1.w, fma(a_1.z, b_1.z, fma(a_1.y, b_1.y, fma(a_1.x, b_1.x, sum_9))));
-            sum_10 = fma(a_1.w, b_2.w, fma(a_1.z, b_2.z, fma(a_1.y, b_2.y, fma(a_1.x, b_2.x, sum_10))));
-            sum_11 = fma(a_1.w, b_3.w, fma(a_1.z, b_3.z, fma(a_1.y, b_3.y, fma(a_1.x, b_3.x, sum_11))));
-            sum_16 = fma(a_2.w, b.w, fma(a_2.z, b.z, fma(a_2.y, b.y, fma(a_2.x, b.x, sum_16))));
-            sum_17 = fma(a_2.w, b_1.w, fma(a_2.z, b_1.z, fma(a_2.y, b_1.y, fma(a_2.x, b_1.x, sum_17))));
-            sum_18 = fma(a_2.w, b_2.w, fma(a_2.z, b_2.z, fma(a_2.y, b_2.y, fma(a_2.x, b_2.x, sum_18))));
-            sum_19 = fma(a_2.w, b_3.w, fma(a_2.z, b_3.z, fma(a_2.y, b_3.y, fma(a_2.x, b_3.x, sum_19))));
-            sum_24 = fma(a_3.w, b.w, fma(a_3.z, b.z, fma(a_3.y, b.y, fma(a_3.x, b.x, sum_24))));
-            sum_25 = fma(a_3.w, b_1.w, fma(a_3.z, b_1.z, fma(a_3.y, b_1.y, fma(a_3.x, b_1.x, sum_25))));
-            sum_26 = fma(a_3.w, b_2.w, fma(a_3.z, b_2.z, fma(a_3.y, b_2.y, fma(a_3.x, b_2.x, sum_26))));
-            sum_27 = fma(a_3.w, b_3.w, fma(a_3.z, b_3.z, fma(a_3.y, b_3.y, fma(a_3.x, b_3.x, sum_27))));
-            let b_4 = block[(b_row_4 >> 2u) + (k_1 >> 2u)];
-            let b_5 = block[(b_row_5 >> 2u) + (k_1 >> 2u)];
-            let b_6 = block[(b_row_6 >> 2u) + (k_1 >> 2u)];
-            let b_7 = block[(b_row_7 >> 2u) + (k_1 >> 2u)];
-            sum_4 = fma(a.w, b_4.w, fma(a.z, b_4.z, fma(a.y, b_4.y, fma(a.x, b_4.x, sum_4))));
-            sum_5 = fma(a.w, b_5.w, fma(a.z, b_5.z, fma(a.y, b_5.y, fma(a.x, b_5.x, sum_5))));
-            sum_6 = fma(a.w, b_6.w, fma(a.z, b_6.z, fma(a.y, b_6.y, fma(a.x, b_6.x, sum_6))));
-            sum_7 = fma(a.w, b_7.w, fma(a.z, b_7.z, fma(a.y, b_7.y, fma(a.x, b_7.x, sum_7))));
-            sum_12 = fma(a_1.w, b_4.w, fma(a_1.z, b_4.z, fma(a_1.y, b_4.y, fma(a_1.x, b_4.x, sum_12))));
-            sum_13 = fma(a_1.w, b_5.w, fma(a_1.z, b_5.z, fma(a_1.y, b_5.y, fma(a_1.x, b_5.x, sum_13))));
-            sum_14 = fma(a_1.w, b_6.w, fma(a_1.z, b_6.z, fma(a_1.y, b_6.y, fma(a_1.x, b_6.x, sum_14))));
-            sum_15 = fma(a_1.w, b_7.w, fma(a_1.z, b_7.z, fma(a_1.y, b_7.y, fma(a_1.x, b_7.x, sum_15))));
-            sum_20 = fma(a_2.w, b_4.w, fma(a_2.z, b_4.z, fma(a_2.y, b_4.y, fma(a_2.x, b_4.x, sum_20))));
-            sum_21 = fma(a_2.w, b_5.w, fma(a_2.z, b_5.z, fma(a_2.y, b_5.y, fma(a_2.x, b_5.x, sum_21))));
-            sum_22 = fma(a_2.w, b_6.w, fma(a_2.z, b_6.z, fma(a_2.y, b_6.y, fma(a_2.x, b_6.x, sum_22))));
-            sum_23 = fma(a_2.w, b_7.w, fma(a_2.z, b_7.z, fma(a_2.y, b_7.y, fma(a_2.x, b_7.x, sum_23))));
-            sum_28 = fma(a_3.w, b_4.w, fma(a_3.z, b_4.z, fma(a_3.y, b_4.y, fma(a_3.x, b_4.x, sum_28))));
-            sum_29 = fma(a_3.w, b_5.w, fma(a_3.z, b_5.z, fma(a_3.y, b_5.y, fma(a_3.x, b_5.x, sum_29))));
-            sum_30 = fma(a_3.w, b_6.w, fma(a_3.z, b_6.z, fma(a_3.y, b_6.y, fma(a_3.x, b_6.x, sum_30))));
-            sum_31 = fma(a_3.w, b_7.w, fma(a_3.z, b_7.z, fma(a_3.y, b_7.y, fma(a_3.x, b_7.x, sum_31))));
-          }
-          S = S + vec4f(sum, sum_1, sum_2, sum_3);
-          S_1 = S_1 + vec4f(sum_4, sum_5, sum_6, sum_7);
-          S_2 = S_2 + vec4f(sum_8, sum_9, sum_10, sum_11);
-          S_3 = S_3 + vec4f(sum_12, sum_13, sum_14, sum_15);
-          S_4 = S_4 + vec4f(sum_16, sum_17, sum_18, sum_19);
-          S_5 = S_5 + vec4f(sum_20, sum_21, sum_22, sum_23);
-          S_6 = S_6 + vec4f(sum_24, sum_25, sum_26, sum_27);
-          S_7 = S_7 + vec4f(sum_28, sum_29, sum_30, sum_31);
-          if ((width < 32) || (31 > lead)) {
-            S = select(vec4f(-3e30f), S, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-            S_1 = select(vec4f(-3e30f), S_1, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(lane_y + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
-            S_2 = select(vec4f(-3e30f), S_2, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-            S_3 = select(vec4f(-3e30f), S_3, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_1 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
-            S_4 = select(vec4f(-3e30f), S_4, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-            S_5 = select(vec4f(-3e30f), S_5, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_2 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
-            S_6 = select(vec4f(-3e30f), S_6, (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col) + vec4i(0, 1, 2, 3)));
-            S_7 = select(vec4f(-3e30f), S_7, (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(width)) & (vec4i(row_3 + lead) >= vec4i(col_1) + vec4i(0, 1, 2, 3)));
-          }
-          if (turn == 1) {
-            S = select(vec4f(-3e30f), S, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_1 = select(vec4f(-3e30f), S_1, (vec4i(select(0, 1, lane_y < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_2 = select(vec4f(-3e30f), S_2, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_3 = select(vec4f(-3e30f), S_3, (vec4i(select(0, 1, row_1 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_4 = select(vec4f(-3e30f), S_4, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_5 = select(vec4f(-3e30f), S_5, (vec4i(select(0, 1, row_2 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_6 = select(vec4f(-3e30f), S_6, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-            S_7 = select(vec4f(-3e30f), S_7, (vec4i(select(0, 1, row_3 < crossing_row)) != vec4i(0)) != (vec4i(col_1) + vec4i(0, 1, 2, 3) < vec4i(crossing_key)));
-          }
-          top = m;
-          top_1 = m_1;
-          top_2 = m_2;
-          top_3 = m_3;
-          partials[lane_y * 4 + lane_x] = most4(max(S, S_1));
-          partials[row_1 * 4 + lane_x] = most4(max(S_2, S_3));
-          partials[row_2 * 4 + lane_x] = most4(max(S_4, S_5));
-          partials[row_3 * 4 + lane_x] = most4(max(S_6, S_7));
-          workgroupBarrier();
-          storageBarrier();
-          top = max(top, most4(vec4f(partials[lane_y * 4], partials[lane_y * 4 + 1], partials[lane_y * 4 + 2], partials[lane_y * 4 + 3])));
-          top_1 = max(top_1, most4(vec4f(partials[row_1 * 4], partials[row_1 * 4 + 1], partials[row_1 * 4 + 2], partials[row_1 * 4 + 3])));
-          top_2 = max(top_2, most4(vec4f(partials[row_2 * 4], partials[row_2 * 4 + 1], partials[row_2 * 4 + 2], partials[row_2 * 4 + 3])));
-          top_3 = max(top_3, most4(vec4f(partials[row_3 * 4], partials[row_3 * 4 + 1], partials[row_3 * 4 + 2], partials[row_3 * 4 + 3])));
-          let base_4 = ((batch * params.N + key) * 8 + head) * 32;
-          let stride_3 = params.dilation * 256;
-          for (var r_4 = lane_y; r_4 < 32; r_4 += 16) {
-            let line_2 = r_4 * 32 + 2304;
-            if (r_4 < width) {
-              let src_10 = base_4 + r_4 * stride_3;
-              for (var c_6 = lane_x * 4; c_6 < 32; c_6 += 16) {
-                block[(line_2 >> 2u) + (c_6 >> 2u)] = v_at4(src_10 + c_6);
-              }
-            } else {
-              for (var c_7 = lane_x * 4; c_7 < 32; c_7 += 16) {
-                block[(line_2 >> 2u) + (c_7 >> 2u)] = vec4f(0.0f);
-              }
-            }
-          }
-          fade = exp2(m - top);
-          fade_1 = exp2(m_1 - top_1);
-          fade_2 = exp2(m_2 - top_2);
-          fade_3 = exp2(m_3 - top_3);
-          m = top;
-          m_1 = top_1;
-          m_2 = top_2;
-          m_3 = top_3;
-          S = exp2(S - vec4f(m));
-          S_1 = exp2(S_1 - vec4f(m));
-          S_2 = exp2(S_2 - vec4f(m_1));
-          S_3 = exp2(S_3 - vec4f(m_1));
-          S_4 = exp2(S_4 - vec4f(m_2));
-          S_5 = exp2(S_5 - vec4f(m_2));
-          S_6 = exp2(S_6 - vec4f(m_3));
-          S_7 = exp2(S_7 - vec4f(m_3));
-          block[lane_y * 9 + (col >> 2u)] = S;
-          block[lane_y * 9 + (col_1 >> 2u)] = S_1;
-          block[row_1 * 9 + (col >> 2u)] = S_2;
-          block[row_1 * 9 + (col_1 >> 2u)] = S_3;
-          block[row_2 * 9 + (col >> 2u)] = S_4;
-          block[row_2 * 9 + (col_1 >> 2u)] = S_5;
-          block[row_3 * 9 + (col >> 2u)] = S_6;
-          block[row_3 * 9 + (col_1 >> 2u)] = S_7;
-          l = l * fade;
-          l_1 = l_1 * fade_1;
-          l_2 = l_2 * fade_2;
-          l_3 = l_3 * fade_3;
-          partials_1[lane_y * 4 + lane_x] = sum4(S + S_1);
-          partials_1[row_1 * 4 + lane_x] = sum4(S_2 + S_3);
-          partials_1[row_2 * 4 + lane_x] = sum4(S_4 + S_5);
-          partials_1[row_3 * 4 + lane_x] = sum4(S_6 + S_7);
-          workgroupBarrier();
-          storageBarrier();
-          l = l + sum4(vec4f(partials_1[lane_y * 4], partials_1[lane_y * 4 + 1], partials_1[lane_y * 4 + 2], partials_1[lane_y * 4 + 3]));
-          l_1 = l_1 + sum4(vec4f(partials_1[row_1 * 4], partials_1[row_1 * 4 + 1], partials_1[row_1 * 4 + 2], partials_1[row_1 * 4 + 3]));
-          l_2 = l_2 + sum4(vec4f(partials_1[row_2 * 4], partials_1[row_2 * 4 + 1], partials_1[row_2 * 4 + 2], partials_1[row_2 * 4 + 3]));
-          l_3 = l_3 + sum4(vec4f(partials_1[row_3 * 4], partials_1[row_3 * 4 + 1], partials_1[row_3 * 4 + 2], partials_1[row_3 * 4 + 3]));
-          O = O * vec4f(fade);
-          O_1 = O_1 * vec4f(fade);
-          O_2 = O_2 * vec4f(fade_1);
-          O_3 = O_3 * vec4f(fade_1);
-          O_4 = O_4 * vec4f(fade_2);
-          O_5 = O_5 * vec4f(fade_2);
-          O_6 = O_6 * vec4f(fade_3);
-          O_7 = O_7 * vec4f(fade_3);
-          let a_row_4 = lane_y * 36;
-          let a_row_5 = row_1 * 36;
-          let a_row_6 = row_2 * 36;
-          let a_row_7 = row_3 * 36;
-          for (var k_2 = 0; k_2 < 32; k_2 += 4) {
-            let a_4 = block[(a_row_4 >> 2u) + (k_2 >> 2u)];
-            let a_5 = block[(a_row_5 >> 2u) + (k_2 >> 2u)];
-            let a_6 = block[(a_row_6 >> 2u) + (k_2 >> 2u)];
-            let a_7 = block[(a_row_7 >> 2u) + (k_2 >> 2u)];
-            let b_8 = block[k_2 * 8 + (col >> 2u) + 576];
-            let b_9 = block[k_2 * 8 + (col >> 2u) + 584];
-            let b_10 = block[k_2 * 8 + (col >> 2u) + 592];
-            let b_11 = block[k_2 * 8 + (col >> 2u) + 600];
-            O = fma(vec4f(a_4.w), b_11, fma(vec4f(a_4.z), b_10, fma(vec4f(a_4.y), b_9, fma(vec4f(a_4.x), b_8, O))));
-            O_2 = fma(vec4f(a_5.w), b_11, fma(vec4f(a_5.z), b_10, fma(vec4f(a_5.y), b_9, fma(vec4f(a_5.x), b_8, O_2))));
-            O_4 = fma(vec4f(a_6.w), b_11, fma(vec4f(a_6.z), b_10, fma(vec4f(a_6.y), b_9, fma(vec4f(a_6.x), b_8, O_4))));
-            O_6 = fma(vec4f(a_7.w), b_11, fma(vec4f(a_7.z), b_10, fma(vec4f(a_7.y), b_9, fma(vec4f(a_7.x), b_8, O_6))));
-            let b_12 = block[k_2 * 8 + (col_1 >> 2u) + 576];
-            let b_13 = block[k_2 * 8 + (col_1 >> 2u) + 584];
-            let b_14 = block[k_2 * 8 + (col_1 >> 2u) + 592];
-            let b_15 = block[k_2 * 8 + (col_1 >> 2u) + 600];
-            O_1 = fma(vec4f(a_4.w), b_15, fma(vec4f(a_4.z), b_14, fma(vec4f(a_4.y), b_13, fma(vec4f(a_4.x), b_12, O_1))));
-            O_3 = fma(vec4f(a_5.w), b_15, fma(vec4f(a_5.z), b_14, fma(vec4f(a_5.y), b_13, fma(vec4f(a_5.x), b_12, O_3))));
-            O_5 = fma(vec4f(a_6.w), b_15, fma(vec4f(a_6.z), b_14, fma(vec4f(a_6.y), b_13, fma(vec4f(a_6.x), b_12, O_5))));
-            O_7 = fma(vec4f(a_7.w), b_15, fma(vec4f(a_7.z), b_14, fma(vec4f(a_7.y), b_13, fma(vec4f(a_7.x), b_12, O_7))));
-          }
-        }
-      }
-      fade = select(0.0f, 1.0f / max(l, 1e-37f), l > 0.0f);
-      fade_1 = select(0.0f, 1.0f / max(l_1, 1e-37f), l_1 > 0.0f);
-      fade_2 = select(0.0f, 1.0f / max(l_2, 1e-37f), l_2 > 0.0f);
-      fade_3 = select(0.0f, 1.0f / max(l_3, 1e-37f), l_3 > 0.0f);
-      let base_5 = ((batch * params.N + (query_start + slot * params.dilation)) * 8 + head) * 32;
-      let stride_4 = params.dilation * 256;
-      if (lane_y < rows) {
-        let dst = base_5 + lane_y * stride_4;
-        out_put4(dst + col, O * vec4f(fade));
-        out_put4(dst + col_1, O_1 * vec4f(fade));
-      }
-      if (row_1 < rows) {
-        let dst_1 = base_5 + row_1 * stride_4;
-        out_put4(dst_1 + col, O_2 * vec4f(fade_1));
-        out_put4(dst_1 + col_1, O_3 * vec4f(fade_1));
-      }
-      if (row_2 < rows) {
-        let dst_2 = base_5 + row_2 * stride_4;
-        out_put4(dst_2 + col, O_4 * vec4f(fade_2));
-        out_put4(dst_2 + col_1, O_5 * vec4f(fade_2));
-      }
-      if (row_3 < rows) {
-        let dst_3 = base_5 + row_3 * stride_4;
-        out_put4(dst_3 + col, O_6 * vec4f(fade_3));
-        out_put4(dst_3 + col_1, O_7 * vec4f(fade_3));
-      }
-      workgroupBarrier();
-      storageBarrier();
-      let base_6 = (batch * 8 + head) * params.N + (query_start + slot * params.dilation);
-      if (lane_y < rows) {
-        let dst_4 = base_6 + lane_y * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_4, select(params.low, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) * 0.6931472f, select(-1e30f, m + log2(max(l, 1e-37f)), l > 0.0f) > -1e30f));
-        }
-      }
-      if (row_1 < rows) {
-        let dst_5 = base_6 + row_1 * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_5, select(params.low, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) * 0.6931472f, select(-1e30f, m_1 + log2(max(l_1, 1e-37f)), l_1 > 0.0f) > -1e30f));
-        }
-      }
-      if (row_2 < rows) {
-        let dst_6 = base_6 + row_2 * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_6, select(params.low, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) * 0.6931472f, select(-1e30f, m_2 + log2(max(l_2, 1e-37f)), l_2 > 0.0f) > -1e30f));
-        }
-      }
-      if (row_3 < rows) {
-        let dst_7 = base_6 + row_3 * params.dilation;
-        if (lane_x == 0) {
-          lse_put(dst_7, select(params.low, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) * 0.6931472f, select(-1e30f, m_3 + log2(max(l_3, 1e-37f)), l_3 > 0.0f) > -1e30f));
-        }
-      }
-    }
-  }
-}
-`,
-};
-
 // The kernels: 53783 bytes of WebAssembly, 53243 with relaxed SIMD.
 const $wasm = $wasmModules({
   memoryFlag: { base: 667, relaxed: 667 },
@@ -11064,20 +8857,12 @@ export const small = $attention({
       {
         features: ["subgroups"],
         plan: $small_plan_wgsl,
-        shaders: [
-          $wgsl_attention_small_class_16x32,
-          $wgsl_attention_small_annulus_64x32_folds,
-          $wgsl_attention_small_annulus_64x32,
-        ],
+        shaders: [$wgsl_attention_small_annulus_64x32_folds, $wgsl_attention_small_annulus_64x32],
       },
       {
         features: [],
         plan: $small_plan_wgsl_2,
-        shaders: [
-          $wgsl_attention_small_class_16x32_2,
-          $wgsl_attention_small_annulus_64x32_folds_2,
-          $wgsl_attention_small_annulus_64x32_2,
-        ],
+        shaders: [$wgsl_attention_small_annulus_64x32_folds_2, $wgsl_attention_small_annulus_64x32_2],
       },
     ],
     wasm: $wasm,
@@ -11110,14 +8895,13 @@ export const jargon = $model({
           $wgsl_norm_256_0p00001,
           $wgsl_linear_256_256_bias,
           $wgsl_xpos_8_32,
-          $wgsl_attention_small_xpos512_class_16x32,
+          $wgsl_attention_small_xpos512_annulus_64x32_folds,
+          $wgsl_attention_small_xpos512_annulus_64x32,
           $wgsl_linear_256_256_bias_add1,
           $wgsl_linear_256_1024_bias_gelu,
           $wgsl_norm_1024_0p00001,
           $wgsl_linear_1024_256_bias_add1,
           $wgsl_linear_256_256,
-          $wgsl_attention_small_xpos512_annulus_64x32_folds,
-          $wgsl_attention_small_xpos512_annulus_64x32,
         ],
       },
       {
@@ -11128,14 +8912,13 @@ export const jargon = $model({
           $wgsl_norm_256_0p00001_2,
           $wgsl_linear_256_256_bias,
           $wgsl_xpos_8_32,
-          $wgsl_attention_small_xpos512_class_16x32_2,
+          $wgsl_attention_small_xpos512_annulus_64x32_folds_2,
+          $wgsl_attention_small_xpos512_annulus_64x32_2,
           $wgsl_linear_256_256_bias_add1,
           $wgsl_linear_256_1024_bias_gelu,
           $wgsl_norm_1024_0p00001_2,
           $wgsl_linear_1024_256_bias_add1,
           $wgsl_linear_256_256,
-          $wgsl_attention_small_xpos512_annulus_64x32_folds_2,
-          $wgsl_attention_small_xpos512_annulus_64x32_2,
         ],
       },
     ],

@@ -6,12 +6,16 @@
  * A target that emits these kernels must let a barrier order buffers as well as shared memory (WGSL: `storageBarrier`
  * beside `workgroupBarrier`) where the kernel reads a buffer it writes.
  */
+import { at } from "../../src/expr.ts";
 import type { Kernel, Stmt, Tile, TileKernel } from "../../src/kernel.ts";
 import { synchronise, type Phase } from "./simt/barriers.ts";
-import { map, reduce } from "./simt/compute.ts";
+import { copy } from "./simt/copy.ts";
 import { gridFor } from "./simt/grid.ts";
-import { mma, shadow } from "./simt/mma.ts";
-import { copy, fill, write } from "./simt/move.ts";
+import { map } from "./simt/map.ts";
+import { mma } from "./simt/mma.ts";
+import { fill, shadow, write } from "./simt/move.ts";
+import { reduce } from "./simt/reduce.ts";
+import { readsCopy, referencesOf } from "./simt/residence.ts";
 import { siteFor, type Site } from "./simt/site.ts";
 
 export type SimtOptions = {
@@ -56,7 +60,7 @@ export const simt =
     return { name, buffers, scalars, tables, shared, workgroup: lanes, body: [...site.begin, ...body] };
   };
 
-/** Spells the tile statements of a block, and stores accumulators for the products that read them. */
+/** Spells the tile statements of a block, and stores what lives in registers for those that read it in memory. */
 function phases(body: readonly Stmt<Tile>[], site: Site): readonly Stmt<Phase>[] {
   const { first, after } = stores(body, site);
   const out: Stmt<Phase>[] = [...first];
@@ -91,26 +95,35 @@ function phases(body: readonly Stmt<Tile>[], site: Site): readonly Stmt<Phase>[]
 }
 
 /**
- * Where accumulators are stored for the products of a block: as early as they are final, so that the store shares the
- * barrier of whatever stands between.
+ * Where tiles in registers are stored for the statements of a block that read them in memory: as early as they are final, so that
+ * the store shares the barrier of whatever stands between.
  */
 function stores(body: readonly Stmt<Tile>[], site: Site) {
   const first: Phase[] = [];
   const after = new Map<number, Phase[]>();
   const done = new Set<string>();
   body.forEach((s, at) => {
-    if (s.s !== "mma") return;
-    const p = site.place(s.a);
-    if (p.at !== "registers") return;
-    let last = at - 1;
-    while (last >= 0 && !changes(body[last], s.a)) last--;
-    if (done.has(`${s.a} ${last}`)) return;
-    done.add(`${s.a} ${last}`);
-    if (last < 0) first.push(...shadow(p, site));
-    else after.set(last, [...(after.get(last) ?? []), ...shadow(p, site)]);
+    for (const tile of copiesRead(s, site)) {
+      let last = at - 1;
+      while (last >= 0 && !changes(body[last], tile)) last--;
+      if (done.has(`${tile} ${last}`)) continue;
+      done.add(`${tile} ${last}`);
+      const stored = shadow(site.place(tile), site);
+      if (last < 0) first.push(...stored);
+      else after.set(last, [...(after.get(last) ?? []), ...stored]);
+    }
   });
   return { first, after };
 }
+
+/** The tiles in registers whose copy a statement reads. */
+const copiesRead = (s: Stmt<Tile>, site: Site): readonly string[] => {
+  if (s.s !== "mma" && s.s !== "map" && s.s !== "write") return [];
+  const tiles = s.s === "mma" ? [s.a] : referencesOf(s.value ?? at(s.tile)).map((r) => r.tile);
+  return [...new Set(tiles)].filter(
+    (tile) => site.place(tile).at !== "shared" && readsCopy(s, tile, site.owned),
+  );
+};
 
 function changes(s: Stmt<Tile> | undefined, tile: string): boolean {
   switch (s?.s) {

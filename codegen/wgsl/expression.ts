@@ -41,8 +41,29 @@ const shift =
       by?.e === "const" ? `${by.value}u` : `${isVector(e.type) ? "vec4u" : "u32"}(${within(b, 0)})`;
     return { text: `${within(a, UNARY)} ${symbol} ${count}`, level: LOOSE };
   };
+/**
+ * Dividends are never negative, which the languages do not know: their division by a power of two takes several instructions more
+ * than a shift, and what guards an i32 division against overflow comes on top.
+ */
+const powerOfTwo = (e: Parameters<Row>[1]): number | null => {
+  const by = e.args[1];
+  const log = by?.e === "const" && by.type === "i32" && by.value > 0 ? Math.log2(by.value) : NaN;
+  return Number.isInteger(log) ? log : null;
+};
 const rows: Rows = {
   ...common,
+  div: (args, e) => {
+    const log = powerOfTwo(e);
+    return log === null
+      ? common.div(args, e)
+      : { text: `${within(args[0], UNARY)} >> ${log}u`, level: LOOSE };
+  },
+  rem: (args, e) => {
+    const log = powerOfTwo(e);
+    return log === null
+      ? common.rem(args, e)
+      : { text: `${within(args[0], UNARY)} & ${2 ** log - 1}`, level: LOOSE };
+  },
   min: call("min"),
   max: call("max"),
   abs: call("abs"),

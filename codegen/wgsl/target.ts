@@ -39,7 +39,7 @@ export const wgslTarget = ({ sharedBytes }: WgslLimits): Target => ({
   name: "wgsl",
   limits: { sharedBytes, workgroup: MOST_LANES, rowStep: 4, keyStep: 4, attentionBytes },
   // Of a device as a whole, so groups that run side by side share the fixed costs. Only their proportions choose a schedule.
-  figures: { macs: 1000, copies: 150, exps: 250, keyTile: 1, group: 4, launch: 10000 },
+  figures: { macs: 1000, copies: 150, exps: 250, keyTile: 130, group: 4, launch: 10000 },
   tiles: ({ headDim }) => {
     const held = (rows: number) => rows * headDim <= LANES * ACCUMULATED;
     const tall = [64, 32, 16, 8].filter(held);

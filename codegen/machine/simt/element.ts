@@ -1,11 +1,14 @@
 /** Values of `map` and `write` at one element, or at four neighbouring columns of a row at once. */
-import { add, i32, isVector, load, ne, op, select, splat } from "../../../src/expr.ts";
-import type { Element, Expr } from "../../../src/kernel.ts";
+import { add, i32, isVector, let_, load, ne, op, ref, select, splat } from "../../../src/expr.ts";
+import type { Element, Expr, Stmt } from "../../../src/kernel.ts";
 import { ANY, type Access } from "./barriers.ts";
-import { lineOf, typeOf, variable, type Place, type Site } from "./site.ts";
+import { lineOf, typeOf, variable, type Place } from "./place.ts";
+import { referencesOf } from "./residence.ts";
+import type { Site } from "./site.ts";
 
-/** By this mapping each element belongs to one lane (see grid.ts). */
+/** By this mapping each element belongs to one lane (see grid.ts); by the other, each row does. */
 export const OWN = "own";
+export const OWNERS = "owners";
 
 /** Where a value is computed. */
 export type Cell = {
@@ -20,6 +23,10 @@ export type Cell = {
   readonly j: number | null;
   /** Whether the lane that computes the cell is the one that owns it. */
   readonly own: boolean;
+  /** Which of the rows that the lane owns the cell is, where its owner computes it. */
+  readonly owner?: number;
+  /** Columns of owners in this row, read already. */
+  readonly columns?: ReadonlyMap<string, Expr>;
   /** Shape of the tile the cell is part of. */
   readonly rows: number;
   readonly cols: number;
@@ -78,7 +85,7 @@ export function lifter(site: Site, cell: Cell, accesses: Access[]): (e: Expr<Ele
       case "col":
         return cell.width === 4 ? op("iota", [cell.col]) : cell.col;
       case "at":
-        return elementOf(site.place(e.tile), cell, e.pick, accesses);
+        return cell.columns?.get(e.tile) ?? elementOf(site.place(e.tile), cell, e.pick, accesses);
       case "load":
         return loaded(e);
       case "op": {
@@ -110,6 +117,11 @@ export function elementOf(
   pick: keyof typeof picks | undefined,
   accesses: Access[],
 ): Expr {
+  if (p.at === "owners") {
+    if (cell.owner !== undefined) return variable(p.vars[cell.owner], "f32");
+    if (p.shadow === null) throw new Error("heddle: internal: simt: a column has no copy to read");
+    return elementOf(p.shadow, { ...cell, own: false }, pick, accesses);
+  }
   if (p.at === "registers") {
     const [i, j] = [p.rows === 1 ? 0 : cell.i, p.cols === 1 ? 0 : cell.j];
     if (i === null || j === null || pick !== undefined)
@@ -122,6 +134,7 @@ export function elementOf(
   }
   const own = cell.own && (p.rows > 1 || cell.rows === 1) && (p.cols > 1 || cell.cols === 1);
   accesses.push({ array: p.tile, verb: "read", by: own ? OWN : ANY });
+  if (p.order === "columns") return load(p.array, add(lineOf(p, cell.col), cell.row));
   const line = lineOf(p, cell.row);
   if (p.cols === 1) return load(p.array, line);
   if (cell.width === 4) {
@@ -130,6 +143,26 @@ export function elementOf(
   }
   const col = pick === undefined ? cell.col : picked(cell.col, pick);
   return load(p.array, add(line, col));
+}
+
+/** Reads the columns of owners that a value takes, once for a row. */
+export function columnsAt(
+  site: Site,
+  value: Expr<Element>,
+  row: Expr,
+  accesses: Access[],
+): { readonly before: readonly Stmt[]; readonly columns: ReadonlyMap<string, Expr> } {
+  const before: Stmt[] = [];
+  const columns = new Map<string, Expr>();
+  for (const { tile } of referencesOf(value)) {
+    const p = site.place(tile);
+    if (p.at !== "owners" || columns.has(tile)) continue;
+    const name = site.fresh(tile);
+    const cell = { row, col: i32(0), width: 1, i: null, j: null, own: false, rows: p.rows, cols: 1 } as const;
+    before.push(let_(name, elementOf(p, cell, undefined, accesses)));
+    columns.set(tile, ref(name, "f32"));
+  }
+  return { before, columns };
 }
 
 function picked(col: Expr, pick: keyof typeof picks): Expr {

@@ -19,9 +19,55 @@ export function ownRows(
     return Array.from({ length: rowsPer(site.grid, rows) }, (_, i) =>
       when([site.rowInside(rows, i)], body(site.row(rows, i), i)),
     ).flat();
-  const name = site.fresh("r");
-  const inner = body(ref(name), null);
-  return [{ s: "for", name, from: site.y, to: i32(rows), step: site.grid.down, body: inner }];
+  return stepped(site, "row", { from: site.y, to: rows, step: site.grid.down }, (row) => body(row, null));
+}
+
+/** A loop from a lane's own start; none where each lane has one turn. */
+export function stepped(
+  site: Site,
+  hint: string,
+  { from, to, step }: { readonly from: Expr; readonly to: number; readonly step: number },
+  body: (at: Expr) => readonly Stmt[],
+): readonly Stmt[] {
+  if (to === step) return body(from);
+  const name = site.fresh(hint);
+  return [{ s: "for", name, from, to: i32(to), step, body: body(ref(name)) }];
+}
+
+/** Rows of a column that the lane owns. */
+export const ownedRows = (
+  site: Site,
+  rows: number,
+  body: (row: Expr, i: number) => readonly Stmt[],
+): readonly Stmt[] =>
+  Array.from({ length: Math.ceil(rows / site.grid.lanes) }, (_, i) => body(site.ownRow(rows, i), i)).flat();
+
+/**
+ * Blocks of four rows and four columns of a tile that lies by columns, `count` columns where fewer are left. Lanes side by side take
+ * neighbouring rows, which are neighbours in memory.
+ */
+export function ownBlocks(
+  site: Site,
+  rows: number,
+  cols: number,
+  body: (row: Expr, col: Expr, count: number) => readonly Stmt[],
+): readonly Stmt[] {
+  const { across, down } = site.grid;
+  const whole = Math.floor(cols / 4) * 4;
+  const along = (col: Expr, count: number) =>
+    stepped(site, "row", { from: mul(site.x, i32(4)), to: rows, step: 4 * across }, (row) =>
+      body(row, col, count),
+    );
+  return [
+    ...(whole === 0
+      ? []
+      : stepped(site, "col", { from: mul(site.y, i32(4)), to: whole, step: 4 * down }, (col) =>
+          along(col, 4),
+        )),
+    ...(whole === cols
+      ? []
+      : when([down === 1 ? null : eq(site.y, i32((whole / 4) % down))], along(i32(whole), cols - whole))),
+  ];
 }
 
 export type Columns = {
@@ -50,11 +96,13 @@ export function ownColumns(
   const owner = (col: number): Expr | null =>
     across === 1 ? null : eq(site.x, i32(Math.floor(col / 4) % across));
   if (whole - from === 4) out.push(...when([owner(from)], four(i32(from), null)));
-  else if (whole > from && from === 0) {
-    const name = site.fresh("c");
-    const inner = four(ref(name), null);
-    out.push({ s: "for", name, from: mul(site.x, i32(4)), to: i32(whole), step: 4 * across, body: inner });
-  } else for (let c = from; c < whole; c += 4) out.push(...when([owner(c)], four(i32(c), null)));
+  else if (whole > from && from === 0)
+    out.push(
+      ...stepped(site, "col", { from: mul(site.x, i32(4)), to: whole, step: 4 * across }, (col) =>
+        four(col, null),
+      ),
+    );
+  else for (let c = from; c < whole; c += 4) out.push(...when([owner(c)], four(i32(c), null)));
   if (to > whole)
     out.push(...when([owner(whole)], tail(Array.from({ length: to - whole }, (_, u) => whole + u))));
   return out;
@@ -72,7 +120,7 @@ export function unrolledFor(
 }
 
 /** The mapping of a buffer's elements to lanes when rows are walked by owners; ANY where it changes between walks. */
-export function mappingOf(site: Site, rows: Rows): string {
+export function mappingOf(site: Site, rows: Rows, by: string = OWN): string {
   let fixed = rows.gather === undefined;
   const visit = (e: Expr): void => {
     if (e.e === "ref" && site.varying.has(e.name)) fixed = false;
@@ -81,7 +129,7 @@ export function mappingOf(site: Site, rows: Rows): string {
   };
   visit(rows.base);
   visit(rows.stride);
-  return fixed ? `${OWN} ${JSON.stringify([rows.base, rows.stride])}` : ANY;
+  return fixed ? `${by} ${JSON.stringify([rows.base, rows.stride])}` : ANY;
 }
 
 /** Columns of a tile in shared memory, its zeros included. */

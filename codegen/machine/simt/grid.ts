@@ -1,9 +1,8 @@
 /**
  * The lanes of a group as a grid of `down` × `across`. One mapping serves every tile: element (i, j) belongs to the lane
  * (i mod down, ⌊j / 4⌋ mod across), so that lanes side by side read 16 bytes each of one row, and whatever a lane made
- * it may read again without a barrier. Tiles of dot products (`singles`) give column j to lane j mod across instead:
- * lanes side by side then read neighbouring rows of the transposed operand, which a pad of four elements spreads over
- * all banks.
+ * it may read again without a barrier. Tiles whose columns are no multiple of four, and those of dot products (`singles`), give
+ * column j to lane j mod across instead.
  */
 import type { TileDecl, TileKernel } from "../../../src/kernel.ts";
 import { tilesIn } from "../../distribute.ts";
@@ -30,6 +29,30 @@ export const colsPer = (g: Grid, cols: number, style: Style): number =>
  */
 export const partialsPer = (g: Grid): number => (g.exchange ? Math.ceil(g.across / 4) : g.across);
 
+/** Rows by which a line of partial results that owners read is longer than the tile: lanes side by side then use different banks. */
+export const PARTIALS_PAD = 4;
+/** Elements of memory that the partial results of a reduction take. */
+export const partialsFor = (g: Grid, rows: number, owned: boolean): number => {
+  if (owned) return (rows + PARTIALS_PAD) * g.across;
+  return partialsPer(g) === 1 ? 0 : rows * partialsPer(g);
+};
+/** Rows of columns that a lane holds as copies of what others hold too: from so many on each row has one owner. */
+const COPIES = 4;
+/** Parts that an owner folds alone: where more lanes share a row there are few owners, and the others would wait for them. */
+const PARTS = 16;
+/** Whether columns of so many rows, which lanes reduce, are worth an owner for each row. */
+export const worthOwners = (g: Grid, rows: number): boolean =>
+  partialsPer(g) > 1 && g.across <= PARTS && rowsPer(g, rows) >= COPIES;
+
+/** A lane's operations where partial results of so many rows meet: stores, and loads of what others stored; an exchange is one. */
+function meetings(g: Grid, rows: number): number {
+  const height = Math.ceil(rows / g.down);
+  if (worthOwners(g, rows)) return height + g.across * Math.ceil(rows / g.lanes);
+  const swaps = g.exchange ? Math.min(2, Math.log2(g.across)) : 0;
+  const meet = partialsPer(g) === 1 && g.exchange ? 0 : partialsPer(g);
+  return height * (swaps + meet);
+}
+
 /**
  * The grid on which a kernel's products, and after them its copies and maps, cost the fewest operations: a lane's block
  * of an accumulator costs its area and, for each step of depth, the loads of its sides.
@@ -55,10 +78,7 @@ export function gridFor(kernel: TileKernel, lanes: number, exchange: boolean): G
         const quads = Math.ceil(tile.rows / g.down) * Math.ceil(Math.ceil(tile.cols / 4) / g.across);
         // Fewer than eight lanes side by side leave parts of a memory line unused.
         const apart = (s.s === "copy" || s.s === "write") && g.across < 8 && tile.cols > 1 ? 2 : 1;
-        // A barrier, a store and the loads of what other lanes stored; an exchange is one operation.
-        const swaps = g.exchange ? Math.min(2, Math.log2(g.across)) : 0;
-        const meet = partialsPer(g) === 1 && g.exchange ? 0 : partialsPer(g);
-        total += 8 * quads * apart + (s.s === "reduce" ? Math.ceil(tile.rows / g.down) * (swaps + meet) : 0);
+        total += 8 * quads * apart + (s.s === "reduce" ? meetings(g, tile.rows) : 0);
       }
     }
     return total;

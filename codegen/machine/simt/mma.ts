@@ -21,9 +21,10 @@ import {
 } from "../../../src/expr.ts";
 import type { Expr, Stmt, Tile } from "../../../src/kernel.ts";
 import { ANY, type Access, type Phase } from "./barriers.ts";
-import { OWN, quad } from "./element.ts";
+import { OWN } from "./element.ts";
 import { colsPer, rowsPer, type Style } from "./grid.ts";
-import { lineOf, typeOf, variable, when, type RegisterPlace, type SharedPlace, type Site } from "./site.ts";
+import { lineOf, typeOf, variable, type SharedPlace } from "./place.ts";
+import { when, type Site } from "./site.ts";
 
 type Mma = Extract<Tile, { readonly s: "mma" }>;
 const lane = (v: Expr, u: number): Expr => op("lane", [v], [u]);
@@ -43,79 +44,78 @@ export function mma(tile: Mma, site: Site): readonly Phase[] {
   const first = i32(tile.from ?? 0);
   const aRows = acc.vars.map((_, i) => bind("a_row", add(lineOf(a, site.row(a.rows, i)), first)));
   const cols = (acc.vars[0] ?? []).map((_, j) => site.col(acc.cols, acc.style, j));
-  const turned = tile.transposed === true;
-  let depth = a.cols;
-  /** The right operand at depth k, for column (or quad) j. `turned` vectors run along the depth, others along the columns. */
-  let right: (k: Expr, j: number, type: "f32" | "f32x4", part: number) => Expr;
+  let depth: number;
+  /** What column (or quad) j meets in `count` steps of depth from k; `named` gives a value a name. */
+  let right: (k: Expr, j: number, count: 1 | 4, named: (e: Expr) => Expr) => readonly Expr[];
+  const each = (count: number, of: (u: number) => Expr) => Array.from({ length: count }, (_, u) => of(u));
   if (typeof tile.b === "string") {
     const b = operand(site, tile.b);
     accesses.push({ array: b.tile, verb: "read", by: ANY });
-    if (turned) {
+    if (alongDepth(tile, site)) {
       depth = b.cols;
-      const parts = acc.type === "f32x4" ? 4 : 1;
-      const starts = cols.map((c) =>
-        Array.from({ length: parts }, (_, u) => {
-          // Four neighbours of the accumulator's columns lie a fixed number of lines apart.
-          const line = b.quads === null || parts === 1 ? lineOf(b, add(c, i32(u))) : quadLine(b, c, u);
-          return bind("b_row", line);
-        }),
-      );
-      right = (k, j, type, part) => load(b.array, add(starts[j]?.[part] ?? i32(0), k), type);
+      const starts = cols.map((c) => bind("b_row", lineOf(b, c)));
+      right = (k, j, count, named) => {
+        const parts = named(load(b.array, add(starts[j] ?? i32(0), k), count === 4 ? "f32x4" : "f32"));
+        return each(count, (u) => (count === 4 ? lane(parts, u) : parts));
+      };
     } else {
-      depth = b.rows;
-      right = (k, j, type) => load(b.array, add(lineOf(b, k), cols[j] ?? i32(0)), type);
+      depth = b.order === "rows" ? b.rows : b.cols;
+      right = (k, j, count, named) =>
+        each(count, (u) => named(load(b.array, add(lineOf(b, add(k, i32(u))), cols[j] ?? i32(0)), acc.type)));
     }
   } else {
     const { buffer, base, depth: height, row, col } = tile.b;
+    depth = a.cols;
     accesses.push(...site.touch(buffer, "read"));
     const starts = cols.map((c) => {
       const j = bind("column", add(col, c));
       const panel = mul(div(j, i32(8)), i32(height * 8));
       return bind("panel", add(add(base, mul(row, i32(8))), add(panel, rem(j, i32(8)))));
     });
-    right = (k, j, type) => load(buffer, add(starts[j] ?? i32(0), mul(k, i32(8))), type);
+    right = (k, j, count, named) =>
+      each(count, (u) =>
+        named(load(buffer, add(starts[j] ?? i32(0), mul(add(k, i32(u)), i32(8))), acc.type)),
+      );
   }
-
-  // Four dot products make one vector of the accumulator: they are summed apart and joined once.
-  const dots = turned && acc.type === "f32x4";
-  const sums: readonly (readonly (readonly string[])[])[] = acc.vars.map((line) =>
-    line.map((name) => (dots ? [0, 1, 2, 3].map(() => site.fresh("sum")) : [name])),
-  );
-  if (dots) body.push(...sums.flat(2).map((name) => var_(name, f32(0))));
-  const sumType = dots ? "f32" : acc.type;
 
   const whole = Math.floor(depth / 4) * 4;
   /** `steps` steps of depth from k: four at once with vectors of `a`, or one. */
   const steps = (k: Expr, count: 1 | 4): readonly Stmt[] => {
     const out: Stmt[] = [];
-    const vector = (hint: string, e: Expr): Expr => {
-      const name = site.fresh(hint);
-      out.push(let_(name, e));
-      return ref(name, e.type);
-    };
-    const left = aRows.map((r) => vector("a", load(a.array, add(r, k), count === 4 ? "f32x4" : "f32")));
-    const step = (v: Expr, u: number): Expr => (count === 4 ? lane(v, u) : v);
-    cols.forEach((_, j) => {
-      // Transposed, one vector along the depth for each column; otherwise one value (vector of columns) for each step.
-      const rights = turned
-        ? Array.from({ length: dots ? 4 : 1 }, (_part, part) =>
-            vector("b", right(k, j, count === 4 ? "f32x4" : "f32", part)),
-          )
-        : Array.from({ length: count }, (_step, u) => vector("b", right(add(k, i32(u)), j, acc.type, 0)));
-      left.forEach((l, i) =>
-        (sums[i]?.[j] ?? []).forEach((name, part) => {
-          let sum = variable(name, sumType);
-          for (let u = 0; u < count; u++) {
-            const x = step(l, u);
-            const r = turned ? rights[part] : rights[u];
-            if (r === undefined) throw new Error("heddle: internal: simt: a step has no right side");
-            const y = turned ? step(r, u) : r;
-            sum = madd(sumType === "f32x4" ? splat(x) : x, y, sum);
-          }
-          out.push(set(name, sum));
-        }),
+    const named =
+      (hint: string) =>
+      (e: Expr): Expr => {
+        const name = site.fresh(hint);
+        out.push(let_(name, e));
+        return ref(name, e.type);
+      };
+    const left = (i: number): Expr =>
+      named("a")(load(a.array, add(aRows[i] ?? i32(0), k), count === 4 ? "f32x4" : "f32"));
+    const add4 = (x: Expr, rights: readonly Expr[], i: number, j: number): void => {
+      const name = acc.vars[i]?.[j];
+      const sum = rights.reduce(
+        (total, y, u) => {
+          const one = count === 4 ? lane(x, u) : x;
+          return madd(acc.type === "f32x4" ? splat(one) : one, y, total);
+        },
+        variable(name, acc.type),
       );
-    });
+      out.push(set(name ?? "", sum));
+    };
+    // The side of fewer values waits in registers, the other one passes by.
+    if (cols.length * count < aRows.length) {
+      const rights = cols.map((_, j) => right(k, j, count, named("b")));
+      aRows.forEach((_, i) => {
+        const x = left(i);
+        rights.forEach((of, j) => add4(x, of, i, j));
+      });
+    } else {
+      const lefts = aRows.map((_, i) => left(i));
+      cols.forEach((_, j) => {
+        const of = right(k, j, count, named("b"));
+        lefts.forEach((x, i) => add4(x, of, i, j));
+      });
+    }
     return out;
   };
   if (whole > 0) {
@@ -123,20 +123,12 @@ export function mma(tile: Mma, site: Site): readonly Phase[] {
     body.push({ s: "for", name: k, from: i32(0), to: i32(whole), step: 4, body: steps(ref(k), 4) });
   }
   for (let k = whole; k < depth; k++) body.push(...steps(i32(k), 1));
-  if (dots)
-    acc.vars.forEach((line, i) =>
-      line.forEach((name, j) => {
-        const parts = (sums[i]?.[j] ?? []).map((sum) => ref(sum, "f32"));
-        body.push(set(name, add(variable(name, "f32x4"), quad(parts))));
-      }),
-    );
   return [{ s: "phase", accesses, body: [...body, ...acc.after] }];
 }
 
-/** The line of row 4q + u where quads are apart, from the first column 4q of a quad. */
-function quadLine(b: SharedPlace, firstColumn: Expr, u: number): Expr {
-  const q = op("shr", [firstColumn, i32(2)]);
-  return add(mul(add(q, i32(u * (b.quads ?? 0))), i32(b.ld)), i32(b.base));
+/** Whether vectors of the right operand run along the depth: then every element of the result is a sum of its own. */
+function alongDepth(tile: Mma, site: Site): boolean {
+  return tile.transposed === true && typeof tile.b === "string" && operand(site, tile.b).order === "rows";
 }
 
 /** A left or right operand as an array in shared memory. */
@@ -150,6 +142,7 @@ function operand(site: Site, tile: string): SharedPlace {
 /** The lane's block of the accumulator: its registers, or variables that are filled before and stored after. */
 function block(tile: Mma, site: Site) {
   const p = site.place(tile.acc);
+  if (p.at === "owners") throw new Error(`heddle: internal: simt: '${tile.acc}' is no accumulator`);
   if (p.at === "registers")
     return {
       vars: p.vars,
@@ -160,7 +153,7 @@ function block(tile: Mma, site: Site) {
       after: [],
       accesses: [],
     };
-  const style: Style = p.cols % 4 === 0 ? "quads" : "singles";
+  const style: Style = p.cols % 4 === 0 && !alongDepth(tile, site) ? "quads" : "singles";
   const type: "f32" | "f32x4" = style === "quads" ? "f32x4" : "f32";
   const vars = Array.from({ length: rowsPer(site.grid, p.rows) }, () =>
     Array.from({ length: colsPer(site.grid, p.cols, style) }, () => site.fresh("acc")),
@@ -185,19 +178,4 @@ function block(tile: Mma, site: Site) {
     { array: p.tile, verb: "write", by },
   ];
   return { vars, cols: p.cols, style, type, before, after, accesses };
-}
-
-/** Stores the registers of an accumulator where products read it as their left operand. */
-export function shadow(p: RegisterPlace, site: Site): readonly Phase[] {
-  const to = p.shadow;
-  if (to === null) throw new Error("heddle: internal: simt: no product reads this tile");
-  const body = p.vars.flatMap((line, i) => {
-    const stores = line.flatMap((name, j) => {
-      const index = add(lineOf(to, site.row(p.rows, i)), site.col(p.cols, p.style, j));
-      return when([site.colInside(p.cols, p.style, j)], [store(to.array, index, variable(name, typeOf(p)))]);
-    });
-    return when([site.rowInside(p.rows, i)], stores);
-  });
-  // The mapping differs from the grid's, but stores of the same registers go to the same places.
-  return [{ s: "phase", accesses: [{ array: to.tile, verb: "write", by: `registers ${p.style}` }], body }];
 }

@@ -1,50 +1,12 @@
 /** What the spellings of one kernel share: places of tiles, lane coordinates, memory that lanes share. */
 import { add, and, f32, i32, laneId, let_, lt, min, mul, op, ref, splat, var_ } from "../../../src/expr.ts";
-import type { Expr, Shared, Stmt, Tile, TileKernel } from "../../../src/kernel.ts";
+import type { Expr, Shared, Stmt, Tile, TileDecl, TileKernel } from "../../../src/kernel.ts";
 import { tilesIn } from "../../distribute.ts";
 import { arenaFor, lifetimes } from "./arena.ts";
 import { ANY, type Access } from "./barriers.ts";
-import { ceil4, colsPer, partialsPer, rowsPer, type Grid, type Style } from "./grid.ts";
-import { residences } from "./residence.ts";
-
-/**
- * rows × ld elements of a shared array from `base` on; columns cols … ceil4(cols) are zeros where a product may read them.
- * With `quads` Q, row r lies at line (r mod 4)·Q + ⌊r / 4⌋: lanes side by side, which own four neighbouring rows each, then read
- * neighbouring lines, and with a pad of four elements these start in different banks.
- */
-export type SharedPlace = {
-  readonly at: "shared";
-  /** For the barriers: which memory this is. */
-  readonly tile: string;
-  readonly rows: number;
-  readonly cols: number;
-  readonly array: string;
-  readonly base: number;
-  readonly ld: number;
-  readonly quads: number | null;
-};
-
-/** First element of a row. */
-export function lineOf(p: SharedPlace, row: Expr): Expr {
-  if (p.rows === 1) return i32(p.base);
-  if (p.quads === null) return add(mul(row, i32(p.ld)), i32(p.base));
-  const line =
-    row.e === "const"
-      ? i32((row.value % 4) * p.quads + Math.floor(row.value / 4))
-      : add(mul(op("and", [row, i32(3)]), i32(p.quads)), op("shr", [row, i32(2)]));
-  return add(mul(line, i32(p.ld)), i32(p.base));
-}
-export type RegisterPlace = {
-  readonly at: "registers";
-  readonly rows: number;
-  readonly cols: number;
-  readonly style: Style;
-  /** Variables by row and column (or quad) of a lane's block. */
-  readonly vars: readonly (readonly string[])[];
-  /** The copy that products read it from as their left operand. */
-  readonly shadow: SharedPlace | null;
-};
-export type Place = SharedPlace | RegisterPlace;
+import { ceil4, colsPer, partialsFor, rowsPer, type Grid, type Style } from "./grid.ts";
+import type { Place, SharedPlace } from "./place.ts";
+import { readsCopy, residences, type Order } from "./residence.ts";
 
 export type Site = {
   readonly grid: Grid;
@@ -60,6 +22,11 @@ export type Site = {
   /** Whether row i (column j) lies inside the tile; null where it always does. */
   readonly rowInside: (rows: number, i: number) => Expr | null;
   readonly colInside: (cols: number, style: Style, j: number) => Expr | null;
+  /** Row i of those that the lane owns in columns of `rows` rows, no further than the last, and whether it lies inside. */
+  readonly ownRow: (rows: number, i: number) => Expr;
+  readonly ownInside: (rows: number, i: number) => Expr | null;
+  /** Whether each row of a tile is a register of one lane. */
+  readonly owned: (tile: string) => boolean;
   /** Memory for the partial results of a reduction; neighbouring reductions get different ones. */
   readonly scratch: () => string;
   /** Names whose values change while a group runs. */
@@ -72,13 +39,6 @@ export type Site = {
   /** Statements at the start of a group. Complete once all is spelled. */
   readonly begin: readonly Stmt[];
 };
-
-export const variable = (name: string | undefined, type: "f32" | "f32x4"): Expr => {
-  if (name === undefined) throw new Error("heddle: internal: simt: a tile has no such register");
-  return ref(name, type);
-};
-export const typeOf = (p: RegisterPlace): "f32" | "f32x4" =>
-  p.style === "quads" && p.cols > 1 ? "f32x4" : "f32";
 
 /** Names that are assigned, or declared inside a loop. */
 function varyingIn(kernel: TileKernel): ReadonlySet<string> {
@@ -125,10 +85,10 @@ export function siteFor(kernel: TileKernel, grid: Grid, sharedBytes: number): Si
   const homes = residences(kernel, grid);
   const statements = tilesIn(kernel.body);
   const lefts = new Set(statements.flatMap((s) => (s.s === "mma" ? [s.a] : [])));
-  const turned = new Set(
-    statements.flatMap((s) =>
-      s.s === "mma" && s.transposed === true && typeof s.b === "string" ? [s.b] : [],
-    ),
+  const owned = (tile: string) => homes.get(tile)?.at === "owners";
+  /** Tiles in registers of which products or other lanes read a copy. */
+  const copied = new Set(
+    kernel.tiles.flatMap(({ name }) => (statements.some((s) => readsCopy(s, name, owned)) ? [name] : [])),
   );
   const shared: Shared[] = [];
   const array = (hint: string, length: number): string => {
@@ -143,19 +103,32 @@ export function siteFor(kernel: TileKernel, grid: Grid, sharedBytes: number): Si
   ];
   const [y, x] = [ref(yName), ref(xName)];
 
-  /** Rows that lanes walk side by side start in different banks. */
-  const lineLength = (name: string, rows: number, cols: number): number =>
-    cols === 1 ? 1 : ceil4(cols) + ((lefts.has(name) || turned.has(name)) && rows > 1 ? 4 : 0);
-  const inMemory = kernel.tiles.filter((t) => homes.get(t.name)?.at !== "registers" || lefts.has(t.name));
+  const orderOf = (name: string): Order => {
+    const home = homes.get(name);
+    return home?.at === "shared" ? home.order : "rows";
+  };
+  /** Rows that lanes walk side by side start in different banks; by columns, lanes side by side read neighbours. */
+  const lineLength = ({ name, rows, cols }: TileDecl): number => {
+    if (orderOf(name) === "columns") return rows;
+    return cols === 1 ? 1 : ceil4(cols) + (lefts.has(name) && rows > 1 ? 4 : 0);
+  };
+  const inMemory = kernel.tiles.filter(
+    (t) => homes.get(t.name)?.at === "shared" || (copied.has(t.name) && !owned(t.name)),
+  );
+  // Single numbers are stored here, and an array that is only used by vectors may be one of vectors.
+  const shown = kernel.tiles.filter((t) => owned(t.name) && copied.has(t.name));
+  const columns = shown.reduce((sum, t) => sum + t.rows, 0);
   const rooms = inMemory.map((t) => ({
     tile: t.name,
-    elements: t.rows * lineLength(t.name, t.rows, t.cols),
+    elements: (orderOf(t.name) === "columns" ? t.cols : t.rows) * lineLength(t),
   }));
   const reductions = statements.flatMap((s) => (s.s === "reduce" ? [s] : []));
-  const perRow = partialsPer(grid);
-  const rowsOf = (tile: string) => kernel.tiles.find((t) => t.name === tile)?.rows ?? 0;
-  const partials = perRow === 1 ? 0 : Math.max(0, ...reductions.map((r) => rowsOf(r.from))) * perRow;
-  const others = kernel.shared.reduce((sum, s) => sum + s.length, 0);
+  const rowsOf = new Map(kernel.tiles.map((t) => [t.name, t.rows]));
+  const partials = Math.max(
+    0,
+    ...reductions.map((s) => partialsFor(grid, rowsOf.get(s.from) ?? 0, owned(s.into))),
+  );
+  const others = kernel.shared.reduce((sum, s) => sum + s.length, columns);
   const fits = (elements: number, scratches: number) =>
     4 * (elements + others + Math.min(scratches, reductions.length) * partials) <= sharedBytes;
   // Memory of its own for every tile and for neighbouring reductions saves barriers, where there is room.
@@ -164,21 +137,36 @@ export function siteFor(kernel: TileKernel, grid: Grid, sharedBytes: number): Si
     ? apart
     : arenaFor(
         rooms,
-        lifetimes(kernel, (name) => homes.get(name)?.at === "registers"),
+        lifetimes(kernel, (name) => homes.get(name)?.at !== "shared"),
       );
   const memory = inMemory.length === 0 ? "" : array("block", arena.elements);
-  const sharedPlace = (name: string, rows: number, cols: number): SharedPlace => {
-    const base = arena.base.get(name);
-    if (base === undefined) throw new Error(`heddle: internal: simt: '${name}' has no room`);
-    const ld = lineLength(name, rows, cols);
-    const quads = turned.has(name) && rows % 4 === 0 && rows > 4 ? rows / 4 : null;
-    return { at: "shared", tile: name, rows, cols, ld, quads, base, array: memory };
+  const columnMemory = columns === 0 ? "" : array("columns", columns);
+  const sharedPlace = (t: TileDecl): SharedPlace => {
+    const { name: tile, rows, cols } = t;
+    if (owned(tile)) {
+      const base = shown.slice(0, shown.indexOf(t)).reduce((sum, x) => sum + x.rows, 0);
+      return { at: "shared", tile, rows, cols, order: "rows", ld: 1, base, array: columnMemory };
+    }
+    const base = arena.base.get(tile);
+    if (base === undefined) throw new Error(`heddle: internal: simt: '${tile}' has no room`);
+    return { at: "shared", tile, rows, cols, order: orderOf(tile), ld: lineLength(t), base, array: memory };
   };
   const places = new Map<string, Place>();
-  for (const { name, rows, cols } of kernel.tiles) {
+  for (const tile of kernel.tiles) {
+    const { name, rows, cols } = tile;
     const home = homes.get(name);
+    const shadow = copied.has(name) ? sharedPlace(tile) : null;
+    if (home?.at === "owners") {
+      const vars = Array.from({ length: Math.ceil(rows / grid.lanes) }, () => {
+        const register = fresh(name);
+        begin.push(var_(register, f32(0)));
+        return register;
+      });
+      places.set(name, { at: "owners", rows, cols: 1, vars, shadow });
+      continue;
+    }
     if (home?.at !== "registers") {
-      places.set(name, sharedPlace(name, rows, cols));
+      places.set(name, sharedPlace(tile));
       continue;
     }
     const { style } = home;
@@ -190,7 +178,6 @@ export function siteFor(kernel: TileKernel, grid: Grid, sharedBytes: number): Si
         return register;
       }),
     );
-    const shadow = lefts.has(name) ? sharedPlace(name, rows, cols) : null;
     places.set(name, { at: "registers", rows, cols, style, vars, shadow });
   }
 
@@ -253,6 +240,15 @@ export function siteFor(kernel: TileKernel, grid: Grid, sharedBytes: number): Si
       const all = units(cols, style);
       return grid.across * (j + 1) <= all ? null : lt(colAt(j), i32(all));
     },
+    ownRow: (rows, i) => {
+      const whole = grid.lanes * (i + 1) <= rows;
+      return named("own_row", `own ${whole ? "" : rows} ${i}`, () =>
+        whole ? add(laneId, i32(grid.lanes * i)) : min(add(laneId, i32(grid.lanes * i)), i32(rows - 1)),
+      );
+    },
+    ownInside: (rows, i) =>
+      grid.lanes * (i + 1) <= rows ? null : lt(add(laneId, i32(grid.lanes * i)), i32(rows)),
+    owned,
     scratch: () => {
       const name = scratches[turn++ % Math.max(1, scratches.length)];
       if (name === undefined) throw new Error("heddle: internal: simt: a reduction has no scratch memory");

@@ -1,4 +1,4 @@
-/** Spellings of `map` and `reduce` for a grid of lanes. */
+/** Spelling of `reduce` for a grid of lanes. */
 import {
   add,
   eq,
@@ -19,54 +19,13 @@ import {
 } from "../../../src/expr.ts";
 import type { Expr, Stmt, Tile } from "../../../src/kernel.ts";
 import { ANY, type Access, type Phase } from "./barriers.ts";
-import { lifter, OWN, wide } from "./element.ts";
-import { ownColumns, ownRows, unrolledFor } from "./frame.ts";
-import { partialsPer, rowsPer } from "./grid.ts";
-import { lineOf, typeOf, variable, when, type Place, type Site } from "./site.ts";
+import { OWN } from "./element.ts";
+import { ownColumns, ownedRows } from "./frame.ts";
+import { PARTIALS_PAD, partialsPer, rowsPer } from "./grid.ts";
+import { lineOf, typeOf, variable, type OwnerPlace, type Place } from "./place.ts";
+import { when, type Site } from "./site.ts";
 
-type Map_ = Extract<Tile, { readonly s: "map" }>;
 type Reduce = Extract<Tile, { readonly s: "reduce" }>;
-
-export function map(tile: Map_, site: Site): readonly Phase[] {
-  const p = site.place(tile.tile);
-  const accesses: Access[] = [];
-  const { rows, cols } = p;
-  if (p.at === "registers") {
-    const vector = typeOf(p) === "f32x4";
-    const body = p.vars.flatMap((line, i) =>
-      line.map((name, j) => {
-        // Past the edge a lane repeats the last row and column, which are another lane's.
-        const own =
-          (p.style === "quads" || cols === 1) &&
-          site.rowInside(rows, i) === null &&
-          site.colInside(cols, p.style, j) === null;
-        const cell = { row: site.row(rows, i), col: site.col(cols, p.style, j), i, j, own, rows, cols };
-        const lifted = lifter(site, { ...cell, width: vector ? 4 : 1 }, accesses)(tile.value);
-        return set(name, vector ? wide(lifted) : lifted);
-      }),
-    );
-    return [{ s: "phase", accesses, body }];
-  }
-  const unrolled = unrolledFor(site, tile.value);
-  const body = ownRows(site, rows, unrolled.rows, (row, i) => {
-    const lifted = (col: Expr, width: 1 | 4, j: number | null) =>
-      lifter(site, { row, col, width, i, j, own: true, rows, cols }, accesses)(tile.value);
-    const to = (col: Expr) => add(lineOf(p, row), col);
-    return ownColumns(site, 0, cols, unrolled.cols, {
-      four: (col, j) => [store(p.array, to(col), wide(lifted(col, 4, j)))],
-      // All are computed before one is stored: a value may look at its neighbour.
-      tail: (tail) => {
-        const names = tail.map(() => site.fresh("x"));
-        return [
-          ...names.map((name, u) => let_(name, lifted(i32(tail[u] ?? 0), 1, null))),
-          ...names.map((name, u) => store(p.array, to(i32(tail[u] ?? 0)), ref(name, "f32"))),
-        ];
-      },
-    });
-  });
-  accesses.push({ array: p.tile, verb: "write", by: OWN });
-  return [{ s: "phase", accesses, body }];
-}
 
 /** Below every number a kernel reduces by `max`. */
 const LEAST = f32(-3.4e38);
@@ -74,13 +33,14 @@ const LEAST = f32(-3.4e38);
 /**
  * Each lane folds its own columns, and where lanes exchange values four neighbours fold theirs: as a lane's number is y · across + x,
  * they are of one row. What is left of a row meets in shared memory, from where every lane that needs the row folds it in the
- * same order. So all lanes get the same bits: an exchange swaps the operands of a fold, which does not care.
+ * same order. So all lanes get the same bits: an exchange swaps the operands of a fold, which does not care. A row with an owner is
+ * folded by it alone, from memory, which takes fewer operations than exchanges of many rows.
  */
 export function reduce(tile: Reduce, site: Site): readonly Phase[] {
   const from = site.place(tile.from);
   const into = site.place(tile.into);
+  if (from.at === "owners") throw new Error("heddle: internal: simt: a column is reduced");
   const { across } = site.grid;
-  const meeting = partialsPer(site.grid);
   const { rows } = from;
   const fold = (a: Expr, b: Expr): Expr => (tile.op === "add" ? add(a, b) : max(a, b));
   const lanes = (v: Expr): Expr => op(tile.op === "add" ? "sum" : "most", [v]);
@@ -128,62 +88,82 @@ export function reduce(tile: Reduce, site: Site): readonly Phase[] {
   const height = rowsPer(site.grid, rows);
   const all = Array.from({ length: height }, (_, i) => i);
   /** Adds a row's result to what `into` holds. */
-  const absorb = (i: number, row: Expr, total: Expr): readonly Stmt[] => {
-    if (into.at === "registers") {
-      const name = into.vars[i]?.[0];
+  const absorb = (p: Exclude<Place, OwnerPlace>, i: number, row: Expr, total: Expr): readonly Stmt[] => {
+    if (p.at === "registers") {
+      const name = p.vars[i]?.[0];
       if (name === undefined) throw new Error("heddle: internal: simt: a reduction has no row to go to");
       return [set(name, fold(ref(name, "f32"), total))];
     }
-    const index = lineOf(into, row);
+    const index = lineOf(p, row);
     return when(
       [site.rowInside(rows, i), site.colInside(1, "singles", 0)],
-      [store(into.array, index, fold(load(into.array, index), total))],
+      [store(p.array, index, fold(load(p.array, index), total))],
     );
   };
   const intoAccesses: readonly Access[] =
-    into.at === "registers"
+    into.at !== "shared"
       ? []
       : [
           { array: into.tile, verb: "read", by: OWN },
           { array: into.tile, verb: "write", by: OWN },
         ];
 
+  /** What lanes know of their rows, stored for those that fold it. */
+  const spread = (scratch: string, known: typeof among, to: (row: Expr) => Expr, who: Expr | null): Phase => {
+    const body = all.flatMap((i) => {
+      const out: Stmt[] = [];
+      const row = site.row(rows, i);
+      const value = known(partial(i, row, out), out);
+      return [...out, ...when([site.rowInside(rows, i), who], [store(scratch, to(row), value)])];
+    });
+    return { s: "phase", accesses: [...accesses, { array: scratch, verb: "write", by: ANY }], body };
+  };
+  const gather = (scratch: string, body: readonly Stmt[]): Phase => ({
+    s: "phase",
+    accesses: [{ array: scratch, verb: "read", by: ANY }, ...intoAccesses],
+    body,
+  });
+
+  if (into.at === "owners") {
+    const scratch = site.scratch();
+    // A part's rows lie side by side, as do their owners.
+    const line = rows + PARTIALS_PAD;
+    const body = ownedRows(site, rows, (row, k) => {
+      const parts = Array.from({ length: across }, (_, u) => load(scratch, add(row, i32(u * line))));
+      const name = into.vars[k] ?? "";
+      return [set(name, fold(ref(name, "f32"), parts.reduce(fold)))];
+    });
+    const own = spread(
+      scratch,
+      (value) => value,
+      (row) => add(mul(site.x, i32(line)), row),
+      null,
+    );
+    return [own, gather(scratch, body)];
+  }
+  const meeting = partialsPer(site.grid);
   if (meeting === 1) {
     const body = all.flatMap((i) => {
       const out: Stmt[] = [];
       const row = site.row(rows, i);
       const total = among(partial(i, row, out), out);
-      return [...out, ...absorb(i, row, total)];
+      return [...out, ...absorb(into, i, row, total)];
     });
     return [{ s: "phase", accesses: [...accesses, ...intoAccesses], body }];
   }
-
   const scratch = site.scratch();
-  const spread = all.flatMap((i) => {
-    const out: Stmt[] = [];
-    const row = site.row(rows, i);
-    const value = among(partial(i, row, out), out);
-    const four = site.grid.exchange;
-    const to = add(mul(row, i32(meeting)), four ? op("shr", [site.x, i32(2)]) : site.x);
-    // One lane of four stores what all four know.
-    const first = four ? eq(op("and", [site.x, i32(3)]), i32(0)) : null;
-    return [...out, ...when([site.rowInside(rows, i), first], [store(scratch, to, value)])];
-  });
-  const gather = all.flatMap((i) => {
+  const four = site.grid.exchange;
+  const part = four ? op("shr", [site.x, i32(2)]) : site.x;
+  // One lane of four stores what all four know.
+  const who = four ? eq(op("and", [site.x, i32(3)]), i32(0)) : null;
+  const body = all.flatMap((i) => {
     const row = site.row(rows, i);
     const first = mul(row, i32(meeting));
     const step = meeting % 4 === 0 ? 4 : 1;
     const parts = Array.from({ length: meeting / step }, (_, u) =>
       load(scratch, add(first, i32(u * step)), step === 4 ? "f32x4" : "f32"),
     ).reduce(fold);
-    return absorb(i, row, step === 4 ? lanes(parts) : parts);
+    return absorb(into, i, row, step === 4 ? lanes(parts) : parts);
   });
-  return [
-    { s: "phase", accesses: [...accesses, { array: scratch, verb: "write", by: ANY }], body: spread },
-    {
-      s: "phase",
-      accesses: [{ array: scratch, verb: "read", by: ANY }, ...intoAccesses],
-      body: gather,
-    },
-  ];
+  return [spread(scratch, among, (row) => add(mul(row, i32(meeting)), part), who), gather(scratch, body)];
 }
