@@ -40,8 +40,8 @@ beforeAll(async () => {
 afterAll(() => void cuda?.dispose());
 
 describe.skipIf(!ok)("a GPU", () => {
-  it("computes, by launches, a graph, pinned memory and events", async () => {
-    if (cuda === null) return;
+  it("computes, by launches, a graph, pinned memory and events", async ({ skip }) => {
+    if (cuda === null) return skip();
     const n = 100_000;
     const [x, y] = [await context.allocate(4 * n), await context.allocate(4 * n)];
     const pinned = await context.allocatePinned(4 * n);
@@ -77,8 +77,8 @@ describe.skipIf(!ok)("a GPU", () => {
     for (const o of [x, y, pinned, stream, graph, start, end]) expect(o.dispose()).toBeUndefined();
   });
 
-  it("says what the function takes, and minds parameters that do not fit", async () => {
-    if (cuda === null) return;
+  it("says what the function takes, and minds parameters that do not fit", async ({ skip }) => {
+    if (cuda === null) return skip();
     const usage = axpy.usage();
     expect(usage.registers).toBeGreaterThan(0);
     expect(usage.localBytes).toBe(0);
@@ -101,8 +101,8 @@ describe.skipIf(!ok)("a GPU", () => {
   });
 
   // The last: a device that has failed serves this process no more.
-  it("says which call told that a kernel went astray, and ends cleanly", async () => {
-    if (cuda === null) return;
+  it("says which call told that a kernel went astray, and ends cleanly", async ({ skip }) => {
+    if (cuda === null) return skip();
     const memory = await context.allocate(16);
     const stream = context.stream();
     const stray = (await context.load(image)).function("stray");

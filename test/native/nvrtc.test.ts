@@ -36,8 +36,8 @@ extern "C" __global__ void turn(float *x) {
 `;
 
 describe.skipIf(!ok)("NVRTC", () => {
-  it("compiles to PTX and cubin, and says what each kernel takes", async () => {
-    if (nvrtc === null) return;
+  it("compiles to PTX and cubin, and says what each kernel takes", async ({ skip }) => {
+    if (nvrtc === null) return skip();
     const arch = `sm_${nvrtc.archs.includes(90) ? "90a" : nvrtc.archs.at(-1)}`;
     const { cubin, ptx, log, usage } = await nvrtc.compile(axpy, { arch });
     const text = new TextDecoder().decode(ptx ?? undefined);
@@ -52,16 +52,16 @@ describe.skipIf(!ok)("NVRTC", () => {
     expect(usage.every((u) => u.registers > 0 && u.registers < 64)).toBe(true);
   });
 
-  it("gives PTX alone for a virtual architecture", async () => {
-    if (nvrtc === null) return;
+  it("gives PTX alone for a virtual architecture", async ({ skip }) => {
+    if (nvrtc === null) return skip();
     const { cubin, ptx, usage } = await nvrtc.compile(axpy, { arch: `compute_${nvrtc.archs[0]}` });
     expect(cubin).toBeNull();
     expect(ptx?.length).toBeGreaterThan(200);
     expect(usage).toEqual([]);
   });
 
-  it("rejects what does not compile, with the place", async () => {
-    if (nvrtc === null) return;
+  it("rejects what does not compile, with the place", async ({ skip }) => {
+    if (nvrtc === null) return skip();
     const arch = `sm_${nvrtc.archs[0]}`;
     await expect(
       nvrtc.compile('extern "C" __global__ void k() {\n  nonsense();\n}', { arch, name: "k.cu" }),
@@ -78,8 +78,8 @@ describe.skipIf(!ok)("NVRTC", () => {
     expect(warned.usage).toHaveLength(1);
   });
 
-  it("compiles several at a time, and once for all that ask through the cache", async () => {
-    if (nvrtc === null) return;
+  it("compiles several at a time, and once for all that ask through the cache", async ({ skip }) => {
+    if (nvrtc === null) return skip();
     const kernels = kernelCache({ folder: here.at("kernels") });
     const compiler = nvrtc;
     const arch = `sm_${nvrtc.archs[0]}`;

@@ -3,26 +3,20 @@ import { execFile } from "node:child_process";
 import { cpSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, describe, expect, it } from "vitest";
 import { memorySource, readHeader, readTensor } from "../../runtime/safetensors.ts";
 import { compare } from "../../src/tolerance.ts";
 import { folder, heddle } from "../cli/session.ts";
 import { attentionCases, goldenPath } from "../golden.ts";
-import { testDevice } from "./gpu.ts";
+import { webgpuThere } from "./gpu.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const here = folder();
 afterAll(here.remove);
-let there = false;
-beforeAll(async () => {
-  const device = await testDevice();
-  there = device !== null;
-  await device?.dispose();
-});
+const there = await webgpuThere();
 
-describe("--device webgpu", () => {
+describe.skipIf(!there)("--device webgpu", () => {
   it("exec gives torchscale's numbers", async () => {
-    if (!there) return;
     const cases = await attentionCases();
     // Ragged and causal, and the shape of GigaPath.
     for (const c of cases.filter((x) => /^a(05|22)_/.test(x.id))) {
@@ -49,7 +43,6 @@ describe("--device webgpu", () => {
     "run gives the jargon model's bits per byte, those of WebAssembly to 0.002",
     { timeout: 240_000 },
     async () => {
-      if (!there) return;
       const text = readFileSync(`${root}examples/jargon/jargon.txt`).subarray(1_597_726, 1_597_726 + 1500);
       writeFileSync(here.at("text"), text);
       const files = ["--weights", `${root}examples/jargon/jargon.safetensors`, "--text", here.at("text")];

@@ -5,7 +5,7 @@ import { webgpuDevice } from "../../runtime/webgpu.ts";
 import type { WebgpuDevice } from "../../runtime/webgpu.ts";
 import type { ModelSpec } from "../../src/spec.ts";
 import { tinyModel } from "../cli/session.ts";
-import { letGo, openGpu, testDevice } from "./gpu.ts";
+import { letGo, openGpu, testDevice, webgpuThere } from "./gpu.ts";
 import { modelProgram, noiseWeights, sameBits, specOf } from "./programs.ts";
 
 const program = modelProgram(specOf(tinyModel).models[0] as ModelSpec);
@@ -13,11 +13,10 @@ const tokens = Int32Array.from({ length: 32 }, (_, i) => (i * 37) % 256);
 const at = { N: 32, B: 1 };
 const run = { tokens };
 let expected: Tensors = {};
-let there = false;
+const there = await webgpuThere();
 beforeAll(async () => {
   const device = await testDevice();
   if (device === null) return;
-  there = true;
   expected = await (await device.compile(program, { weights: noiseWeights(program).source })).run(run, at);
   await device.dispose();
 });
@@ -41,9 +40,8 @@ async function remaking(change: (device: GPUDevice) => GPUDevice = (d) => d) {
   return { device, made };
 }
 
-describe("a lost device", () => {
+describe.skipIf(!there)("a lost device", () => {
   it("rejects what runs on it, and the next call has another with the weights on it", async () => {
-    if (!there) return;
     const { device, made } = await remaking();
     const { source, asked } = noiseWeights(program);
     const executable = await device.compile(program, { weights: source });
@@ -68,7 +66,6 @@ describe("a lost device", () => {
   });
 
   it("is replaced however often, and serves several programs", async () => {
-    if (!there) return;
     const { device, made } = await remaking();
     const programs = await Promise.all(
       [1, 2].map(() => device.compile(program, { weights: noiseWeights(program).source })),
@@ -83,7 +80,6 @@ describe("a lost device", () => {
   });
 
   it("of the caller stays lost, and every call says so", async () => {
-    if (!there) return;
     const { adapter } = await openGpu();
     const raw = await adapter.requestDevice();
     const device = await webgpuDevice({ device: raw });
@@ -98,7 +94,6 @@ describe("a lost device", () => {
   });
 
   it("without a source of weights says that they are gone", async () => {
-    if (!there) return;
     const { device, made } = await remaking();
     const { source } = noiseWeights(program);
     const executable = await device.compile(program);
@@ -113,7 +108,6 @@ describe("a lost device", () => {
   });
 
   it("that cannot be replaced at once is tried again by the next call", async () => {
-    if (!there) return;
     let [fail, tries] = [false, 0];
     const made: GPUDevice[] = [];
     const device = await webgpuDevice({
@@ -148,9 +142,8 @@ function changed<T extends object>(of: T, changes: Partial<Record<keyof T, unkno
   });
 }
 
-describe("memory that is refused", () => {
+describe.skipIf(!there)("memory that is refused", () => {
   it("is one error with the bytes asked for and their formula; shorter runs go on", async () => {
-    if (!there) return;
     const most = 200_000;
     const { device } = await remaking((raw) => {
       let refused = false;
@@ -189,9 +182,8 @@ describe("memory that is refused", () => {
   });
 });
 
-describe("results that do not come back", () => {
+describe.skipIf(!there)("results that do not come back", () => {
   it("are an error, not zeros", async () => {
-    if (!there) return;
     let broken = true;
     const { device } = await remaking((raw) =>
       changed(raw, {
@@ -213,9 +205,8 @@ describe("results that do not come back", () => {
   });
 });
 
-describe("a hundred programs", () => {
+describe.skipIf(!there)("a hundred programs", () => {
   it("made and disposed of leave nothing: no live buffer, no byte", { timeout: 300_000 }, async () => {
-    if (!there) return;
     let live = 0;
     const { device } = await remaking((raw) =>
       changed(raw, {
@@ -243,9 +234,8 @@ describe("a hundred programs", () => {
   });
 });
 
-describe("progress and times", () => {
+describe.skipIf(!there)("progress and times", () => {
   it("of compilation count every kernel, those of a run every step", async () => {
-    if (!there) return;
     const device = await testDevice({ profile: true });
     if (device === null) return;
     const warmed: number[][] = [];

@@ -8,8 +8,9 @@ import { seal } from "../../src/spec.ts";
 import type { AttentionSpec } from "../../src/spec.ts";
 import { compare } from "../../src/tolerance.ts";
 import { attentionCases } from "../golden.ts";
-import { testDevice } from "./gpu.ts";
+import { testDevice, webgpuThere } from "./gpu.ts";
 
+const there = await webgpuThere();
 const cases = await attentionCases();
 let device: WebgpuDevice | null = null;
 let worst = 0;
@@ -21,7 +22,7 @@ afterAll(async () => {
   console.log(`WebGPU against torchscale, worst of scale: ${worst.toExponential(1)}`);
 });
 
-describe.each(cases)("$id on WebGPU", (c) => {
+describe.skipIf(!there).each(cases)("$id on WebGPU", (c) => {
   it.each(["branch", "class", "dense"] as const)("%s", async (kind) => {
     if (device === null) return;
     const { B, N, q, k, v } = c;

@@ -57,3 +57,10 @@ let shared: Promise<GPUDevice> | undefined;
 /** One GPUDevice of everything the adapter has, for a whole test file: programs on it share their compiled pipelines. */
 export const sharedDevice = (): Promise<GPUDevice> =>
   (shared ??= openGpu().then(({ adapter }) => adapter.requestDevice(wishes(adapter))));
+
+/** Whether there is a WebGPU to test on: said once by `missing` where there is none, so that tests are skipped and not passed. */
+export async function webgpuThere(): Promise<boolean> {
+  const device = await testDevice();
+  await device?.dispose();
+  return device !== null;
+}
