@@ -82,7 +82,7 @@ describe.skipIf(c === null)("the host sees", () => {
   });
 
   it("reads of shared memory that nobody wrote", async () => {
-    const message = await failure((code) => code.replace(/put4\(block, [^;]*at4\(k,[^;]*;/, ";"));
+    const message = await failure((code) => code.replace(/put4\(block, [^;]*at4\(q,[^;]*;/, ";"));
     expect(message).toMatch(/word \d+ of shared memory is read and nobody wrote it/);
   });
 
