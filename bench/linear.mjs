@@ -7,6 +7,24 @@
  * @property {Float32Array} x [rows, depth] @property {Float32Array} w [cols, depth] @property {Float32Array} bias [cols]
  */
 
+/** A graph of one linear layer. @param {number} depth @param {number} cols @returns {import("../src/graph.ts").Graph} */
+export function linearGraph(depth, cols) {
+  return {
+    name: "linear",
+    inputs: [{ id: "x", name: "x", dtype: "f32", shape: ["B", "N", depth] }],
+    weights: [
+      { id: "weight", name: "weight", dtype: "f32", shape: [cols, depth] },
+      { id: "bias", name: "bias", dtype: "f32", shape: [cols] },
+    ],
+    aliases: [],
+    ignored: [],
+    values: [{ id: "out", dtype: "f32", shape: ["B", "N", cols] }],
+    nodes: [{ op: "linear", out: "out", x: "x", weight: "weight", bias: "bias" }],
+    outputs: [{ name: "out", value: "out" }],
+    hidden: [],
+  };
+}
+
 /**
  * @param {<T>(path: string) => Promise<T>} built imports a module of dist/
  * @param {LinearWork} work
@@ -32,21 +50,7 @@ export async function compileLinear(built, { depth, cols }) {
   /** @type {typeof import("../codegen/wasm/value.ts")} */
   const { wasmOps } = await built("codegen/wasm/value.js");
 
-  /** @type {import("../src/graph.ts").Graph} */
-  const graph = {
-    name: "linear",
-    inputs: [{ id: "x", name: "x", dtype: "f32", shape: ["B", "N", depth] }],
-    weights: [
-      { id: "weight", name: "weight", dtype: "f32", shape: [cols, depth] },
-      { id: "bias", name: "bias", dtype: "f32", shape: [cols] },
-    ],
-    aliases: [],
-    ignored: [],
-    values: [{ id: "out", dtype: "f32", shape: ["B", "N", cols] }],
-    nodes: [{ op: "linear", out: "out", x: "x", weight: "weight", bias: "bias" }],
-    outputs: [{ name: "out", value: "out" }],
-    hidden: [],
-  };
+  const graph = linearGraph(depth, cols);
   const launches = graph.nodes.flatMap((node) =>
     lower(node, graph, () => {
       throw new Error("a linear has no schedule");

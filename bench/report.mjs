@@ -56,12 +56,12 @@ export const slug = (/** @type {ReturnType<typeof machine>} */ m) =>
     .replaceAll(/^-|-$/g, "");
 
 /** Three significant digits, no exponent. @param {number} x */
-const short = (x) => (x >= 100 ? x.toFixed(0) : x >= 10 ? x.toFixed(1) : x.toFixed(2));
+export const short = (x) => (x >= 100 ? x.toFixed(0) : x >= 10 ? x.toFixed(1) : x.toFixed(2));
 /** median (best) @param {Measured | undefined} m */
 const rate = (m) => (m === undefined ? "–" : `${short(median(m.gflops))} (${short(Math.max(...m.gflops))})`);
 
 /** @param {readonly string[]} head @param {readonly (readonly string[])[]} rows */
-function table(head, rows) {
+export function table(head, rows) {
   const widths = head.map((h, i) => Math.max(h.length, ...rows.map((r) => (r[i] ?? "").length)));
   const line = (/** @type {readonly string[]} */ cells) =>
     `| ${cells.map((c, i) => c.padEnd(widths[i] ?? 0)).join(" | ")} |`;
