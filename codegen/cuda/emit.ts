@@ -174,7 +174,8 @@ export function emitCuda(kernel: Kernel<Warp>, options: EmitOptions = {}): CudaK
         ({ array, byte, length, type }) =>
           `const Shared<${elementText[type]}> ${name(array)} = shared<${elementText[type]}>(${byte}, ${length});`,
       ),
-      ...registers.map((r) => `${elementText[r.type]} ${name(r.name)}[${r.length}];`),
+      // A tile that one schedule fills and another leaves alone is no reason for a warning.
+      ...registers.map((r) => `[[maybe_unused]] ${elementText[r.type]} ${name(r.name)}[${r.length}];`),
       "const int group = first_group + (int)blockIdx.x;",
       "const int lane = (int)threadIdx.x;",
       ...body,
