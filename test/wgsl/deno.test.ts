@@ -25,7 +25,7 @@ async function judge(groups: readonly Group[]): Promise<void> {
       inDeno<RunJob, RunResult>(
         "run",
         { options: { ...options, poison: true }, tasks: cases.map((c) => c.task) },
-        550,
+        1100,
       ),
     ),
   );
@@ -53,7 +53,7 @@ async function judge(groups: readonly Group[]): Promise<void> {
 const plain: RunJob["options"] = { features: [] };
 const native: RunJob["options"] = { features: ["shader-f16"] };
 
-describe.skipIf(absent !== null)("in Deno on lavapipe", { timeout: 600_000 }, () => {
+describe.skipIf(absent !== null)("in Deno on lavapipe", { timeout: 1_200_000 }, () => {
   beforeAll(() => console.log(`HEDDLE_SEED=${seed}`));
 
   it("golden attention, every legal schedule", async () => {
