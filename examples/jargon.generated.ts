@@ -2342,6 +2342,32 @@ const $wgsl_attention_small_annulus_64x32_folds: $Shader = {
     { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
     { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
   ],
+  tables: [
+    {
+      name: "offsets",
+      type: "i32",
+      values: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7],
+    },
+    { name: "segments", type: "i32", values: [256, 512, 1024, 2048] },
+    {
+      name: "kinds",
+      type: "i32",
+      values: [
+        0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84,
+        91, 84, 84, 91, 84, 77,
+      ],
+    },
+    {
+      name: "links",
+      type: "i32",
+      values: [
+        0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2,
+        2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4,
+        4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6,
+      ],
+    },
+    { name: "dilations", type: "i32", values: [1, 2, 4, 8] },
+  ],
   code: `enable subgroups;
 // spec:4 attention small: small: branch 0 (segment 256, dilation 1)
 struct Params {
@@ -2359,11 +2385,29 @@ struct Params {
   room_tiles: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
-const segments = array<i32, 4>(256, 512, 1024, 2048);
-const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
-const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
-const dilations = array<i32, 4>(1, 2, 4, 8);
+struct Tables {
+  offsets: array<vec4i, 8>, // 32 numbers
+  segments: array<vec4i, 1>, // 4 numbers
+  kinds: array<vec4i, 8>, // 32 numbers
+  links: array<vec4i, 25>, // 98 numbers
+  dilations: array<vec4i, 1>, // 4 numbers
+}
+@group(1) @binding(0) var<uniform> tables: Tables;
+fn offsets_at(i: i32) -> i32 {
+  return tables.offsets[i >> 2u][i & 3];
+}
+fn segments_at(i: i32) -> i32 {
+  return tables.segments[i >> 2u][i & 3];
+}
+fn kinds_at(i: i32) -> i32 {
+  return tables.kinds[i >> 2u][i & 3];
+}
+fn links_at(i: i32) -> i32 {
+  return tables.links[i >> 2u][i & 3];
+}
+fn dilations_at(i: i32) -> i32 {
+  return tables.dilations[i >> 2u][i & 3];
+}
 var<workgroup> block: array<vec4f, 832>;
 var<workgroup> lanes_taken: atomic<u32>;
 fn sum4(v: vec4f) -> f32 {
@@ -2449,7 +2493,7 @@ fn main(
   let batch_head = rest / cells;
   let head = batch_head & 7;
   let batch = batch_head >> 3u;
-  let offset = offsets[params.branch * 8 + head];
+  let offset = offsets_at(params.branch * 8 + head);
   let cell_start = rest % cells * cell_length;
   let cell_end = min(cell_start + cell_length, params.N);
   let g = min(params.segment, params.N);
@@ -2463,12 +2507,12 @@ fn main(
   let rows = max(0, min(64, piece_rows - tile * 64));
   let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
   let keys = min(real, slot + rows);
-  let link = kinds[params.branch * 8 + head];
-  let parent = links[link];
+  let link = kinds_at(params.branch * 8 + head);
+  let parent = links_at(link);
   if (0 < rows) {
     let first_query = query_start + slot * params.dilation;
     let last_query = first_query + max(0, rows + -1) * params.dilation;
-    let parent_segment = segments[parent];
+    let parent_segment = segments_at(parent);
     let low_2 = first_query / parent_segment * parent_segment;
     let high = last_query / parent_segment * parent_segment;
     let root = parent == params.branch;
@@ -2565,65 +2609,65 @@ fn main(
         l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
       }
       let first_query_1_ = query_start + slot * params.dilation;
-      let member_2 = links[link + 1];
+      let member_2 = links_at(link + 1);
       let other = member_2 >> 1u;
-      let other_segment = segments[other];
-      let other_dilation = dilations[other];
+      let other_segment = segments_at(other);
+      let other_dilation = dilations_at(other);
       let other_start = first_query_1_ / other_segment * other_segment;
       let from_slot = max(0, (max(other_start - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot = min(real, (max(other_start + other_segment - query_start, 0) + params.dilation + -1) / params.dilation);
       let period = other_dilation / params.dilation;
-      let row_residue = (first_query_1_ - other_start - offsets[other * 8 + head] + other_dilation) % other_dilation / params.dilation;
+      let row_residue = (first_query_1_ - other_start - offsets_at(other * 8 + head) + other_dilation) % other_dilation / params.dilation;
       let slot_residue = (row_residue + (period - slot % period)) % period;
-      let member_1_ = links[link + 2];
+      let member_1_ = links_at(link + 2);
       let other_1_ = member_1_ >> 1u;
-      let other_segment_1_ = segments[other_1_];
-      let other_dilation_1_ = dilations[other_1_];
+      let other_segment_1_ = segments_at(other_1_);
+      let other_dilation_1_ = dilations_at(other_1_);
       let other_start_1_ = first_query_1_ / other_segment_1_ * other_segment_1_;
       let from_slot_1_ = max(from_slot, (max(other_start_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot_1_ = min(to_slot, (max(other_start_1_ + other_segment_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let period_1_ = other_dilation_1_ / params.dilation;
-      let row_residue_1_ = (first_query_1_ - other_start_1_ - offsets[other_1_ * 8 + head] + other_dilation_1_) % other_dilation_1_ / params.dilation;
+      let row_residue_1_ = (first_query_1_ - other_start_1_ - offsets_at(other_1_ * 8 + head) + other_dilation_1_) % other_dilation_1_ / params.dilation;
       let slot_residue_1_ = (row_residue_1_ + (period_1_ - slot % period_1_)) % period_1_;
-      let member_2_ = links[link + 3];
+      let member_2_ = links_at(link + 3);
       let other_2_ = member_2_ >> 1u;
-      let other_segment_2_ = segments[other_2_];
-      let other_dilation_2_ = dilations[other_2_];
+      let other_segment_2_ = segments_at(other_2_);
+      let other_dilation_2_ = dilations_at(other_2_);
       let other_start_2_ = first_query_1_ / other_segment_2_ * other_segment_2_;
       let from_slot_2_ = max(from_slot_1_, (max(other_start_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot_2_ = min(to_slot_1_, (max(other_start_2_ + other_segment_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let period_2_ = other_dilation_2_ / params.dilation;
-      let row_residue_2_ = (first_query_1_ - other_start_2_ - offsets[other_2_ * 8 + head] + other_dilation_2_) % other_dilation_2_ / params.dilation;
+      let row_residue_2_ = (first_query_1_ - other_start_2_ - offsets_at(other_2_ * 8 + head) + other_dilation_2_) % other_dilation_2_ / params.dilation;
       let slot_residue_2_ = (row_residue_2_ + (period_2_ - slot % period_2_)) % period_2_;
-      let member_3_ = links[link + 4];
+      let member_3_ = links_at(link + 4);
       let other_3_ = member_3_ >> 1u;
-      let other_segment_3_ = segments[other_3_];
-      let other_dilation_3_ = dilations[other_3_];
+      let other_segment_3_ = segments_at(other_3_);
+      let other_dilation_3_ = dilations_at(other_3_);
       let other_start_3_ = first_query_1_ / other_segment_3_ * other_segment_3_;
       let from_slot_3_ = max(0, (max(other_start_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot_3_ = min(real, (max(other_start_3_ + other_segment_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let period_3_ = other_dilation_3_ / params.dilation;
-      let row_residue_3_ = (first_query_1_ - other_start_3_ - offsets[other_3_ * 8 + head] + other_dilation_3_) % other_dilation_3_ / params.dilation;
+      let row_residue_3_ = (first_query_1_ - other_start_3_ - offsets_at(other_3_ * 8 + head) + other_dilation_3_) % other_dilation_3_ / params.dilation;
       let slot_residue_3_ = (row_residue_3_ + (period_3_ - slot % period_3_)) % period_3_;
-      let member_4_ = links[link + 5];
+      let member_4_ = links_at(link + 5);
       let other_4_ = member_4_ >> 1u;
-      let other_segment_4_ = segments[other_4_];
-      let other_dilation_4_ = dilations[other_4_];
+      let other_segment_4_ = segments_at(other_4_);
+      let other_dilation_4_ = dilations_at(other_4_);
       let other_start_4_ = first_query_1_ / other_segment_4_ * other_segment_4_;
       let from_slot_4_ = max(from_slot_3_, (max(other_start_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot_4_ = min(to_slot_3_, (max(other_start_4_ + other_segment_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let period_4_ = other_dilation_4_ / params.dilation;
-      let row_residue_4_ = (first_query_1_ - other_start_4_ - offsets[other_4_ * 8 + head] + other_dilation_4_) % other_dilation_4_ / params.dilation;
+      let row_residue_4_ = (first_query_1_ - other_start_4_ - offsets_at(other_4_ * 8 + head) + other_dilation_4_) % other_dilation_4_ / params.dilation;
       let slot_residue_4_ = (row_residue_4_ + (period_4_ - slot % period_4_)) % period_4_;
-      let member_5_ = links[link + 6];
+      let member_5_ = links_at(link + 6);
       let other_5_ = member_5_ >> 1u;
-      let other_segment_5_ = segments[other_5_];
-      let other_dilation_5_ = dilations[other_5_];
+      let other_segment_5_ = segments_at(other_5_);
+      let other_dilation_5_ = dilations_at(other_5_);
       let other_start_5_ = first_query_1_ / other_segment_5_ * other_segment_5_;
       let from_slot_5_ = max(from_slot_4_, (max(other_start_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot_5_ = min(to_slot_4_, (max(other_start_5_ + other_segment_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let period_5_ = other_dilation_5_ / params.dilation;
-      let row_residue_5_ = (first_query_1_ - other_start_5_ - offsets[other_5_ * 8 + head] + other_dilation_5_) % other_dilation_5_ / params.dilation;
+      let row_residue_5_ = (first_query_1_ - other_start_5_ - offsets_at(other_5_ * 8 + head) + other_dilation_5_) % other_dilation_5_ / params.dilation;
       let slot_residue_5_ = (row_residue_5_ + (period_5_ - slot % period_5_)) % period_5_;
       let weight = f32(member_2 & 1);
       let period_length = f32(period);
@@ -3002,6 +3046,31 @@ const $wgsl_attention_small_annulus_64x32: $Shader = {
     { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
     { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
   ],
+  tables: [
+    {
+      name: "offsets",
+      type: "i32",
+      values: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7],
+    },
+    { name: "segments", type: "i32", values: [256, 512, 1024, 2048] },
+    {
+      name: "kinds",
+      type: "i32",
+      values: [
+        0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84,
+        91, 84, 84, 91, 84, 77,
+      ],
+    },
+    {
+      name: "links",
+      type: "i32",
+      values: [
+        0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2,
+        2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4,
+        4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6,
+      ],
+    },
+  ],
   code: `enable subgroups;
 // spec:4 attention small: small: branch 3 (segment 2048, dilation 8)
 struct Params {
@@ -3016,10 +3085,25 @@ struct Params {
   first: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
-const segments = array<i32, 4>(256, 512, 1024, 2048);
-const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
-const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
+struct Tables {
+  offsets: array<vec4i, 8>, // 32 numbers
+  segments: array<vec4i, 1>, // 4 numbers
+  kinds: array<vec4i, 8>, // 32 numbers
+  links: array<vec4i, 25>, // 98 numbers
+}
+@group(1) @binding(0) var<uniform> tables: Tables;
+fn offsets_at(i: i32) -> i32 {
+  return tables.offsets[i >> 2u][i & 3];
+}
+fn segments_at(i: i32) -> i32 {
+  return tables.segments[i >> 2u][i & 3];
+}
+fn kinds_at(i: i32) -> i32 {
+  return tables.kinds[i >> 2u][i & 3];
+}
+fn links_at(i: i32) -> i32 {
+  return tables.links[i >> 2u][i & 3];
+}
 var<workgroup> block: array<vec4f, 832>;
 var<workgroup> lanes_taken: atomic<u32>;
 fn sum4(v: vec4f) -> f32 {
@@ -3093,7 +3177,7 @@ fn main(
   let batch_head = rest / cells;
   let head = batch_head & 7;
   let batch = batch_head >> 3u;
-  let offset = offsets[params.branch * 8 + head];
+  let offset = offsets_at(params.branch * 8 + head);
   let cell_start = rest % cells * cell_length;
   let cell_end = min(cell_start + cell_length, params.N);
   let g = min(params.segment, params.N);
@@ -3107,12 +3191,12 @@ fn main(
   let rows = max(0, min(64, piece_rows - tile * 64));
   let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
   let keys = min(real, slot + rows);
-  let link = kinds[params.branch * 8 + head];
-  let parent = links[link];
+  let link = kinds_at(params.branch * 8 + head);
+  let parent = links_at(link);
   if (0 < rows) {
     let first_query = query_start + slot * params.dilation;
     let last_query = first_query + max(0, rows + -1) * params.dilation;
-    let parent_segment = segments[parent];
+    let parent_segment = segments_at(parent);
     let low_2 = first_query / parent_segment * parent_segment;
     let high = last_query / parent_segment * parent_segment;
     let root = parent == params.branch;
@@ -3526,6 +3610,32 @@ const $wgsl_attention_small_annulus_64x32_folds_2: $Shader = {
     { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
     { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
   ],
+  tables: [
+    {
+      name: "offsets",
+      type: "i32",
+      values: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7],
+    },
+    { name: "segments", type: "i32", values: [256, 512, 1024, 2048] },
+    {
+      name: "kinds",
+      type: "i32",
+      values: [
+        0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84,
+        91, 84, 84, 91, 84, 77,
+      ],
+    },
+    {
+      name: "links",
+      type: "i32",
+      values: [
+        0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2,
+        2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4,
+        4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6,
+      ],
+    },
+    { name: "dilations", type: "i32", values: [1, 2, 4, 8] },
+  ],
   code: `// spec:4 attention small: small: branch 0 (segment 256, dilation 1)
 struct Params {
   first_group: u32,
@@ -3542,11 +3652,29 @@ struct Params {
   room_tiles: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
-const segments = array<i32, 4>(256, 512, 1024, 2048);
-const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
-const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
-const dilations = array<i32, 4>(1, 2, 4, 8);
+struct Tables {
+  offsets: array<vec4i, 8>, // 32 numbers
+  segments: array<vec4i, 1>, // 4 numbers
+  kinds: array<vec4i, 8>, // 32 numbers
+  links: array<vec4i, 25>, // 98 numbers
+  dilations: array<vec4i, 1>, // 4 numbers
+}
+@group(1) @binding(0) var<uniform> tables: Tables;
+fn offsets_at(i: i32) -> i32 {
+  return tables.offsets[i >> 2u][i & 3];
+}
+fn segments_at(i: i32) -> i32 {
+  return tables.segments[i >> 2u][i & 3];
+}
+fn kinds_at(i: i32) -> i32 {
+  return tables.kinds[i >> 2u][i & 3];
+}
+fn links_at(i: i32) -> i32 {
+  return tables.links[i >> 2u][i & 3];
+}
+fn dilations_at(i: i32) -> i32 {
+  return tables.dilations[i >> 2u][i & 3];
+}
 var<workgroup> block: array<vec4f, 832>;
 var<workgroup> columns: array<f32, 256>;
 var<workgroup> partials: array<f32, 272>;
@@ -3609,7 +3737,7 @@ fn main(
   let batch_head = rest / cells;
   let head = batch_head & 7;
   let batch = batch_head >> 3u;
-  let offset = offsets[params.branch * 8 + head];
+  let offset = offsets_at(params.branch * 8 + head);
   let cell_start = rest % cells * cell_length;
   let cell_end = min(cell_start + cell_length, params.N);
   let g = min(params.segment, params.N);
@@ -3623,12 +3751,12 @@ fn main(
   let rows = max(0, min(64, piece_rows - tile * 64));
   let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
   let keys = min(real, slot + rows);
-  let link = kinds[params.branch * 8 + head];
-  let parent = links[link];
+  let link = kinds_at(params.branch * 8 + head);
+  let parent = links_at(link);
   if (0 < rows) {
     let first_query = query_start + slot * params.dilation;
     let last_query = first_query + max(0, rows + -1) * params.dilation;
-    let parent_segment = segments[parent];
+    let parent_segment = segments_at(parent);
     let low_2 = first_query / parent_segment * parent_segment;
     let high = last_query / parent_segment * parent_segment;
     let root = parent == params.branch;
@@ -3694,65 +3822,65 @@ fn main(
         l = select(0.0f, 1.0f, m > -1e30f);
       }
       let first_query_1_ = query_start + slot * params.dilation;
-      let member = links[link + 1];
+      let member = links_at(link + 1);
       let other = member >> 1u;
-      let other_segment = segments[other];
-      let other_dilation = dilations[other];
+      let other_segment = segments_at(other);
+      let other_dilation = dilations_at(other);
       let other_start = first_query_1_ / other_segment * other_segment;
       let from_slot = max(0, (max(other_start - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot = min(real, (max(other_start + other_segment - query_start, 0) + params.dilation + -1) / params.dilation);
       let period = other_dilation / params.dilation;
-      let row_residue = (first_query_1_ - other_start - offsets[other * 8 + head] + other_dilation) % other_dilation / params.dilation;
+      let row_residue = (first_query_1_ - other_start - offsets_at(other * 8 + head) + other_dilation) % other_dilation / params.dilation;
       let slot_residue = (row_residue + (period - slot % period)) % period;
-      let member_1_ = links[link + 2];
+      let member_1_ = links_at(link + 2);
       let other_1_ = member_1_ >> 1u;
-      let other_segment_1_ = segments[other_1_];
-      let other_dilation_1_ = dilations[other_1_];
+      let other_segment_1_ = segments_at(other_1_);
+      let other_dilation_1_ = dilations_at(other_1_);
       let other_start_1_ = first_query_1_ / other_segment_1_ * other_segment_1_;
       let from_slot_1_ = max(from_slot, (max(other_start_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot_1_ = min(to_slot, (max(other_start_1_ + other_segment_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let period_1_ = other_dilation_1_ / params.dilation;
-      let row_residue_1_ = (first_query_1_ - other_start_1_ - offsets[other_1_ * 8 + head] + other_dilation_1_) % other_dilation_1_ / params.dilation;
+      let row_residue_1_ = (first_query_1_ - other_start_1_ - offsets_at(other_1_ * 8 + head) + other_dilation_1_) % other_dilation_1_ / params.dilation;
       let slot_residue_1_ = (row_residue_1_ + (period_1_ - slot % period_1_)) % period_1_;
-      let member_2_ = links[link + 3];
+      let member_2_ = links_at(link + 3);
       let other_2_ = member_2_ >> 1u;
-      let other_segment_2_ = segments[other_2_];
-      let other_dilation_2_ = dilations[other_2_];
+      let other_segment_2_ = segments_at(other_2_);
+      let other_dilation_2_ = dilations_at(other_2_);
       let other_start_2_ = first_query_1_ / other_segment_2_ * other_segment_2_;
       let from_slot_2_ = max(from_slot_1_, (max(other_start_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot_2_ = min(to_slot_1_, (max(other_start_2_ + other_segment_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let period_2_ = other_dilation_2_ / params.dilation;
-      let row_residue_2_ = (first_query_1_ - other_start_2_ - offsets[other_2_ * 8 + head] + other_dilation_2_) % other_dilation_2_ / params.dilation;
+      let row_residue_2_ = (first_query_1_ - other_start_2_ - offsets_at(other_2_ * 8 + head) + other_dilation_2_) % other_dilation_2_ / params.dilation;
       let slot_residue_2_ = (row_residue_2_ + (period_2_ - slot % period_2_)) % period_2_;
-      let member_3_ = links[link + 4];
+      let member_3_ = links_at(link + 4);
       let other_3_ = member_3_ >> 1u;
-      let other_segment_3_ = segments[other_3_];
-      let other_dilation_3_ = dilations[other_3_];
+      let other_segment_3_ = segments_at(other_3_);
+      let other_dilation_3_ = dilations_at(other_3_);
       let other_start_3_ = first_query_1_ / other_segment_3_ * other_segment_3_;
       let from_slot_3_ = max(0, (max(other_start_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot_3_ = min(real, (max(other_start_3_ + other_segment_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let period_3_ = other_dilation_3_ / params.dilation;
-      let row_residue_3_ = (first_query_1_ - other_start_3_ - offsets[other_3_ * 8 + head] + other_dilation_3_) % other_dilation_3_ / params.dilation;
+      let row_residue_3_ = (first_query_1_ - other_start_3_ - offsets_at(other_3_ * 8 + head) + other_dilation_3_) % other_dilation_3_ / params.dilation;
       let slot_residue_3_ = (row_residue_3_ + (period_3_ - slot % period_3_)) % period_3_;
-      let member_4_ = links[link + 5];
+      let member_4_ = links_at(link + 5);
       let other_4_ = member_4_ >> 1u;
-      let other_segment_4_ = segments[other_4_];
-      let other_dilation_4_ = dilations[other_4_];
+      let other_segment_4_ = segments_at(other_4_);
+      let other_dilation_4_ = dilations_at(other_4_);
       let other_start_4_ = first_query_1_ / other_segment_4_ * other_segment_4_;
       let from_slot_4_ = max(from_slot_3_, (max(other_start_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot_4_ = min(to_slot_3_, (max(other_start_4_ + other_segment_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let period_4_ = other_dilation_4_ / params.dilation;
-      let row_residue_4_ = (first_query_1_ - other_start_4_ - offsets[other_4_ * 8 + head] + other_dilation_4_) % other_dilation_4_ / params.dilation;
+      let row_residue_4_ = (first_query_1_ - other_start_4_ - offsets_at(other_4_ * 8 + head) + other_dilation_4_) % other_dilation_4_ / params.dilation;
       let slot_residue_4_ = (row_residue_4_ + (period_4_ - slot % period_4_)) % period_4_;
-      let member_5_ = links[link + 6];
+      let member_5_ = links_at(link + 6);
       let other_5_ = member_5_ >> 1u;
-      let other_segment_5_ = segments[other_5_];
-      let other_dilation_5_ = dilations[other_5_];
+      let other_segment_5_ = segments_at(other_5_);
+      let other_dilation_5_ = dilations_at(other_5_);
       let other_start_5_ = first_query_1_ / other_segment_5_ * other_segment_5_;
       let from_slot_5_ = max(from_slot_4_, (max(other_start_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot_5_ = min(to_slot_4_, (max(other_start_5_ + other_segment_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let period_5_ = other_dilation_5_ / params.dilation;
-      let row_residue_5_ = (first_query_1_ - other_start_5_ - offsets[other_5_ * 8 + head] + other_dilation_5_) % other_dilation_5_ / params.dilation;
+      let row_residue_5_ = (first_query_1_ - other_start_5_ - offsets_at(other_5_ * 8 + head) + other_dilation_5_) % other_dilation_5_ / params.dilation;
       let slot_residue_5_ = (row_residue_5_ + (period_5_ - slot % period_5_)) % period_5_;
       let weight = f32(member & 1);
       let period_length = f32(period);
@@ -4089,6 +4217,31 @@ const $wgsl_attention_small_annulus_64x32_2: $Shader = {
     { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
     { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
   ],
+  tables: [
+    {
+      name: "offsets",
+      type: "i32",
+      values: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7],
+    },
+    { name: "segments", type: "i32", values: [256, 512, 1024, 2048] },
+    {
+      name: "kinds",
+      type: "i32",
+      values: [
+        0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84,
+        91, 84, 84, 91, 84, 77,
+      ],
+    },
+    {
+      name: "links",
+      type: "i32",
+      values: [
+        0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2,
+        2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4,
+        4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6,
+      ],
+    },
+  ],
   code: `// spec:4 attention small: small: branch 3 (segment 2048, dilation 8)
 struct Params {
   first_group: u32,
@@ -4102,10 +4255,25 @@ struct Params {
   first: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
-const segments = array<i32, 4>(256, 512, 1024, 2048);
-const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
-const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
+struct Tables {
+  offsets: array<vec4i, 8>, // 32 numbers
+  segments: array<vec4i, 1>, // 4 numbers
+  kinds: array<vec4i, 8>, // 32 numbers
+  links: array<vec4i, 25>, // 98 numbers
+}
+@group(1) @binding(0) var<uniform> tables: Tables;
+fn offsets_at(i: i32) -> i32 {
+  return tables.offsets[i >> 2u][i & 3];
+}
+fn segments_at(i: i32) -> i32 {
+  return tables.segments[i >> 2u][i & 3];
+}
+fn kinds_at(i: i32) -> i32 {
+  return tables.kinds[i >> 2u][i & 3];
+}
+fn links_at(i: i32) -> i32 {
+  return tables.links[i >> 2u][i & 3];
+}
 var<workgroup> block: array<vec4f, 832>;
 var<workgroup> columns: array<f32, 128>;
 var<workgroup> partials: array<f32, 272>;
@@ -4163,7 +4331,7 @@ fn main(
   let batch_head = rest / cells;
   let head = batch_head & 7;
   let batch = batch_head >> 3u;
-  let offset = offsets[params.branch * 8 + head];
+  let offset = offsets_at(params.branch * 8 + head);
   let cell_start = rest % cells * cell_length;
   let cell_end = min(cell_start + cell_length, params.N);
   let g = min(params.segment, params.N);
@@ -4177,12 +4345,12 @@ fn main(
   let rows = max(0, min(64, piece_rows - tile * 64));
   let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
   let keys = min(real, slot + rows);
-  let link = kinds[params.branch * 8 + head];
-  let parent = links[link];
+  let link = kinds_at(params.branch * 8 + head);
+  let parent = links_at(link);
   if (0 < rows) {
     let first_query = query_start + slot * params.dilation;
     let last_query = first_query + max(0, rows + -1) * params.dilation;
-    let parent_segment = segments[parent];
+    let parent_segment = segments_at(parent);
     let low_2 = first_query / parent_segment * parent_segment;
     let high = last_query / parent_segment * parent_segment;
     let root = parent == params.branch;
@@ -5156,6 +5324,45 @@ const $wgsl_attention_small_xpos512_annulus_64x32_folds: $Shader = {
     { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
     { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
   ],
+  tables: [
+    {
+      name: "offsets",
+      type: "i32",
+      values: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7],
+    },
+    {
+      name: "decay",
+      type: "f32",
+      values: [
+        -57.835355442051565, -57.835355442051565, -51.132846830881995, -51.132846830881995,
+        -45.281199976923006, -45.281199976923006, -40.08851659405041, -40.08851659405041, -35.42128779535413,
+        -35.42128779535413, -31.18288014222494, -31.18288014222494, -27.301077703829115, -27.301077703829115,
+        -23.720504725450112, -23.720504725450112, -20.39775807118321, -20.39775807118321, -17.298188203606486,
+        -17.298188203606486, -14.39369282114321, -14.39369282114321, -11.661164626556252, -11.661164626556252,
+        -9.081373476337683, -9.081373476337683, -6.638147917532336, -6.638147917532336, -4.317747426040944,
+        -4.317747426040944, -2.108414352479141, -2.108414352479141,
+      ],
+    },
+    { name: "segments", type: "i32", values: [256, 512, 1024, 2048] },
+    {
+      name: "kinds",
+      type: "i32",
+      values: [
+        0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84,
+        91, 84, 84, 91, 84, 77,
+      ],
+    },
+    {
+      name: "links",
+      type: "i32",
+      values: [
+        0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2,
+        2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4,
+        4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6,
+      ],
+    },
+    { name: "dilations", type: "i32", values: [1, 2, 4, 8] },
+  ],
   code: `enable subgroups;
 // spec:4 model jargon: small: branch 0 (segment 256, dilation 1)
 struct Params {
@@ -5173,12 +5380,33 @@ struct Params {
   room_tiles: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
-const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
-const segments = array<i32, 4>(256, 512, 1024, 2048);
-const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
-const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
-const dilations = array<i32, 4>(1, 2, 4, 8);
+struct Tables {
+  offsets: array<vec4i, 8>, // 32 numbers
+  decay: array<vec4f, 8>, // 32 numbers
+  segments: array<vec4i, 1>, // 4 numbers
+  kinds: array<vec4i, 8>, // 32 numbers
+  links: array<vec4i, 25>, // 98 numbers
+  dilations: array<vec4i, 1>, // 4 numbers
+}
+@group(1) @binding(0) var<uniform> tables: Tables;
+fn offsets_at(i: i32) -> i32 {
+  return tables.offsets[i >> 2u][i & 3];
+}
+fn decay_at(i: i32) -> f32 {
+  return tables.decay[i >> 2u][i & 3];
+}
+fn segments_at(i: i32) -> i32 {
+  return tables.segments[i >> 2u][i & 3];
+}
+fn kinds_at(i: i32) -> i32 {
+  return tables.kinds[i >> 2u][i & 3];
+}
+fn links_at(i: i32) -> i32 {
+  return tables.links[i >> 2u][i & 3];
+}
+fn dilations_at(i: i32) -> i32 {
+  return tables.dilations[i >> 2u][i & 3];
+}
 var<workgroup> block: array<vec4f, 832>;
 var<workgroup> lanes_taken: atomic<u32>;
 fn sum4(v: vec4f) -> f32 {
@@ -5264,7 +5492,7 @@ fn main(
   let batch_head = rest / cells;
   let head = batch_head & 7;
   let batch = batch_head >> 3u;
-  let offset = offsets[params.branch * 8 + head];
+  let offset = offsets_at(params.branch * 8 + head);
   let cell_start = rest % cells * cell_length;
   let cell_end = min(cell_start + cell_length, params.N);
   let g = min(params.segment, params.N);
@@ -5278,12 +5506,12 @@ fn main(
   let rows = max(0, min(64, piece_rows - tile * 64));
   let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
   let keys = min(real, slot + rows);
-  let link = kinds[params.branch * 8 + head];
-  let parent = links[link];
+  let link = kinds_at(params.branch * 8 + head);
+  let parent = links_at(link);
   if (0 < rows) {
     let first_query = query_start + slot * params.dilation;
     let last_query = first_query + max(0, rows + -1) * params.dilation;
-    let parent_segment = segments[parent];
+    let parent_segment = segments_at(parent);
     let low_2 = first_query / parent_segment * parent_segment;
     let high = last_query / parent_segment * parent_segment;
     let root = parent == params.branch;
@@ -5381,65 +5609,65 @@ fn main(
         l_3 = select(0.0f, 1.0f, m_3 > -1e30f);
       }
       let first_query_1_ = query_start + slot * params.dilation;
-      let member_2 = links[link + 1];
+      let member_2 = links_at(link + 1);
       let other = member_2 >> 1u;
-      let other_segment = segments[other];
-      let other_dilation = dilations[other];
+      let other_segment = segments_at(other);
+      let other_dilation = dilations_at(other);
       let other_start = first_query_1_ / other_segment * other_segment;
       let from_slot = max(0, (max(other_start - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot = min(real, (max(other_start + other_segment - query_start, 0) + params.dilation + -1) / params.dilation);
       let period = other_dilation / params.dilation;
-      let row_residue = (first_query_1_ - other_start - offsets[other * 8 + head] + other_dilation) % other_dilation / params.dilation;
+      let row_residue = (first_query_1_ - other_start - offsets_at(other * 8 + head) + other_dilation) % other_dilation / params.dilation;
       let slot_residue = (row_residue + (period - slot % period)) % period;
-      let member_1_ = links[link + 2];
+      let member_1_ = links_at(link + 2);
       let other_1_ = member_1_ >> 1u;
-      let other_segment_1_ = segments[other_1_];
-      let other_dilation_1_ = dilations[other_1_];
+      let other_segment_1_ = segments_at(other_1_);
+      let other_dilation_1_ = dilations_at(other_1_);
       let other_start_1_ = first_query_1_ / other_segment_1_ * other_segment_1_;
       let from_slot_1_ = max(from_slot, (max(other_start_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot_1_ = min(to_slot, (max(other_start_1_ + other_segment_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let period_1_ = other_dilation_1_ / params.dilation;
-      let row_residue_1_ = (first_query_1_ - other_start_1_ - offsets[other_1_ * 8 + head] + other_dilation_1_) % other_dilation_1_ / params.dilation;
+      let row_residue_1_ = (first_query_1_ - other_start_1_ - offsets_at(other_1_ * 8 + head) + other_dilation_1_) % other_dilation_1_ / params.dilation;
       let slot_residue_1_ = (row_residue_1_ + (period_1_ - slot % period_1_)) % period_1_;
-      let member_2_ = links[link + 3];
+      let member_2_ = links_at(link + 3);
       let other_2_ = member_2_ >> 1u;
-      let other_segment_2_ = segments[other_2_];
-      let other_dilation_2_ = dilations[other_2_];
+      let other_segment_2_ = segments_at(other_2_);
+      let other_dilation_2_ = dilations_at(other_2_);
       let other_start_2_ = first_query_1_ / other_segment_2_ * other_segment_2_;
       let from_slot_2_ = max(from_slot_1_, (max(other_start_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot_2_ = min(to_slot_1_, (max(other_start_2_ + other_segment_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let period_2_ = other_dilation_2_ / params.dilation;
-      let row_residue_2_ = (first_query_1_ - other_start_2_ - offsets[other_2_ * 8 + head] + other_dilation_2_) % other_dilation_2_ / params.dilation;
+      let row_residue_2_ = (first_query_1_ - other_start_2_ - offsets_at(other_2_ * 8 + head) + other_dilation_2_) % other_dilation_2_ / params.dilation;
       let slot_residue_2_ = (row_residue_2_ + (period_2_ - slot % period_2_)) % period_2_;
-      let member_3_ = links[link + 4];
+      let member_3_ = links_at(link + 4);
       let other_3_ = member_3_ >> 1u;
-      let other_segment_3_ = segments[other_3_];
-      let other_dilation_3_ = dilations[other_3_];
+      let other_segment_3_ = segments_at(other_3_);
+      let other_dilation_3_ = dilations_at(other_3_);
       let other_start_3_ = first_query_1_ / other_segment_3_ * other_segment_3_;
       let from_slot_3_ = max(0, (max(other_start_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot_3_ = min(real, (max(other_start_3_ + other_segment_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let period_3_ = other_dilation_3_ / params.dilation;
-      let row_residue_3_ = (first_query_1_ - other_start_3_ - offsets[other_3_ * 8 + head] + other_dilation_3_) % other_dilation_3_ / params.dilation;
+      let row_residue_3_ = (first_query_1_ - other_start_3_ - offsets_at(other_3_ * 8 + head) + other_dilation_3_) % other_dilation_3_ / params.dilation;
       let slot_residue_3_ = (row_residue_3_ + (period_3_ - slot % period_3_)) % period_3_;
-      let member_4_ = links[link + 5];
+      let member_4_ = links_at(link + 5);
       let other_4_ = member_4_ >> 1u;
-      let other_segment_4_ = segments[other_4_];
-      let other_dilation_4_ = dilations[other_4_];
+      let other_segment_4_ = segments_at(other_4_);
+      let other_dilation_4_ = dilations_at(other_4_);
       let other_start_4_ = first_query_1_ / other_segment_4_ * other_segment_4_;
       let from_slot_4_ = max(from_slot_3_, (max(other_start_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot_4_ = min(to_slot_3_, (max(other_start_4_ + other_segment_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let period_4_ = other_dilation_4_ / params.dilation;
-      let row_residue_4_ = (first_query_1_ - other_start_4_ - offsets[other_4_ * 8 + head] + other_dilation_4_) % other_dilation_4_ / params.dilation;
+      let row_residue_4_ = (first_query_1_ - other_start_4_ - offsets_at(other_4_ * 8 + head) + other_dilation_4_) % other_dilation_4_ / params.dilation;
       let slot_residue_4_ = (row_residue_4_ + (period_4_ - slot % period_4_)) % period_4_;
-      let member_5_ = links[link + 6];
+      let member_5_ = links_at(link + 6);
       let other_5_ = member_5_ >> 1u;
-      let other_segment_5_ = segments[other_5_];
-      let other_dilation_5_ = dilations[other_5_];
+      let other_segment_5_ = segments_at(other_5_);
+      let other_dilation_5_ = dilations_at(other_5_);
       let other_start_5_ = first_query_1_ / other_segment_5_ * other_segment_5_;
       let from_slot_5_ = max(from_slot_4_, (max(other_start_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot_5_ = min(to_slot_4_, (max(other_start_5_ + other_segment_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let period_5_ = other_dilation_5_ / params.dilation;
-      let row_residue_5_ = (first_query_1_ - other_start_5_ - offsets[other_5_ * 8 + head] + other_dilation_5_) % other_dilation_5_ / params.dilation;
+      let row_residue_5_ = (first_query_1_ - other_start_5_ - offsets_at(other_5_ * 8 + head) + other_dilation_5_) % other_dilation_5_ / params.dilation;
       let slot_residue_5_ = (row_residue_5_ + (period_5_ - slot % period_5_)) % period_5_;
       let weight = f32(member_2 & 1);
       let period_length = f32(period);
@@ -5506,7 +5734,7 @@ fn main(
           if (((query >> 14u) != query_block) || (((query + max(rows + -1, 0) * params.dilation) >> 14u) != query_block)) {
             for (var row_5 = lane_y; row_5 < 64; row_5 += 16) {
               for (var col_2 = lane_x * 4; col_2 < 32; col_2 += 16) {
-                block[row_5 * 9 + (col_2 >> 2u)] = block[row_5 * 9 + (col_2 >> 2u)] * exp2(min(vec4f(decay[col_2], decay[col_2 + 1], decay[col_2 + 2], decay[col_2 + 3]) * vec4f(f32(((query + min(row_5, max(rows + -1, 0)) * params.dilation) >> 14u) - query_block)), vec4f(100.0f)));
+                block[row_5 * 9 + (col_2 >> 2u)] = block[row_5 * 9 + (col_2 >> 2u)] * exp2(min(vec4f(decay_at(col_2), decay_at(col_2 + 1), decay_at(col_2 + 2), decay_at(col_2 + 3)) * vec4f(f32(((query + min(row_5, max(rows + -1, 0)) * params.dilation) >> 14u) - query_block)), vec4f(100.0f)));
               }
             }
           }
@@ -5543,25 +5771,25 @@ fn main(
           if (((key >> 14u) != query_block) || (((key + max(width + -1, 0) * params.dilation) >> 14u) != query_block)) {
             for (var col_4 = lane_y * 4; col_4 < 32; col_4 += 64) {
               for (var row_7 = lane_x * 4; row_7 < 32; row_7 += 16) {
-                let x_8 = block[(col_4 * 32 + row_7 + 2304) >> 2u][(col_4 * 32 + row_7 + 2304) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_9 = block[(col_4 * 32 + row_7 + 2305) >> 2u][(col_4 * 32 + row_7 + 2305) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_10 = block[(col_4 * 32 + row_7 + 2306) >> 2u][(col_4 * 32 + row_7 + 2306) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_11 = block[(col_4 * 32 + row_7 + 2307) >> 2u][(col_4 * 32 + row_7 + 2307) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_8 = block[(col_4 * 32 + row_7 + 2304) >> 2u][(col_4 * 32 + row_7 + 2304) & 3] * exp2(min(decay_at(col_4) * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_9 = block[(col_4 * 32 + row_7 + 2305) >> 2u][(col_4 * 32 + row_7 + 2305) & 3] * exp2(min(decay_at(col_4) * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_10 = block[(col_4 * 32 + row_7 + 2306) >> 2u][(col_4 * 32 + row_7 + 2306) & 3] * exp2(min(decay_at(col_4) * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_11 = block[(col_4 * 32 + row_7 + 2307) >> 2u][(col_4 * 32 + row_7 + 2307) & 3] * exp2(min(decay_at(col_4) * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
                 block[col_4 * 8 + (row_7 >> 2u) + 576] = vec4f(x_8, x_9, x_10, x_11);
-                let x_12 = block[(col_4 * 32 + row_7 + 2336) >> 2u][(col_4 * 32 + row_7 + 2336) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_13 = block[(col_4 * 32 + row_7 + 2337) >> 2u][(col_4 * 32 + row_7 + 2337) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_14 = block[(col_4 * 32 + row_7 + 2338) >> 2u][(col_4 * 32 + row_7 + 2338) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_15 = block[(col_4 * 32 + row_7 + 2339) >> 2u][(col_4 * 32 + row_7 + 2339) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_12 = block[(col_4 * 32 + row_7 + 2336) >> 2u][(col_4 * 32 + row_7 + 2336) & 3] * exp2(min(decay_at(col_4 + 1) * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_13 = block[(col_4 * 32 + row_7 + 2337) >> 2u][(col_4 * 32 + row_7 + 2337) & 3] * exp2(min(decay_at(col_4 + 1) * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_14 = block[(col_4 * 32 + row_7 + 2338) >> 2u][(col_4 * 32 + row_7 + 2338) & 3] * exp2(min(decay_at(col_4 + 1) * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_15 = block[(col_4 * 32 + row_7 + 2339) >> 2u][(col_4 * 32 + row_7 + 2339) & 3] * exp2(min(decay_at(col_4 + 1) * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
                 block[col_4 * 8 + (row_7 >> 2u) + 584] = vec4f(x_12, x_13, x_14, x_15);
-                let x_16 = block[(col_4 * 32 + row_7 + 2368) >> 2u][(col_4 * 32 + row_7 + 2368) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_17 = block[(col_4 * 32 + row_7 + 2369) >> 2u][(col_4 * 32 + row_7 + 2369) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_18 = block[(col_4 * 32 + row_7 + 2370) >> 2u][(col_4 * 32 + row_7 + 2370) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_19 = block[(col_4 * 32 + row_7 + 2371) >> 2u][(col_4 * 32 + row_7 + 2371) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_16 = block[(col_4 * 32 + row_7 + 2368) >> 2u][(col_4 * 32 + row_7 + 2368) & 3] * exp2(min(decay_at(col_4 + 2) * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_17 = block[(col_4 * 32 + row_7 + 2369) >> 2u][(col_4 * 32 + row_7 + 2369) & 3] * exp2(min(decay_at(col_4 + 2) * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_18 = block[(col_4 * 32 + row_7 + 2370) >> 2u][(col_4 * 32 + row_7 + 2370) & 3] * exp2(min(decay_at(col_4 + 2) * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_19 = block[(col_4 * 32 + row_7 + 2371) >> 2u][(col_4 * 32 + row_7 + 2371) & 3] * exp2(min(decay_at(col_4 + 2) * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
                 block[col_4 * 8 + (row_7 >> 2u) + 592] = vec4f(x_16, x_17, x_18, x_19);
-                let x_20 = block[(col_4 * 32 + row_7 + 2400) >> 2u][(col_4 * 32 + row_7 + 2400) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_21 = block[(col_4 * 32 + row_7 + 2401) >> 2u][(col_4 * 32 + row_7 + 2401) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_22 = block[(col_4 * 32 + row_7 + 2402) >> 2u][(col_4 * 32 + row_7 + 2402) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_23 = block[(col_4 * 32 + row_7 + 2403) >> 2u][(col_4 * 32 + row_7 + 2403) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_20 = block[(col_4 * 32 + row_7 + 2400) >> 2u][(col_4 * 32 + row_7 + 2400) & 3] * exp2(min(decay_at(col_4 + 3) * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_21 = block[(col_4 * 32 + row_7 + 2401) >> 2u][(col_4 * 32 + row_7 + 2401) & 3] * exp2(min(decay_at(col_4 + 3) * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_22 = block[(col_4 * 32 + row_7 + 2402) >> 2u][(col_4 * 32 + row_7 + 2402) & 3] * exp2(min(decay_at(col_4 + 3) * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_23 = block[(col_4 * 32 + row_7 + 2403) >> 2u][(col_4 * 32 + row_7 + 2403) & 3] * exp2(min(decay_at(col_4 + 3) * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
                 block[col_4 * 8 + (row_7 >> 2u) + 600] = vec4f(x_20, x_21, x_22, x_23);
               }
             }
@@ -5851,6 +6079,44 @@ const $wgsl_attention_small_xpos512_annulus_64x32: $Shader = {
     { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
     { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
   ],
+  tables: [
+    {
+      name: "offsets",
+      type: "i32",
+      values: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7],
+    },
+    {
+      name: "decay",
+      type: "f32",
+      values: [
+        -57.835355442051565, -57.835355442051565, -51.132846830881995, -51.132846830881995,
+        -45.281199976923006, -45.281199976923006, -40.08851659405041, -40.08851659405041, -35.42128779535413,
+        -35.42128779535413, -31.18288014222494, -31.18288014222494, -27.301077703829115, -27.301077703829115,
+        -23.720504725450112, -23.720504725450112, -20.39775807118321, -20.39775807118321, -17.298188203606486,
+        -17.298188203606486, -14.39369282114321, -14.39369282114321, -11.661164626556252, -11.661164626556252,
+        -9.081373476337683, -9.081373476337683, -6.638147917532336, -6.638147917532336, -4.317747426040944,
+        -4.317747426040944, -2.108414352479141, -2.108414352479141,
+      ],
+    },
+    { name: "segments", type: "i32", values: [256, 512, 1024, 2048] },
+    {
+      name: "kinds",
+      type: "i32",
+      values: [
+        0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84,
+        91, 84, 84, 91, 84, 77,
+      ],
+    },
+    {
+      name: "links",
+      type: "i32",
+      values: [
+        0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2,
+        2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4,
+        4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6,
+      ],
+    },
+  ],
   code: `enable subgroups;
 // spec:4 model jargon: small: branch 3 (segment 2048, dilation 8)
 struct Params {
@@ -5865,11 +6131,29 @@ struct Params {
   first: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
-const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
-const segments = array<i32, 4>(256, 512, 1024, 2048);
-const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
-const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
+struct Tables {
+  offsets: array<vec4i, 8>, // 32 numbers
+  decay: array<vec4f, 8>, // 32 numbers
+  segments: array<vec4i, 1>, // 4 numbers
+  kinds: array<vec4i, 8>, // 32 numbers
+  links: array<vec4i, 25>, // 98 numbers
+}
+@group(1) @binding(0) var<uniform> tables: Tables;
+fn offsets_at(i: i32) -> i32 {
+  return tables.offsets[i >> 2u][i & 3];
+}
+fn decay_at(i: i32) -> f32 {
+  return tables.decay[i >> 2u][i & 3];
+}
+fn segments_at(i: i32) -> i32 {
+  return tables.segments[i >> 2u][i & 3];
+}
+fn kinds_at(i: i32) -> i32 {
+  return tables.kinds[i >> 2u][i & 3];
+}
+fn links_at(i: i32) -> i32 {
+  return tables.links[i >> 2u][i & 3];
+}
 var<workgroup> block: array<vec4f, 832>;
 var<workgroup> lanes_taken: atomic<u32>;
 fn sum4(v: vec4f) -> f32 {
@@ -5943,7 +6227,7 @@ fn main(
   let batch_head = rest / cells;
   let head = batch_head & 7;
   let batch = batch_head >> 3u;
-  let offset = offsets[params.branch * 8 + head];
+  let offset = offsets_at(params.branch * 8 + head);
   let cell_start = rest % cells * cell_length;
   let cell_end = min(cell_start + cell_length, params.N);
   let g = min(params.segment, params.N);
@@ -5957,12 +6241,12 @@ fn main(
   let rows = max(0, min(64, piece_rows - tile * 64));
   let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
   let keys = min(real, slot + rows);
-  let link = kinds[params.branch * 8 + head];
-  let parent = links[link];
+  let link = kinds_at(params.branch * 8 + head);
+  let parent = links_at(link);
   if (0 < rows) {
     let first_query = query_start + slot * params.dilation;
     let last_query = first_query + max(0, rows + -1) * params.dilation;
-    let parent_segment = segments[parent];
+    let parent_segment = segments_at(parent);
     let low_2 = first_query / parent_segment * parent_segment;
     let high = last_query / parent_segment * parent_segment;
     let root = parent == params.branch;
@@ -6103,7 +6387,7 @@ fn main(
           if (((query >> 14u) != query_block) || (((query + max(rows + -1, 0) * params.dilation) >> 14u) != query_block)) {
             for (var row_5 = lane_y; row_5 < 64; row_5 += 16) {
               for (var col_2 = lane_x * 4; col_2 < 32; col_2 += 16) {
-                block[row_5 * 9 + (col_2 >> 2u)] = block[row_5 * 9 + (col_2 >> 2u)] * exp2(min(vec4f(decay[col_2], decay[col_2 + 1], decay[col_2 + 2], decay[col_2 + 3]) * vec4f(f32(((query + min(row_5, max(rows + -1, 0)) * params.dilation) >> 14u) - query_block)), vec4f(100.0f)));
+                block[row_5 * 9 + (col_2 >> 2u)] = block[row_5 * 9 + (col_2 >> 2u)] * exp2(min(vec4f(decay_at(col_2), decay_at(col_2 + 1), decay_at(col_2 + 2), decay_at(col_2 + 3)) * vec4f(f32(((query + min(row_5, max(rows + -1, 0)) * params.dilation) >> 14u) - query_block)), vec4f(100.0f)));
               }
             }
           }
@@ -6140,25 +6424,25 @@ fn main(
           if (((key >> 14u) != query_block) || (((key + max(width + -1, 0) * params.dilation) >> 14u) != query_block)) {
             for (var col_4 = lane_y * 4; col_4 < 32; col_4 += 64) {
               for (var row_7 = lane_x * 4; row_7 < 32; row_7 += 16) {
-                let x_8 = block[(col_4 * 32 + row_7 + 2304) >> 2u][(col_4 * 32 + row_7 + 2304) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_9 = block[(col_4 * 32 + row_7 + 2305) >> 2u][(col_4 * 32 + row_7 + 2305) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_10 = block[(col_4 * 32 + row_7 + 2306) >> 2u][(col_4 * 32 + row_7 + 2306) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_11 = block[(col_4 * 32 + row_7 + 2307) >> 2u][(col_4 * 32 + row_7 + 2307) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_8 = block[(col_4 * 32 + row_7 + 2304) >> 2u][(col_4 * 32 + row_7 + 2304) & 3] * exp2(min(decay_at(col_4) * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_9 = block[(col_4 * 32 + row_7 + 2305) >> 2u][(col_4 * 32 + row_7 + 2305) & 3] * exp2(min(decay_at(col_4) * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_10 = block[(col_4 * 32 + row_7 + 2306) >> 2u][(col_4 * 32 + row_7 + 2306) & 3] * exp2(min(decay_at(col_4) * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_11 = block[(col_4 * 32 + row_7 + 2307) >> 2u][(col_4 * 32 + row_7 + 2307) & 3] * exp2(min(decay_at(col_4) * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
                 block[col_4 * 8 + (row_7 >> 2u) + 576] = vec4f(x_8, x_9, x_10, x_11);
-                let x_12 = block[(col_4 * 32 + row_7 + 2336) >> 2u][(col_4 * 32 + row_7 + 2336) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_13 = block[(col_4 * 32 + row_7 + 2337) >> 2u][(col_4 * 32 + row_7 + 2337) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_14 = block[(col_4 * 32 + row_7 + 2338) >> 2u][(col_4 * 32 + row_7 + 2338) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_15 = block[(col_4 * 32 + row_7 + 2339) >> 2u][(col_4 * 32 + row_7 + 2339) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_12 = block[(col_4 * 32 + row_7 + 2336) >> 2u][(col_4 * 32 + row_7 + 2336) & 3] * exp2(min(decay_at(col_4 + 1) * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_13 = block[(col_4 * 32 + row_7 + 2337) >> 2u][(col_4 * 32 + row_7 + 2337) & 3] * exp2(min(decay_at(col_4 + 1) * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_14 = block[(col_4 * 32 + row_7 + 2338) >> 2u][(col_4 * 32 + row_7 + 2338) & 3] * exp2(min(decay_at(col_4 + 1) * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_15 = block[(col_4 * 32 + row_7 + 2339) >> 2u][(col_4 * 32 + row_7 + 2339) & 3] * exp2(min(decay_at(col_4 + 1) * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
                 block[col_4 * 8 + (row_7 >> 2u) + 584] = vec4f(x_12, x_13, x_14, x_15);
-                let x_16 = block[(col_4 * 32 + row_7 + 2368) >> 2u][(col_4 * 32 + row_7 + 2368) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_17 = block[(col_4 * 32 + row_7 + 2369) >> 2u][(col_4 * 32 + row_7 + 2369) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_18 = block[(col_4 * 32 + row_7 + 2370) >> 2u][(col_4 * 32 + row_7 + 2370) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_19 = block[(col_4 * 32 + row_7 + 2371) >> 2u][(col_4 * 32 + row_7 + 2371) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_16 = block[(col_4 * 32 + row_7 + 2368) >> 2u][(col_4 * 32 + row_7 + 2368) & 3] * exp2(min(decay_at(col_4 + 2) * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_17 = block[(col_4 * 32 + row_7 + 2369) >> 2u][(col_4 * 32 + row_7 + 2369) & 3] * exp2(min(decay_at(col_4 + 2) * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_18 = block[(col_4 * 32 + row_7 + 2370) >> 2u][(col_4 * 32 + row_7 + 2370) & 3] * exp2(min(decay_at(col_4 + 2) * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_19 = block[(col_4 * 32 + row_7 + 2371) >> 2u][(col_4 * 32 + row_7 + 2371) & 3] * exp2(min(decay_at(col_4 + 2) * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
                 block[col_4 * 8 + (row_7 >> 2u) + 592] = vec4f(x_16, x_17, x_18, x_19);
-                let x_20 = block[(col_4 * 32 + row_7 + 2400) >> 2u][(col_4 * 32 + row_7 + 2400) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_21 = block[(col_4 * 32 + row_7 + 2401) >> 2u][(col_4 * 32 + row_7 + 2401) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_22 = block[(col_4 * 32 + row_7 + 2402) >> 2u][(col_4 * 32 + row_7 + 2402) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_23 = block[(col_4 * 32 + row_7 + 2403) >> 2u][(col_4 * 32 + row_7 + 2403) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_20 = block[(col_4 * 32 + row_7 + 2400) >> 2u][(col_4 * 32 + row_7 + 2400) & 3] * exp2(min(decay_at(col_4 + 3) * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_21 = block[(col_4 * 32 + row_7 + 2401) >> 2u][(col_4 * 32 + row_7 + 2401) & 3] * exp2(min(decay_at(col_4 + 3) * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_22 = block[(col_4 * 32 + row_7 + 2402) >> 2u][(col_4 * 32 + row_7 + 2402) & 3] * exp2(min(decay_at(col_4 + 3) * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_23 = block[(col_4 * 32 + row_7 + 2403) >> 2u][(col_4 * 32 + row_7 + 2403) & 3] * exp2(min(decay_at(col_4 + 3) * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
                 block[col_4 * 8 + (row_7 >> 2u) + 600] = vec4f(x_20, x_21, x_22, x_23);
               }
             }
@@ -7601,6 +7885,45 @@ const $wgsl_attention_small_xpos512_annulus_64x32_folds_2: $Shader = {
     { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
     { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
   ],
+  tables: [
+    {
+      name: "offsets",
+      type: "i32",
+      values: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7],
+    },
+    {
+      name: "decay",
+      type: "f32",
+      values: [
+        -57.835355442051565, -57.835355442051565, -51.132846830881995, -51.132846830881995,
+        -45.281199976923006, -45.281199976923006, -40.08851659405041, -40.08851659405041, -35.42128779535413,
+        -35.42128779535413, -31.18288014222494, -31.18288014222494, -27.301077703829115, -27.301077703829115,
+        -23.720504725450112, -23.720504725450112, -20.39775807118321, -20.39775807118321, -17.298188203606486,
+        -17.298188203606486, -14.39369282114321, -14.39369282114321, -11.661164626556252, -11.661164626556252,
+        -9.081373476337683, -9.081373476337683, -6.638147917532336, -6.638147917532336, -4.317747426040944,
+        -4.317747426040944, -2.108414352479141, -2.108414352479141,
+      ],
+    },
+    { name: "segments", type: "i32", values: [256, 512, 1024, 2048] },
+    {
+      name: "kinds",
+      type: "i32",
+      values: [
+        0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84,
+        91, 84, 84, 91, 84, 77,
+      ],
+    },
+    {
+      name: "links",
+      type: "i32",
+      values: [
+        0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2,
+        2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4,
+        4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6,
+      ],
+    },
+    { name: "dilations", type: "i32", values: [1, 2, 4, 8] },
+  ],
   code: `// spec:4 model jargon: small: branch 0 (segment 256, dilation 1)
 struct Params {
   first_group: u32,
@@ -7617,12 +7940,33 @@ struct Params {
   room_tiles: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
-const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
-const segments = array<i32, 4>(256, 512, 1024, 2048);
-const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
-const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
-const dilations = array<i32, 4>(1, 2, 4, 8);
+struct Tables {
+  offsets: array<vec4i, 8>, // 32 numbers
+  decay: array<vec4f, 8>, // 32 numbers
+  segments: array<vec4i, 1>, // 4 numbers
+  kinds: array<vec4i, 8>, // 32 numbers
+  links: array<vec4i, 25>, // 98 numbers
+  dilations: array<vec4i, 1>, // 4 numbers
+}
+@group(1) @binding(0) var<uniform> tables: Tables;
+fn offsets_at(i: i32) -> i32 {
+  return tables.offsets[i >> 2u][i & 3];
+}
+fn decay_at(i: i32) -> f32 {
+  return tables.decay[i >> 2u][i & 3];
+}
+fn segments_at(i: i32) -> i32 {
+  return tables.segments[i >> 2u][i & 3];
+}
+fn kinds_at(i: i32) -> i32 {
+  return tables.kinds[i >> 2u][i & 3];
+}
+fn links_at(i: i32) -> i32 {
+  return tables.links[i >> 2u][i & 3];
+}
+fn dilations_at(i: i32) -> i32 {
+  return tables.dilations[i >> 2u][i & 3];
+}
 var<workgroup> block: array<vec4f, 832>;
 var<workgroup> columns: array<f32, 256>;
 var<workgroup> partials: array<f32, 272>;
@@ -7685,7 +8029,7 @@ fn main(
   let batch_head = rest / cells;
   let head = batch_head & 7;
   let batch = batch_head >> 3u;
-  let offset = offsets[params.branch * 8 + head];
+  let offset = offsets_at(params.branch * 8 + head);
   let cell_start = rest % cells * cell_length;
   let cell_end = min(cell_start + cell_length, params.N);
   let g = min(params.segment, params.N);
@@ -7699,12 +8043,12 @@ fn main(
   let rows = max(0, min(64, piece_rows - tile * 64));
   let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
   let keys = min(real, slot + rows);
-  let link = kinds[params.branch * 8 + head];
-  let parent = links[link];
+  let link = kinds_at(params.branch * 8 + head);
+  let parent = links_at(link);
   if (0 < rows) {
     let first_query = query_start + slot * params.dilation;
     let last_query = first_query + max(0, rows + -1) * params.dilation;
-    let parent_segment = segments[parent];
+    let parent_segment = segments_at(parent);
     let low_2 = first_query / parent_segment * parent_segment;
     let high = last_query / parent_segment * parent_segment;
     let root = parent == params.branch;
@@ -7771,65 +8115,65 @@ fn main(
         l = select(0.0f, 1.0f, m > -1e30f);
       }
       let first_query_1_ = query_start + slot * params.dilation;
-      let member = links[link + 1];
+      let member = links_at(link + 1);
       let other = member >> 1u;
-      let other_segment = segments[other];
-      let other_dilation = dilations[other];
+      let other_segment = segments_at(other);
+      let other_dilation = dilations_at(other);
       let other_start = first_query_1_ / other_segment * other_segment;
       let from_slot = max(0, (max(other_start - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot = min(real, (max(other_start + other_segment - query_start, 0) + params.dilation + -1) / params.dilation);
       let period = other_dilation / params.dilation;
-      let row_residue = (first_query_1_ - other_start - offsets[other * 8 + head] + other_dilation) % other_dilation / params.dilation;
+      let row_residue = (first_query_1_ - other_start - offsets_at(other * 8 + head) + other_dilation) % other_dilation / params.dilation;
       let slot_residue = (row_residue + (period - slot % period)) % period;
-      let member_1_ = links[link + 2];
+      let member_1_ = links_at(link + 2);
       let other_1_ = member_1_ >> 1u;
-      let other_segment_1_ = segments[other_1_];
-      let other_dilation_1_ = dilations[other_1_];
+      let other_segment_1_ = segments_at(other_1_);
+      let other_dilation_1_ = dilations_at(other_1_);
       let other_start_1_ = first_query_1_ / other_segment_1_ * other_segment_1_;
       let from_slot_1_ = max(from_slot, (max(other_start_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot_1_ = min(to_slot, (max(other_start_1_ + other_segment_1_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let period_1_ = other_dilation_1_ / params.dilation;
-      let row_residue_1_ = (first_query_1_ - other_start_1_ - offsets[other_1_ * 8 + head] + other_dilation_1_) % other_dilation_1_ / params.dilation;
+      let row_residue_1_ = (first_query_1_ - other_start_1_ - offsets_at(other_1_ * 8 + head) + other_dilation_1_) % other_dilation_1_ / params.dilation;
       let slot_residue_1_ = (row_residue_1_ + (period_1_ - slot % period_1_)) % period_1_;
-      let member_2_ = links[link + 3];
+      let member_2_ = links_at(link + 3);
       let other_2_ = member_2_ >> 1u;
-      let other_segment_2_ = segments[other_2_];
-      let other_dilation_2_ = dilations[other_2_];
+      let other_segment_2_ = segments_at(other_2_);
+      let other_dilation_2_ = dilations_at(other_2_);
       let other_start_2_ = first_query_1_ / other_segment_2_ * other_segment_2_;
       let from_slot_2_ = max(from_slot_1_, (max(other_start_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot_2_ = min(to_slot_1_, (max(other_start_2_ + other_segment_2_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let period_2_ = other_dilation_2_ / params.dilation;
-      let row_residue_2_ = (first_query_1_ - other_start_2_ - offsets[other_2_ * 8 + head] + other_dilation_2_) % other_dilation_2_ / params.dilation;
+      let row_residue_2_ = (first_query_1_ - other_start_2_ - offsets_at(other_2_ * 8 + head) + other_dilation_2_) % other_dilation_2_ / params.dilation;
       let slot_residue_2_ = (row_residue_2_ + (period_2_ - slot % period_2_)) % period_2_;
-      let member_3_ = links[link + 4];
+      let member_3_ = links_at(link + 4);
       let other_3_ = member_3_ >> 1u;
-      let other_segment_3_ = segments[other_3_];
-      let other_dilation_3_ = dilations[other_3_];
+      let other_segment_3_ = segments_at(other_3_);
+      let other_dilation_3_ = dilations_at(other_3_);
       let other_start_3_ = first_query_1_ / other_segment_3_ * other_segment_3_;
       let from_slot_3_ = max(0, (max(other_start_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot_3_ = min(real, (max(other_start_3_ + other_segment_3_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let period_3_ = other_dilation_3_ / params.dilation;
-      let row_residue_3_ = (first_query_1_ - other_start_3_ - offsets[other_3_ * 8 + head] + other_dilation_3_) % other_dilation_3_ / params.dilation;
+      let row_residue_3_ = (first_query_1_ - other_start_3_ - offsets_at(other_3_ * 8 + head) + other_dilation_3_) % other_dilation_3_ / params.dilation;
       let slot_residue_3_ = (row_residue_3_ + (period_3_ - slot % period_3_)) % period_3_;
-      let member_4_ = links[link + 5];
+      let member_4_ = links_at(link + 5);
       let other_4_ = member_4_ >> 1u;
-      let other_segment_4_ = segments[other_4_];
-      let other_dilation_4_ = dilations[other_4_];
+      let other_segment_4_ = segments_at(other_4_);
+      let other_dilation_4_ = dilations_at(other_4_);
       let other_start_4_ = first_query_1_ / other_segment_4_ * other_segment_4_;
       let from_slot_4_ = max(from_slot_3_, (max(other_start_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot_4_ = min(to_slot_3_, (max(other_start_4_ + other_segment_4_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let period_4_ = other_dilation_4_ / params.dilation;
-      let row_residue_4_ = (first_query_1_ - other_start_4_ - offsets[other_4_ * 8 + head] + other_dilation_4_) % other_dilation_4_ / params.dilation;
+      let row_residue_4_ = (first_query_1_ - other_start_4_ - offsets_at(other_4_ * 8 + head) + other_dilation_4_) % other_dilation_4_ / params.dilation;
       let slot_residue_4_ = (row_residue_4_ + (period_4_ - slot % period_4_)) % period_4_;
-      let member_5_ = links[link + 6];
+      let member_5_ = links_at(link + 6);
       let other_5_ = member_5_ >> 1u;
-      let other_segment_5_ = segments[other_5_];
-      let other_dilation_5_ = dilations[other_5_];
+      let other_segment_5_ = segments_at(other_5_);
+      let other_dilation_5_ = dilations_at(other_5_);
       let other_start_5_ = first_query_1_ / other_segment_5_ * other_segment_5_;
       let from_slot_5_ = max(from_slot_4_, (max(other_start_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let to_slot_5_ = min(to_slot_4_, (max(other_start_5_ + other_segment_5_ - query_start, 0) + params.dilation + -1) / params.dilation);
       let period_5_ = other_dilation_5_ / params.dilation;
-      let row_residue_5_ = (first_query_1_ - other_start_5_ - offsets[other_5_ * 8 + head] + other_dilation_5_) % other_dilation_5_ / params.dilation;
+      let row_residue_5_ = (first_query_1_ - other_start_5_ - offsets_at(other_5_ * 8 + head) + other_dilation_5_) % other_dilation_5_ / params.dilation;
       let slot_residue_5_ = (row_residue_5_ + (period_5_ - slot % period_5_)) % period_5_;
       let weight = f32(member & 1);
       let period_length = f32(period);
@@ -7892,7 +8236,7 @@ fn main(
           if (((query >> 14u) != query_block) || (((query + max(rows + -1, 0) * params.dilation) >> 14u) != query_block)) {
             for (var row_5 = lane_y; row_5 < 64; row_5 += 16) {
               for (var col_2 = lane_x * 4; col_2 < 32; col_2 += 16) {
-                block[row_5 * 9 + (col_2 >> 2u)] = block[row_5 * 9 + (col_2 >> 2u)] * exp2(min(vec4f(decay[col_2], decay[col_2 + 1], decay[col_2 + 2], decay[col_2 + 3]) * vec4f(f32(((query + min(row_5, max(rows + -1, 0)) * params.dilation) >> 14u) - query_block)), vec4f(100.0f)));
+                block[row_5 * 9 + (col_2 >> 2u)] = block[row_5 * 9 + (col_2 >> 2u)] * exp2(min(vec4f(decay_at(col_2), decay_at(col_2 + 1), decay_at(col_2 + 2), decay_at(col_2 + 3)) * vec4f(f32(((query + min(row_5, max(rows + -1, 0)) * params.dilation) >> 14u) - query_block)), vec4f(100.0f)));
               }
             }
           }
@@ -7929,25 +8273,25 @@ fn main(
           if (((key >> 14u) != query_block) || (((key + max(width + -1, 0) * params.dilation) >> 14u) != query_block)) {
             for (var col_4 = lane_y * 4; col_4 < 32; col_4 += 64) {
               for (var row_7 = lane_x * 4; row_7 < 32; row_7 += 16) {
-                let x_8 = block[(col_4 * 32 + row_7 + 2304) >> 2u][(col_4 * 32 + row_7 + 2304) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_9 = block[(col_4 * 32 + row_7 + 2305) >> 2u][(col_4 * 32 + row_7 + 2305) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_10 = block[(col_4 * 32 + row_7 + 2306) >> 2u][(col_4 * 32 + row_7 + 2306) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_11 = block[(col_4 * 32 + row_7 + 2307) >> 2u][(col_4 * 32 + row_7 + 2307) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_8 = block[(col_4 * 32 + row_7 + 2304) >> 2u][(col_4 * 32 + row_7 + 2304) & 3] * exp2(min(decay_at(col_4) * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_9 = block[(col_4 * 32 + row_7 + 2305) >> 2u][(col_4 * 32 + row_7 + 2305) & 3] * exp2(min(decay_at(col_4) * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_10 = block[(col_4 * 32 + row_7 + 2306) >> 2u][(col_4 * 32 + row_7 + 2306) & 3] * exp2(min(decay_at(col_4) * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_11 = block[(col_4 * 32 + row_7 + 2307) >> 2u][(col_4 * 32 + row_7 + 2307) & 3] * exp2(min(decay_at(col_4) * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
                 block[col_4 * 8 + (row_7 >> 2u) + 576] = vec4f(x_8, x_9, x_10, x_11);
-                let x_12 = block[(col_4 * 32 + row_7 + 2336) >> 2u][(col_4 * 32 + row_7 + 2336) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_13 = block[(col_4 * 32 + row_7 + 2337) >> 2u][(col_4 * 32 + row_7 + 2337) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_14 = block[(col_4 * 32 + row_7 + 2338) >> 2u][(col_4 * 32 + row_7 + 2338) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_15 = block[(col_4 * 32 + row_7 + 2339) >> 2u][(col_4 * 32 + row_7 + 2339) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_12 = block[(col_4 * 32 + row_7 + 2336) >> 2u][(col_4 * 32 + row_7 + 2336) & 3] * exp2(min(decay_at(col_4 + 1) * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_13 = block[(col_4 * 32 + row_7 + 2337) >> 2u][(col_4 * 32 + row_7 + 2337) & 3] * exp2(min(decay_at(col_4 + 1) * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_14 = block[(col_4 * 32 + row_7 + 2338) >> 2u][(col_4 * 32 + row_7 + 2338) & 3] * exp2(min(decay_at(col_4 + 1) * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_15 = block[(col_4 * 32 + row_7 + 2339) >> 2u][(col_4 * 32 + row_7 + 2339) & 3] * exp2(min(decay_at(col_4 + 1) * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
                 block[col_4 * 8 + (row_7 >> 2u) + 584] = vec4f(x_12, x_13, x_14, x_15);
-                let x_16 = block[(col_4 * 32 + row_7 + 2368) >> 2u][(col_4 * 32 + row_7 + 2368) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_17 = block[(col_4 * 32 + row_7 + 2369) >> 2u][(col_4 * 32 + row_7 + 2369) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_18 = block[(col_4 * 32 + row_7 + 2370) >> 2u][(col_4 * 32 + row_7 + 2370) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_19 = block[(col_4 * 32 + row_7 + 2371) >> 2u][(col_4 * 32 + row_7 + 2371) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_16 = block[(col_4 * 32 + row_7 + 2368) >> 2u][(col_4 * 32 + row_7 + 2368) & 3] * exp2(min(decay_at(col_4 + 2) * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_17 = block[(col_4 * 32 + row_7 + 2369) >> 2u][(col_4 * 32 + row_7 + 2369) & 3] * exp2(min(decay_at(col_4 + 2) * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_18 = block[(col_4 * 32 + row_7 + 2370) >> 2u][(col_4 * 32 + row_7 + 2370) & 3] * exp2(min(decay_at(col_4 + 2) * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_19 = block[(col_4 * 32 + row_7 + 2371) >> 2u][(col_4 * 32 + row_7 + 2371) & 3] * exp2(min(decay_at(col_4 + 2) * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
                 block[col_4 * 8 + (row_7 >> 2u) + 592] = vec4f(x_16, x_17, x_18, x_19);
-                let x_20 = block[(col_4 * 32 + row_7 + 2400) >> 2u][(col_4 * 32 + row_7 + 2400) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_21 = block[(col_4 * 32 + row_7 + 2401) >> 2u][(col_4 * 32 + row_7 + 2401) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_22 = block[(col_4 * 32 + row_7 + 2402) >> 2u][(col_4 * 32 + row_7 + 2402) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_23 = block[(col_4 * 32 + row_7 + 2403) >> 2u][(col_4 * 32 + row_7 + 2403) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_20 = block[(col_4 * 32 + row_7 + 2400) >> 2u][(col_4 * 32 + row_7 + 2400) & 3] * exp2(min(decay_at(col_4 + 3) * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_21 = block[(col_4 * 32 + row_7 + 2401) >> 2u][(col_4 * 32 + row_7 + 2401) & 3] * exp2(min(decay_at(col_4 + 3) * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_22 = block[(col_4 * 32 + row_7 + 2402) >> 2u][(col_4 * 32 + row_7 + 2402) & 3] * exp2(min(decay_at(col_4 + 3) * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_23 = block[(col_4 * 32 + row_7 + 2403) >> 2u][(col_4 * 32 + row_7 + 2403) & 3] * exp2(min(decay_at(col_4 + 3) * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
                 block[col_4 * 8 + (row_7 >> 2u) + 600] = vec4f(x_20, x_21, x_22, x_23);
               }
             }
@@ -8199,6 +8543,44 @@ const $wgsl_attention_small_xpos512_annulus_64x32_2: $Shader = {
     { name: "out", dtype: "f32", access: "readwrite", layout: "four", uses: ["at4", "put4"] },
     { name: "lse", dtype: "f32", access: "readwrite", layout: "one", uses: ["at", "put"] },
   ],
+  tables: [
+    {
+      name: "offsets",
+      type: "i32",
+      values: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7],
+    },
+    {
+      name: "decay",
+      type: "f32",
+      values: [
+        -57.835355442051565, -57.835355442051565, -51.132846830881995, -51.132846830881995,
+        -45.281199976923006, -45.281199976923006, -40.08851659405041, -40.08851659405041, -35.42128779535413,
+        -35.42128779535413, -31.18288014222494, -31.18288014222494, -27.301077703829115, -27.301077703829115,
+        -23.720504725450112, -23.720504725450112, -20.39775807118321, -20.39775807118321, -17.298188203606486,
+        -17.298188203606486, -14.39369282114321, -14.39369282114321, -11.661164626556252, -11.661164626556252,
+        -9.081373476337683, -9.081373476337683, -6.638147917532336, -6.638147917532336, -4.317747426040944,
+        -4.317747426040944, -2.108414352479141, -2.108414352479141,
+      ],
+    },
+    { name: "segments", type: "i32", values: [256, 512, 1024, 2048] },
+    {
+      name: "kinds",
+      type: "i32",
+      values: [
+        0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84,
+        91, 84, 84, 91, 84, 77,
+      ],
+    },
+    {
+      name: "links",
+      type: "i32",
+      values: [
+        0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2,
+        2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4,
+        4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6,
+      ],
+    },
+  ],
   code: `// spec:4 model jargon: small: branch 3 (segment 2048, dilation 8)
 struct Params {
   first_group: u32,
@@ -8212,11 +8594,29 @@ struct Params {
   first: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
-const offsets = array<i32, 32>(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 3, 3, 0, 1, 2, 3, 4, 5, 6, 7);
-const decay = array<f32, 32>(-57.835355f, -57.835355f, -51.132847f, -51.132847f, -45.2812f, -45.2812f, -40.088517f, -40.088517f, -35.421288f, -35.421288f, -31.18288f, -31.18288f, -27.3010777f, -27.3010777f, -23.720505f, -23.720505f, -20.397758f, -20.397758f, -17.298188f, -17.298188f, -14.393693f, -14.393693f, -11.6611646f, -11.6611646f, -9.081373f, -9.081373f, -6.638148f, -6.638148f, -4.3177474f, -4.3177474f, -2.1084144f, -2.1084144f);
-const segments = array<i32, 4>(256, 512, 1024, 2048);
-const kinds = array<i32, 32>(0, 7, 14, 21, 21, 14, 7, 0, 28, 35, 42, 49, 49, 42, 35, 28, 56, 63, 70, 70, 70, 70, 63, 56, 77, 84, 91, 84, 84, 91, 84, 77);
-const links = array<i32, 98>(0, 3, 5, 7, 0, 0, 0, 0, 3, 5, 0, 0, 0, 0, 0, 3, 7, 0, 5, 0, 0, 0, 3, 0, 0, 5, 0, 0, 0, 5, 7, 2, 2, 2, 2, 0, 5, 2, 2, 2, 2, 2, 0, 7, 2, 2, 2, 2, 2, 0, 2, 2, 2, 2, 2, 2, 1, 7, 4, 4, 4, 4, 4, 1, 4, 4, 4, 4, 4, 4, 0, 4, 4, 4, 4, 4, 4, 2, 6, 6, 6, 6, 6, 6, 3, 6, 6, 6, 6, 6, 6, 1, 6, 6, 6, 6, 6, 6);
+struct Tables {
+  offsets: array<vec4i, 8>, // 32 numbers
+  decay: array<vec4f, 8>, // 32 numbers
+  segments: array<vec4i, 1>, // 4 numbers
+  kinds: array<vec4i, 8>, // 32 numbers
+  links: array<vec4i, 25>, // 98 numbers
+}
+@group(1) @binding(0) var<uniform> tables: Tables;
+fn offsets_at(i: i32) -> i32 {
+  return tables.offsets[i >> 2u][i & 3];
+}
+fn decay_at(i: i32) -> f32 {
+  return tables.decay[i >> 2u][i & 3];
+}
+fn segments_at(i: i32) -> i32 {
+  return tables.segments[i >> 2u][i & 3];
+}
+fn kinds_at(i: i32) -> i32 {
+  return tables.kinds[i >> 2u][i & 3];
+}
+fn links_at(i: i32) -> i32 {
+  return tables.links[i >> 2u][i & 3];
+}
 var<workgroup> block: array<vec4f, 832>;
 var<workgroup> columns: array<f32, 128>;
 var<workgroup> partials: array<f32, 272>;
@@ -8274,7 +8674,7 @@ fn main(
   let batch_head = rest / cells;
   let head = batch_head & 7;
   let batch = batch_head >> 3u;
-  let offset = offsets[params.branch * 8 + head];
+  let offset = offsets_at(params.branch * 8 + head);
   let cell_start = rest % cells * cell_length;
   let cell_end = min(cell_start + cell_length, params.N);
   let g = min(params.segment, params.N);
@@ -8288,12 +8688,12 @@ fn main(
   let rows = max(0, min(64, piece_rows - tile * 64));
   let real = (max(min(g, params.N - segment_start) - offset, 0) + params.dilation + -1) / params.dilation;
   let keys = min(real, slot + rows);
-  let link = kinds[params.branch * 8 + head];
-  let parent = links[link];
+  let link = kinds_at(params.branch * 8 + head);
+  let parent = links_at(link);
   if (0 < rows) {
     let first_query = query_start + slot * params.dilation;
     let last_query = first_query + max(0, rows + -1) * params.dilation;
-    let parent_segment = segments[parent];
+    let parent_segment = segments_at(parent);
     let low_2 = first_query / parent_segment * parent_segment;
     let high = last_query / parent_segment * parent_segment;
     let root = parent == params.branch;
@@ -8403,7 +8803,7 @@ fn main(
           if (((query >> 14u) != query_block) || (((query + max(rows + -1, 0) * params.dilation) >> 14u) != query_block)) {
             for (var row_5 = lane_y; row_5 < 64; row_5 += 16) {
               for (var col_2 = lane_x * 4; col_2 < 32; col_2 += 16) {
-                block[row_5 * 9 + (col_2 >> 2u)] = block[row_5 * 9 + (col_2 >> 2u)] * exp2(min(vec4f(decay[col_2], decay[col_2 + 1], decay[col_2 + 2], decay[col_2 + 3]) * vec4f(f32(((query + min(row_5, max(rows + -1, 0)) * params.dilation) >> 14u) - query_block)), vec4f(100.0f)));
+                block[row_5 * 9 + (col_2 >> 2u)] = block[row_5 * 9 + (col_2 >> 2u)] * exp2(min(vec4f(decay_at(col_2), decay_at(col_2 + 1), decay_at(col_2 + 2), decay_at(col_2 + 3)) * vec4f(f32(((query + min(row_5, max(rows + -1, 0)) * params.dilation) >> 14u) - query_block)), vec4f(100.0f)));
               }
             }
           }
@@ -8440,25 +8840,25 @@ fn main(
           if (((key >> 14u) != query_block) || (((key + max(width + -1, 0) * params.dilation) >> 14u) != query_block)) {
             for (var col_4 = lane_y * 4; col_4 < 32; col_4 += 64) {
               for (var row_7 = lane_x * 4; row_7 < 32; row_7 += 16) {
-                let x_8 = block[(col_4 * 32 + row_7 + 2304) >> 2u][(col_4 * 32 + row_7 + 2304) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_9 = block[(col_4 * 32 + row_7 + 2305) >> 2u][(col_4 * 32 + row_7 + 2305) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_10 = block[(col_4 * 32 + row_7 + 2306) >> 2u][(col_4 * 32 + row_7 + 2306) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_11 = block[(col_4 * 32 + row_7 + 2307) >> 2u][(col_4 * 32 + row_7 + 2307) & 3] * exp2(min(decay[col_4] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_8 = block[(col_4 * 32 + row_7 + 2304) >> 2u][(col_4 * 32 + row_7 + 2304) & 3] * exp2(min(decay_at(col_4) * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_9 = block[(col_4 * 32 + row_7 + 2305) >> 2u][(col_4 * 32 + row_7 + 2305) & 3] * exp2(min(decay_at(col_4) * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_10 = block[(col_4 * 32 + row_7 + 2306) >> 2u][(col_4 * 32 + row_7 + 2306) & 3] * exp2(min(decay_at(col_4) * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_11 = block[(col_4 * 32 + row_7 + 2307) >> 2u][(col_4 * 32 + row_7 + 2307) & 3] * exp2(min(decay_at(col_4) * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
                 block[col_4 * 8 + (row_7 >> 2u) + 576] = vec4f(x_8, x_9, x_10, x_11);
-                let x_12 = block[(col_4 * 32 + row_7 + 2336) >> 2u][(col_4 * 32 + row_7 + 2336) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_13 = block[(col_4 * 32 + row_7 + 2337) >> 2u][(col_4 * 32 + row_7 + 2337) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_14 = block[(col_4 * 32 + row_7 + 2338) >> 2u][(col_4 * 32 + row_7 + 2338) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_15 = block[(col_4 * 32 + row_7 + 2339) >> 2u][(col_4 * 32 + row_7 + 2339) & 3] * exp2(min(decay[col_4 + 1] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_12 = block[(col_4 * 32 + row_7 + 2336) >> 2u][(col_4 * 32 + row_7 + 2336) & 3] * exp2(min(decay_at(col_4 + 1) * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_13 = block[(col_4 * 32 + row_7 + 2337) >> 2u][(col_4 * 32 + row_7 + 2337) & 3] * exp2(min(decay_at(col_4 + 1) * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_14 = block[(col_4 * 32 + row_7 + 2338) >> 2u][(col_4 * 32 + row_7 + 2338) & 3] * exp2(min(decay_at(col_4 + 1) * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_15 = block[(col_4 * 32 + row_7 + 2339) >> 2u][(col_4 * 32 + row_7 + 2339) & 3] * exp2(min(decay_at(col_4 + 1) * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
                 block[col_4 * 8 + (row_7 >> 2u) + 584] = vec4f(x_12, x_13, x_14, x_15);
-                let x_16 = block[(col_4 * 32 + row_7 + 2368) >> 2u][(col_4 * 32 + row_7 + 2368) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_17 = block[(col_4 * 32 + row_7 + 2369) >> 2u][(col_4 * 32 + row_7 + 2369) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_18 = block[(col_4 * 32 + row_7 + 2370) >> 2u][(col_4 * 32 + row_7 + 2370) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_19 = block[(col_4 * 32 + row_7 + 2371) >> 2u][(col_4 * 32 + row_7 + 2371) & 3] * exp2(min(decay[col_4 + 2] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_16 = block[(col_4 * 32 + row_7 + 2368) >> 2u][(col_4 * 32 + row_7 + 2368) & 3] * exp2(min(decay_at(col_4 + 2) * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_17 = block[(col_4 * 32 + row_7 + 2369) >> 2u][(col_4 * 32 + row_7 + 2369) & 3] * exp2(min(decay_at(col_4 + 2) * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_18 = block[(col_4 * 32 + row_7 + 2370) >> 2u][(col_4 * 32 + row_7 + 2370) & 3] * exp2(min(decay_at(col_4 + 2) * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_19 = block[(col_4 * 32 + row_7 + 2371) >> 2u][(col_4 * 32 + row_7 + 2371) & 3] * exp2(min(decay_at(col_4 + 2) * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
                 block[col_4 * 8 + (row_7 >> 2u) + 592] = vec4f(x_16, x_17, x_18, x_19);
-                let x_20 = block[(col_4 * 32 + row_7 + 2400) >> 2u][(col_4 * 32 + row_7 + 2400) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_21 = block[(col_4 * 32 + row_7 + 2401) >> 2u][(col_4 * 32 + row_7 + 2401) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_22 = block[(col_4 * 32 + row_7 + 2402) >> 2u][(col_4 * 32 + row_7 + 2402) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
-                let x_23 = block[(col_4 * 32 + row_7 + 2403) >> 2u][(col_4 * 32 + row_7 + 2403) & 3] * exp2(min(decay[col_4 + 3] * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_20 = block[(col_4 * 32 + row_7 + 2400) >> 2u][(col_4 * 32 + row_7 + 2400) & 3] * exp2(min(decay_at(col_4 + 3) * (0.0f - f32(((key + min(row_7, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_21 = block[(col_4 * 32 + row_7 + 2401) >> 2u][(col_4 * 32 + row_7 + 2401) & 3] * exp2(min(decay_at(col_4 + 3) * (0.0f - f32(((key + min(row_7 + 1, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_22 = block[(col_4 * 32 + row_7 + 2402) >> 2u][(col_4 * 32 + row_7 + 2402) & 3] * exp2(min(decay_at(col_4 + 3) * (0.0f - f32(((key + min(row_7 + 2, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
+                let x_23 = block[(col_4 * 32 + row_7 + 2403) >> 2u][(col_4 * 32 + row_7 + 2403) & 3] * exp2(min(decay_at(col_4 + 3) * (0.0f - f32(((key + min(row_7 + 3, max(width + -1, 0)) * params.dilation) >> 14u) - query_block)), 100.0f));
                 block[col_4 * 8 + (row_7 >> 2u) + 600] = vec4f(x_20, x_21, x_22, x_23);
               }
             }

@@ -73,7 +73,16 @@ export const cudaTarget: Target = {
   name: "cuda",
   limits: { sharedBytes: MOST_SHARED, workgroup: 1024, rowStep: 16, keyStep: 16, attentionBytes },
   // Of a device as a whole (an H100 in f32, half its peaks): groups that run side by side share the fixed costs.
-  figures: { macs: 15000, copies: 1200, exps: 2000, keyTile: 0.1, group: 0.5, launch: 3000 },
+  figures: {
+    macs: 15000,
+    copies: 1200,
+    exps: 2000,
+    ops: 28000,
+    sharing: 32,
+    keyTile: 0.1,
+    group: 0.5,
+    launch: 3000,
+  },
   tiles: tilesFor,
 };
 

@@ -7,17 +7,30 @@ const source: unique symbol = Symbol("source");
 export type Verbatim = { readonly [source]: string };
 export const verbatim = (expression: string): Verbatim => ({ [source]: expression });
 
-/** A value as an expression: on one line where it fits behind `indent`, otherwise one entry per line. */
+/** A value as an expression: on one line where it fits behind `indent`, otherwise one entry per line, or lines of numbers. */
 export function printData(value: unknown, indent = ""): string {
   const flat = printFlat(value);
   if (indent.length + flat.length <= width || typeof value !== "object" || value === null || source in value)
     return flat;
   const inner = `${indent}  `;
+  if (Array.isArray(value) && value.every((v) => typeof v === "number"))
+    return `[\n${filled(value.map(printFlat), inner)}${indent}]`;
   const entries = Array.isArray(value)
     ? value.map((v: unknown) => printData(v, inner))
     : entriesOf(value).map(([key, v]) => `${printKey(key)}: ${printData(v, inner)}`);
   const [open, close] = Array.isArray(value) ? ["[", "]"] : ["{", "}"];
   return `${open}\n${entries.map((e) => `${inner}${e},\n`).join("")}${indent}${close}`;
+}
+
+/** As many numbers on a line as fit. */
+function filled(entries: readonly string[], indent: string): string {
+  const lines: string[] = [];
+  for (const entry of entries) {
+    const longer = `${lines.at(-1)} ${entry},`;
+    if (lines.length > 0 && longer.length <= width) lines[lines.length - 1] = longer;
+    else lines.push(`${indent}${entry},`);
+  }
+  return lines.map((line) => `${line}\n`).join("");
 }
 
 function printFlat(value: unknown): string {

@@ -42,7 +42,10 @@ export function printPrograms(programs: readonly NamedProgram[]): PrintedProgram
     ]),
     name,
   );
-  const shaders = textPrinter<Shader>(name, "wgsl", "$Shader", ({ buffers }) => ({ buffers }));
+  const shaders = textPrinter<Shader>(name, "wgsl", "$Shader", ({ buffers, tables }) => ({
+    buffers,
+    ...(tables === undefined ? {} : { tables }),
+  }));
   const sources = textPrinter<CudaSource>(name, "cuda", "$CudaSource", ({ entry }) => ({ entry }));
   const fields = programs.map(({ name: of, program: { plan, webgpu, cuda } }) => {
     const main = plans.constant(plan, `$${of}_plan`, null);

@@ -3,12 +3,12 @@
  * bindings are left to the runtime (`Shader` in runtime/plan.ts).
  */
 import { isVector } from "../../src/expr.ts";
-import type { Expr, Kernel, Stmt } from "../../src/kernel.ts";
+import type { Expr, Kernel, Stmt, Table } from "../../src/kernel.ts";
 import type { Shader } from "../../runtime/plan.ts";
 import { bodyOf, indent, plus } from "../clike/statement.ts";
 import { reaches, type Reach } from "./arrays.ts";
 import { divisorsOf, quarter, shifted } from "../divisor.ts";
-import { constantText, helpers, printer, typeText } from "./expression.ts";
+import { helpers, printer, typeText } from "./expression.ts";
 import { identifiers } from "./names.ts";
 import { byInvocation, bySubgroup, emulatedSubgroups, exchanges } from "./subgroup.ts";
 
@@ -31,7 +31,10 @@ export function emitShader(kernel: Kernel, options: EmitOptions = {}): Shader {
       throw new Error(`heddle: internal: wgsl: '${kernel.name}' has no array '${name}'`);
     return found;
   };
-  const accessors = kernel.buffers.flatMap((b) => ["at", "at4", "put", "put4"].map((v) => `${b.name}_${v}`));
+  const accessors = [
+    ...kernel.buffers.flatMap((b) => ["at", "at4", "put", "put4"].map((v) => `${b.name}_${v}`)),
+    ...kernel.tables.map((t) => `${t.name}_at`),
+  ];
   const prologue = !exchanges(kernel)
     ? byInvocation
     : options.emulated === undefined
@@ -48,8 +51,7 @@ export function emitShader(kernel: Kernel, options: EmitOptions = {}): Shader {
   const load = (e: Extract<Expr, { readonly e: "load" }>): string => {
     const four = isVector(e.type);
     if (buffers.has(e.from)) return `${name(e.from)}_at${four ? "4" : ""}(${print(e.index)})`;
-    if (tables.has(e.from) && !four) return `${name(e.from)}[${print(e.index)}]`;
-    if (tables.has(e.from)) return vectorOf(e.type, e.from, e.index);
+    if (tables.has(e.from)) return four ? vectorOf(e.type, e.from, e.index) : look(e.from, e.index);
     if (reachOf(e.from).layout === "one")
       return four ? vectorOf(e.type, e.from, e.index) : `${name(e.from)}[${print(e.index)}]`;
     if (four) return `${name(e.from)}[${print(quarter(e.index, known) ?? shifted(e.index))}]`;
@@ -59,7 +61,14 @@ export function emitShader(kernel: Kernel, options: EmitOptions = {}): Shader {
   };
   /** Four neighbours that start anywhere. */
   const vectorOf = (type: Expr["type"], from: string, index: Expr): string =>
-    `${typeText[type]}(${[0, 1, 2, 3].map((k) => `${name(from)}[${print(plus(index, k))}]`).join(", ")})`;
+    `${typeText[type]}(${[0, 1, 2, 3]
+      .map((k) => plus(index, k))
+      .map((i) => (tables.has(from) ? look(from, i) : `${name(from)}[${print(i)}]`))
+      .join(", ")})`;
+  const look = (table: string, i: Expr): string =>
+    i.e === "const"
+      ? `tables.${name(table)}[${i.value >> 2}].${"xyzw"[i.value & 3]}`
+      : `${name(table)}_at(${print(i)})`;
   const print = printer({
     ref: (n) => (scalars.has(n) ? `params.${name(n)}` : name(n)),
     load,
@@ -113,10 +122,7 @@ export function emitShader(kernel: Kernel, options: EmitOptions = {}): Shader {
     ...kernel.scalars.map((s) => `  ${name(s.name)}: ${s.type},`),
     "}",
     "@group(0) @binding(0) var<uniform> params: Params;",
-    ...kernel.tables.map((t) => {
-      const values = t.values.map((value) => constantText({ e: "const", type: t.type, value }));
-      return `const ${name(t.name)} = array<${t.type}, ${values.length}>(${values.join(", ")});`;
-    }),
+    ...tableDeclarations(kernel.tables.map((t) => ({ ...t, name: name(t.name) }))),
     ...kernel.shared.map((s) => {
       const four = reachOf(s.name).layout === "four";
       const element = four ? typeText[`${s.type}x4`] : s.type;
@@ -151,8 +157,35 @@ export function emitShader(kernel: Kernel, options: EmitOptions = {}): Shader {
       layout: reachOf(b.name).layout,
       uses: reachOf(b.name).uses,
     })),
+    ...(kernel.tables.length === 0
+      ? {}
+      : { tables: kernel.tables.map(({ type, values, ...t }) => ({ name: name(t.name), type, values })) }),
     code,
   };
+}
+
+/** Bytes of a uniform that every device can bind. */
+const MOST_UNIFORM_BYTES = 65536;
+
+/** See `ShaderTable` in runtime/plan.ts. */
+function tableDeclarations(tables: readonly Table[]): readonly string[] {
+  if (tables.length === 0) return [];
+  const vectors = tables.map((t) => Math.ceil(t.values.length / 4));
+  const bytes = 16 * vectors.reduce((sum, n) => sum + n, 0);
+  if (bytes > MOST_UNIFORM_BYTES)
+    throw new Error(`heddle: internal: wgsl: tables of ${bytes} bytes, a uniform has ${MOST_UNIFORM_BYTES}`);
+  return [
+    "struct Tables {",
+    ...tables.map(
+      (t, i) =>
+        `  ${t.name}: array<${typeText[`${t.type}x4`]}, ${vectors[i]}>, // ${t.values.length} numbers`,
+    ),
+    "}",
+    "@group(1) @binding(0) var<uniform> tables: Tables;",
+    ...tables.map(
+      (t) => `fn ${t.name}_at(i: i32) -> ${t.type} {\n  return tables.${t.name}[i >> 2u][i & 3];\n}`,
+    ),
+  ];
 }
 
 const lowBits = (e: Expr): Expr => ({

@@ -108,7 +108,7 @@ function shuffled(e: Expr, print: (e: Expr) => Text): Text {
 export const wgslOps: ReadonlySet<Op> = new Set<Op>([...(Object.keys(rows) as Op[]), "shuffle"]);
 
 /** A constant; −∞ and +∞ have no literal and come from the parameters. */
-export function constantText(e: Extract<Expr, { readonly e: "const" }>): string {
+function constantText(e: Extract<Expr, { readonly e: "const" }>): string {
   if (e.type === "bool") return e.value === 0 ? "false" : "true";
   if (e.type === "i32") return e.value === -(2 ** 31) ? "i32(-2147483648)" : String(e.value);
   if (e.value === -Infinity) return "params.low";

@@ -20,7 +20,7 @@ const WORDS = `
 abs all any array arrayLength atomic atomicAdd bitcast bool ceil clamp cos cross distance dot exp exp2 f16 f32 floor fma fract function
 group groups i32 index invocation lane length log log2 low main max min mix modf most4 normalize pack2x16float params Params pow private
 ptr reflect round sampler select sign sin smoothstep sqrt step sum4 storage storageBarrier subgroup_invocation_id subgroup_size
-subgroupAdd subgroupBroadcastFirst subgroupElect subgroupShuffleXor tan texture transpose trunc u32 uniform unpack2x16float vec2
+subgroupAdd subgroupBroadcastFirst subgroupElect subgroupShuffleXor Tables tables tan texture transpose trunc u32 uniform unpack2x16float vec2
 vec2f vec2u vec3 vec3f vec3u vec4 vec4f vec4h vec4i vec4u workgroup workgroupBarrier workgroups workgroupUniformLoad`;
 
 const TAKEN = [...wordsOf(KEYWORDS), ...wordsOf(WORDS)];

@@ -37,9 +37,10 @@ export function paceOf(budgetMs: number): Pace {
     learn: (key, groups, ms) => {
       const before = known.get(key);
       const now = ms / groups;
-      // A remainder much smaller than the piece before it overrates a group. What got slower counts at once, what got faster by half.
-      if (before !== undefined && groups * 4 < before.groups) return;
-      const perGroup = before === undefined ? now : Math.max(now, (now + before.perGroup) / 2);
+      // A remainder much smaller than the piece before it overrates a group, so it only counts where it was faster all the same: the
+      // first piece may have waited for a driver that compiles late. What got slower counts at once, what got faster by three quarters.
+      if (before !== undefined && now >= before.perGroup && groups * 4 < before.groups) return;
+      const perGroup = before === undefined ? now : Math.max(now, now + (before.perGroup - now) / 4);
       known.set(key, { perGroup, groups: Math.max(groups, before?.groups ?? 0) });
     },
   };

@@ -13,6 +13,8 @@ import type { Built, Prepared } from "./prepare.ts";
 import { runnerFor } from "./run.ts";
 import type { Runner, StepTime } from "./run.ts";
 import type { Session } from "./session.ts";
+import { uploadTables } from "./shader-tables.ts";
+import type { BoundTables } from "./shader-tables.ts";
 import { allocate, download, poisonTensor, release, upload } from "./tensor.ts";
 import type { DeviceTensor } from "./tensor.ts";
 
@@ -73,6 +75,7 @@ export async function executableOf(
     const pipelines = pipelinesOf(session, chosen);
     const tensors: DeviceTensor[] = [];
     let runner: Runner | undefined;
+    let tables: BoundTables | undefined;
     try {
       let done = 0;
       const compiled = chosen.shaders.map(async (shader, k) => {
@@ -92,6 +95,7 @@ export async function executableOf(
       }
       const largest = Math.max(0, ...chosen.plan.kernels.map((k) => k.scalars.length));
       runner = await runnerFor(session, pace, budgetMs, largest);
+      tables = await uploadTables(session, chosen.shaders);
       await Promise.all(compiled);
       const made: Built = {
         session,
@@ -100,12 +104,14 @@ export async function executableOf(
         weights: tensors,
         missing: new Set(chosen.plan.weights.keys()),
         runner,
+        tables,
       };
       if (source !== undefined) await source(async (index, data) => setWeight(made, index, data));
       return made;
     } catch (error) {
       release(session, tensors);
       runner?.free();
+      tables?.free();
       throw error;
     }
   };
@@ -214,7 +220,7 @@ export async function executableOf(
         inputs: sum(ready?.room.input),
         outputs: sum(ready?.room.output),
         arena: sum(ready?.room.slot),
-        scratch: built?.runner.bytes ?? 0,
+        scratch: (built?.runner.bytes ?? 0) + (built?.tables.bytes ?? 0),
       };
       return { ...parts, total: Object.values(parts).reduce((a, b) => a + b, 0) };
     },
@@ -226,6 +232,7 @@ export async function executableOf(
       if (built !== undefined) {
         release(built.session, built.weights);
         built.runner.free();
+        built.tables.free();
       }
       built = undefined;
     },

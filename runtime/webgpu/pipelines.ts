@@ -6,10 +6,17 @@ import type { WgslProgram } from "../plan.ts";
 import { deviceError } from "./errors.ts";
 import { COMPUTE } from "./session.ts";
 import type { Session } from "./session.ts";
+import { tableBytes } from "./shader-tables.ts";
 import { bindingsOf, shaderText } from "./shader.ts";
 import { partLog } from "./tensor.ts";
 
-export type Pipeline = { readonly pipeline: GPUComputePipeline; readonly layout: GPUBindGroupLayout };
+export type Pipeline = {
+  readonly pipeline: GPUComputePipeline;
+  /** Of group 0: parameters and tensors. */
+  readonly layout: GPUBindGroupLayout;
+  /** Of group 1; undefined where the kernel looks nothing up. */
+  readonly tables: GPUBindGroupLayout | undefined;
+};
 /** The pipelines of a device, by the texts that they are made from, which declare their bindings. */
 const cache = new WeakMap<GPUDevice, Map<string, Promise<Pipeline>>>();
 /** The pipeline of a kernel whose buffers are split into so many parts. */
@@ -47,7 +54,7 @@ export function pipelinesOf(session: Session, { plan, shaders }: WgslProgram): P
     const size = HEAD_BYTES + 4 * described.scalars.length;
     // Comments name the model; kernels of several models may be the same.
     const key = code.replace(/^\s*\/\/.*\n/gm, "");
-    const known = made.get(key) ?? compile(label, code, types, size);
+    const known = made.get(key) ?? compile(label, code, types, size, tableBytes(shader));
     made.set(key, known);
     // A refusal is not remembered: it may have been the device's end.
     known.catch(() => made.delete(key));
@@ -59,6 +66,7 @@ export function pipelinesOf(session: Session, { plan, shaders }: WgslProgram): P
     code: string,
     types: readonly GPUBufferBindingType[],
     parameterBytes: number,
+    tablesBytes: number,
   ): Promise<Pipeline> => {
     const layout = device.createBindGroupLayout({
       label,
@@ -75,6 +83,15 @@ export function pipelinesOf(session: Session, { plan, shaders }: WgslProgram): P
         ...types.map((type, i) => ({ binding: i + 1, visibility: COMPUTE, buffer: { type } })),
       ],
     });
+    const uniform: GPUBufferBindingLayout = { type: "uniform", minBindingSize: tablesBytes };
+    const tables =
+      tablesBytes === 0
+        ? undefined
+        : device.createBindGroupLayout({
+            label,
+            entries: [{ binding: 0, visibility: COMPUTE, buffer: uniform }],
+          });
+    const bindGroupLayouts = tables === undefined ? [layout] : [layout, tables];
     device.pushErrorScope("validation");
     const module = device.createShaderModule({ label, code });
     const scope = device.popErrorScope();
@@ -82,13 +99,13 @@ export function pipelinesOf(session: Session, { plan, shaders }: WgslProgram): P
       const pipeline = await Promise.race([
         device.createComputePipelineAsync({
           label,
-          layout: device.createPipelineLayout({ label, bindGroupLayouts: [layout] }),
+          layout: device.createPipelineLayout({ label, bindGroupLayouts }),
           compute: { module, entryPoint: "main" },
         }),
         session.lost,
       ]);
       await scope;
-      return { pipeline, layout };
+      return { pipeline, layout, tables };
     } catch (error) {
       if (session.isLost()) return session.lost;
       const { messages } = await module.getCompilationInfo();

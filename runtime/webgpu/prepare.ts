@@ -9,6 +9,7 @@ import { deviceError } from "./errors.ts";
 import type { Pipelines } from "./pipelines.ts";
 import type { ReadyStep, Runner } from "./run.ts";
 import type { Session } from "./session.ts";
+import type { BoundTables } from "./shader-tables.ts";
 import { allocate, release, upload } from "./tensor.ts";
 import type { DeviceTensor } from "./tensor.ts";
 
@@ -20,6 +21,7 @@ export type Built = {
   readonly weights: readonly DeviceTensor[];
   readonly missing: Set<number>;
   readonly runner: Runner;
+  readonly tables: BoundTables;
 };
 /** What lives as long as N and B stay the same. */
 export type Prepared = {
@@ -98,7 +100,7 @@ async function stepsOf(
     if (kernel === undefined)
       throw deviceError("FAILED", `internal: '${plan.name}' has no kernel ${step.kernel}`);
     const tensors = step.buffers.map(tensorOf);
-    const { pipeline, layout } = await b.pipelines(
+    const { pipeline, layout, tables } = await b.pipelines(
       step.kernel,
       tensors.map((t) => t.buffers.length),
     );
@@ -118,8 +120,15 @@ async function stepsOf(
       layout,
       entries: buffers.map((resource, binding) => ({ binding, resource })),
     });
+    const resource = b.tables.of(step.kernel);
+    const looked =
+      tables === undefined || resource === undefined
+        ? undefined
+        : b.session.device.createBindGroup({ layout: tables, entries: [{ binding: 0, resource }] });
     const key = `${step.kernel} ${values.join()}`;
-    steps.push({ title: step.title, entry: kernel.entry, key, pipeline, layout, group, grid, scalars });
+    const { title } = step;
+    const { entry } = kernel;
+    steps.push({ title, entry, key, pipeline, layout, tables, group, looked, grid, scalars });
   }
   return steps;
 }

@@ -12,6 +12,8 @@ export type ReadyStep = Pipeline & {
   /** Steps of one key cost the same per group. */
   readonly key: string;
   readonly group: GPUBindGroup;
+  /** Group 1, of kernels that look numbers up. */
+  readonly looked: GPUBindGroup | undefined;
   readonly grid: number;
   /** Values of the scalars as they lie in the parameters, already converted to bits. */
   readonly scalars: Uint32Array;
@@ -97,6 +99,7 @@ export async function runnerFor(
         });
       pass?.setPipeline(step.pipeline);
       pass?.setBindGroup(0, step.group, [i * slot]);
+      if (step.looked !== undefined) pass?.setBindGroup(1, step.looked);
       const [x, y] = folded(count, limits.maxComputeWorkgroupsPerDimension);
       pass?.dispatchWorkgroups(x, y);
       if (clock !== null) pass?.end();

@@ -20,6 +20,10 @@ export type WholeShader = {
   readonly programs: readonly string[];
 };
 
+/** What the text's uniform `tables` holds. */
+const tablesText = ({ tables = [] }: Shader): string =>
+  tables.map((t) => `// tables.${t.name}: ${t.values.join(" ")}\n`).join("");
+
 /** Every different shader, in the order of programs and kernels; those of 16-bit tensors with and without `shader-f16`. */
 export function shadersOf(programs: readonly CompiledProgram[]): readonly WholeShader[] {
   const found = new Map<string, WholeShader & { readonly programs: string[] }>();
@@ -32,7 +36,7 @@ export function shadersOf(programs: readonly CompiledProgram[]): readonly WholeS
           throw new Error(`heddle: internal: shader ${k} of '${program}' has no kernel`);
         for (const f16 of shader.buffers.some((b) => b.dtype === "f16") ? [false, true] : [false]) {
           const needs = [...features, ...(f16 ? (["shader-f16"] as const) : [])];
-          const text = shaderText(shader, { f16, parts: shader.buffers.map(() => 1) });
+          const text = shaderText(shader, { f16, parts: shader.buffers.map(() => 1) }) + tablesText(shader);
           const key = `${needs.join()}\n${text}`;
           const known = found.get(key);
           if (known !== undefined) {

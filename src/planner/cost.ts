@@ -43,6 +43,10 @@ export type Figures = {
   readonly copies: number;
   /** Exponentials per ns. */
   readonly exps: number;
+  /** Operations per ns on the elements of a tile, one by one. */
+  readonly ops: number;
+  /** Lanes that hold the same key, each of which does for itself what is done for keys. */
+  readonly sharing: number;
   /** Fixed cost of a key tile, a group, a launch. */
   readonly keyTile: number;
   readonly group: number;
@@ -59,8 +63,6 @@ export type Cost = {
   readonly ns: number;
 };
 
-/** Operations that an exponential stands for. */
-const EXP = 14;
 const SAMPLES = 512;
 const GOLDEN = (Math.sqrt(5) - 1) / 2;
 
@@ -106,7 +108,8 @@ export function costOf(spec: AttentionShape, choice: ScheduleChoice, N: number, 
     stateRows += mean.rows * launch.groups * (index === 0 ? 1 : 2);
     // A group without rows returns at once; its share is what the sampled rows fill.
     const busy = launch.groups * Math.min(1, mean.rows / rows + (mean.rows > 0 ? 0.25 : 0));
-    const counting = launch.counting / (figures.exps * EXP);
+    const { weighing, finding } = launch.counting;
+    const counting = (weighing + figures.sharing * finding) / figures.ops;
     ns += mean.keyTiles * launch.groups * (perKeyTile + counting);
     ns += busy * perRowTile + launch.groups * 4 + figures.launch;
   });

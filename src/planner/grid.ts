@@ -64,9 +64,14 @@ const IDLE: GroupWork = { keyTiles: 0, rows: 0 };
 export type LaunchWork = {
   readonly groups: number;
   readonly of: (group: number) => GroupWork;
-  /** Operations on single numbers that a tile of keys takes beside those of every schedule: finding multiplicities and weighing with them. */
-  readonly counting: number;
+  /**
+   * Operations on single numbers that a tile of keys takes beside those of every schedule: weighing with multiplicities, and finding
+   * those of its keys, which each of the lanes that share keys does for itself.
+   */
+  readonly counting: Counting;
 };
+export type Counting = { readonly weighing: number; readonly finding: number };
+const NONE: Counting = { weighing: 0, finding: 0 };
 
 /** Operations that tell whether an element is on a grid inside a segment. */
 const ON_GRID = 12;
@@ -91,7 +96,7 @@ export function launchesOf(spec: AttentionShape, choice: ScheduleChoice, N: numb
       return { keyTiles, rows: tile.rows };
     };
     const folds = shape.parents.reduce((sum, p) => sum + p.length, 0) / shape.parents.length;
-    const counting = folds === 0 ? 0 : rows * keys + folds * ON_GRID * keys;
+    const counting = folds === 0 ? NONE : { weighing: rows * keys, finding: folds * ON_GRID * keys };
     return [{ groups: gridOf(spec, choice, 0, at), of, counting }];
   }
   if (choice.kind === "annulus") {
@@ -110,8 +115,8 @@ export function launchesOf(spec: AttentionShape, choice: ScheduleChoice, N: numb
       };
       // What keys count stays from tile to tile where every period divides them.
       const steady = pass.periods.every((period) => keys % period === 0);
-      const anew = steady ? 0 : shape.terms * shape.depth * ON_GRID * keys;
-      const counting = pass.folds ? (2 * shape.terms + 1) * rows * keys + anew : 0;
+      const finding = steady ? 0 : shape.terms * shape.depth * ON_GRID * keys;
+      const counting = pass.folds ? { weighing: (2 * shape.terms + 1) * rows * keys, finding } : NONE;
       return { groups: gridOf(spec, choice, branch, at), of, counting };
     });
   }
@@ -120,6 +125,6 @@ export function launchesOf(spec: AttentionShape, choice: ScheduleChoice, N: numb
       const tile = branchTile(I, spec, { group, N, branch, segment: segmentOf(segment), dilation, rows });
       return tile.rows === 0 ? IDLE : { keyTiles: tilesOf(tile.keys), rows: tile.rows };
     };
-    return { groups: gridOf(spec, choice, branch, at), of, counting: 0 };
+    return { groups: gridOf(spec, choice, branch, at), of, counting: NONE };
   });
 }

@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { WebgpuDevice } from "../../runtime/webgpu.ts";
 import { compileSpec } from "../../src/compile.ts";
-import type { ScheduleKind } from "../../src/schedule.ts";
+import { scheduleKinds, type ScheduleKind } from "../../src/schedule.ts";
 import type { Program } from "../../runtime/plan.ts";
 import { seal } from "../../src/spec.ts";
 import type { AttentionSpec } from "../../src/spec.ts";
@@ -23,7 +23,7 @@ afterAll(async () => {
 });
 
 describe.skipIf(!there).each(cases)("$id on WebGPU", (c) => {
-  it.each(["branch", "class", "dense"] as const)("%s", async (kind) => {
+  it.each(scheduleKinds)("%s", async (kind) => {
     if (device === null) return;
     const { B, N, q, k, v } = c;
     const variants = [

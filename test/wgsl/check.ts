@@ -3,8 +3,8 @@
 export type ShaderJob = {
   readonly name: string;
   readonly code: string;
-  /** Group 0 by binding, as the runtime lays it out, or what the compiler infers from the text. */
-  readonly bindings: readonly GPUBufferBindingLayout[] | "auto";
+  /** Groups by binding, as the runtime lays them out, or what the compiler infers from the text. */
+  readonly bindings: readonly (readonly GPUBufferBindingLayout[])[] | "auto";
 };
 
 export type Verdict = {
@@ -54,7 +54,13 @@ async function checkShader(device: GPUDevice, { name, code, bindings }: ShaderJo
   return { name, messages: shown, error };
 }
 
-function layoutOf(device: GPUDevice, bindings: readonly GPUBufferBindingLayout[]): GPUPipelineLayout {
-  const entries = bindings.map((buffer, binding) => ({ binding, visibility: COMPUTE, buffer }));
-  return device.createPipelineLayout({ bindGroupLayouts: [device.createBindGroupLayout({ entries })] });
+function layoutOf(
+  device: GPUDevice,
+  groups: readonly (readonly GPUBufferBindingLayout[])[],
+): GPUPipelineLayout {
+  const bindGroupLayouts = groups.map((bindings) => {
+    const entries = bindings.map((buffer, binding) => ({ binding, visibility: COMPUTE, buffer }));
+    return device.createBindGroupLayout({ entries });
+  });
+  return device.createPipelineLayout({ bindGroupLayouts });
 }

@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { Shader } from "../../runtime/plan.ts";
 import { HEAD_BYTES } from "../../runtime/webgpu/pipelines.ts";
+import { tableBytes } from "../../runtime/webgpu/shader-tables.ts";
 import { shaderText } from "../../runtime/webgpu/shader.ts";
 import { compileSpec, readSpec } from "../../src/compile.ts";
 import { seal, type Spec } from "../../src/spec.ts";
@@ -62,11 +63,13 @@ function add(to: Jobs, spec: Spec): void {
               type: access === "read" ? "read-only-storage" : "storage",
             })),
           );
+          const uniform = { type: "uniform", minBindingSize: tableBytes(shader) } as const;
+          const tables = shader.tables === undefined ? [] : [[uniform]];
           const code = shaderText(shader, form);
           const group = to.get(needs.join()) ?? { features: needs, jobs: new Map<string, ShaderJob>() };
           to.set(needs.join(), group);
           const title = `${name} ${plan.kernels[k]?.entry} ${JSON.stringify(form)}`;
-          group.jobs.set(code, { name: title, code, bindings: [params, ...bindings] });
+          group.jobs.set(code, { name: title, code, bindings: [[params, ...bindings], ...tables] });
         }
       });
 }
@@ -162,7 +165,7 @@ describe.skipIf(atTint === null && absent !== null)("every shader is valid", { t
     const jobs = Object.entries(wrong).map(([name, code]): ShaderJob => ({
       name,
       code,
-      bindings: [{ type: "uniform" }, { type: "read-only-storage" }],
+      bindings: [[{ type: "uniform" }, { type: "read-only-storage" }]],
     }));
     const check = (verdicts: readonly Verdict[]) => {
       expect(verdicts[0]?.messages).toMatchObject([{ type: "error", line: 4 }]);
