@@ -13,7 +13,11 @@ const constant = (type: Type, value: number): Expr => {
 
 const word = new Int32Array(1);
 const float = new Float32Array(word.buffer);
-const even = (x: number) => (Math.abs(x) >= 8388608 ? x : x + 6755399441055744 - 6755399441055744);
+/** To the nearest whole number, the even one of two; what becomes zero keeps its sign. */
+const even = (x: number): number => {
+  const whole = Math.abs(x) >= 8388608 ? x : x + 6755399441055744 - 6755399441055744;
+  return whole === 0 ? x * 0 : whole;
+};
 
 type Fold = (a: number, b: number, c: number) => number | boolean | undefined;
 const inShift = (b: number) => b >= 0 && b <= 31;

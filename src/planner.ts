@@ -15,8 +15,11 @@ export type Target = {
   readonly name: string;
   readonly limits: Limits;
   readonly figures: Figures;
-  /** Tile sizes worth trying for an attention, rows × keys. */
-  readonly tiles: (spec: AttentionShape) => readonly (readonly [rows: number, keys: number])[];
+  /** Tile sizes worth trying for an attention under a schedule, rows × keys. */
+  readonly tiles: (
+    spec: AttentionShape,
+    kind: ScheduleKind,
+  ) => readonly (readonly [rows: number, keys: number])[];
 };
 
 export type Candidate = {
@@ -34,18 +37,18 @@ export type Wish = { readonly kind?: ScheduleKind; readonly rows?: number; reado
 /** The best legal tile sizes of every kind at length N, and the cheapest of them all. Throws when a wish is not legal. */
 export function choose(spec: AttentionSpec, N: number, target: Target, wish: Wish = {}): Choice {
   const kinds: readonly ScheduleKind[] = ["dense", "class", "branch", "annulus"];
-  const sizes = target
-    .tiles(spec)
-    .map(([rows, keys]) => [wish.rows ?? rows, wish.keys ?? keys] as const)
-    .filter(([rows, keys], i, all) => all.findIndex((t) => t[0] === rows && t[1] === keys) === i);
+  const sizes = (kind: ScheduleKind) =>
+    target
+      .tiles(spec, kind)
+      .map(([rows, keys]) => [wish.rows ?? rows, wish.keys ?? keys] as const)
+      .filter(([rows, keys], i, all) => all.findIndex((t) => t[0] === rows && t[1] === keys) === i)
+      .filter(([rows, keys]) => tileBytes(target.limits, spec, rows, keys) <= target.limits.sharedBytes);
   // Where no tile of the list fits (very wide heads), the smallest one the target can address does.
-  const fitting = sizes.filter(
-    ([rows, keys]) => tileBytes(target.limits, spec, rows, keys) <= target.limits.sharedBytes,
-  );
   const smallest = [wish.rows ?? target.limits.rowStep, wish.keys ?? target.limits.keyStep] as const;
   const candidates = kinds.map((kind): Candidate => {
     let best: Candidate | null = null;
     let why = "";
+    const fitting = sizes(kind);
     for (const [rows, keys] of fitting.length > 0 ? fitting : [smallest]) {
       const verdict = legal(spec, { kind, rows, keys }, target.limits, N);
       if (!verdict.ok) {

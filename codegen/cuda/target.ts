@@ -4,6 +4,7 @@
  */
 import type { Dtype, Kernel, TileKernel } from "../../src/kernel.ts";
 import type { Target } from "../../src/planner.ts";
+import type { ScheduleKind } from "../../src/schedule.ts";
 import type { AttentionShape } from "../../src/spec.ts";
 import { storedAs } from "../../src/storage.ts";
 import type { Warp } from "../../src/warp.ts";
@@ -57,10 +58,21 @@ const TALL: readonly (readonly [headDim: number, keys: number])[] = [
   [128, 32],
 ];
 
-function tilesFor(spec: AttentionShape): readonly (readonly [rows: number, keys: number])[] {
+/** The same for schedule `annulus`, whose rows and keys also hold what they count, of the published branch lists. */
+const TALL_COUNTING: typeof TALL = [
+  [56, 64],
+  [64, 48],
+  [128, 32],
+];
+
+function tilesFor(
+  spec: AttentionShape,
+  kind: ScheduleKind,
+): readonly (readonly [rows: number, keys: number])[] {
   const { headDim } = spec;
   if (onMatrixUnits(headDim, storedOf(spec))) {
-    const keys = TALL.find(([width]) => headDim <= width)?.[1];
+    const tall = kind === "annulus" ? TALL_COUNTING : TALL;
+    const keys = tall.find(([width]) => headDim <= width)?.[1];
     const small = [64, 32].map((k) => [64, k] as const);
     return [...(keys === undefined ? [] : [[128, keys] as const]), ...small, [32, 32], [16, 32]];
   }

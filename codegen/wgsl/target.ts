@@ -54,9 +54,7 @@ export const wgslTarget = ({ sharedBytes }: WgslLimits): Target => ({
     const held = (rows: number) => rows * headDim <= LANES * ACCUMULATED;
     const tall = [64, 32, 16, 8].filter(held);
     const all = (tall.length === 0 ? [4] : tall).map((rows) => [rows, 32] as const);
-    const [tallest = 4] = tall;
-    // 24 is a multiple of many published dilations that 32 is not of: what keys count then stays from tile to tile.
-    return [...all, [tallest, 24], ...all.map(([rows]) => [rows, 16] as const)];
+    return [...all, ...all.map(([rows]) => [rows, 16] as const)];
   },
 });
 

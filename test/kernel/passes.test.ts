@@ -72,6 +72,9 @@ describe("simplify", () => {
     [o("mul", n(4), o("mul", i, n(8))), "i * 32"],
     [o("sub", o("add", i, n(7)), o("add", j, n(3))), "i - j + 4"],
     [o("sub", n(7), o("add", j, n(3))), "4 - j"],
+    [o("round", x.f32(2.5)), "2.0"],
+    // A fold never makes −0.
+    [o("round", x.f32(-0.25)), "round(-0.25)"],
     [o("add", o("mul", i, n(0)), n(0)), "0"],
     [o("add", n(2147483647), n(1)), "-2147483648"],
     [o("div", n(-7), n(2)), "-7 / 2"],
