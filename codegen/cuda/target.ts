@@ -60,8 +60,8 @@ const TALL: readonly (readonly [headDim: number, keys: number])[] = [
 
 /** The same for schedule `annulus`, whose rows and keys also hold what they count, of the published branch lists. */
 const TALL_COUNTING: typeof TALL = [
-  [56, 64],
-  [64, 48],
+  [32, 64],
+  [56, 48],
   [128, 32],
 ];
 
@@ -71,8 +71,13 @@ function tilesFor(
 ): readonly (readonly [rows: number, keys: number])[] {
   const { headDim } = spec;
   if (onMatrixUnits(headDim, storedOf(spec))) {
-    const tall = kind === "annulus" ? TALL_COUNTING : TALL;
-    const keys = tall.find(([width]) => headDim <= width)?.[1];
+    if (kind === "annulus") {
+      const keys = TALL_COUNTING.find(([width]) => headDim <= width)?.[1];
+      return keys === undefined
+        ? [[64, 16]]
+        : [128, 64, 32, 16].map((rows) => [rows, Math.min(keys, 2 * rows)] as const);
+    }
+    const keys = TALL.find(([width]) => headDim <= width)?.[1];
     const small = [64, 32].map((k) => [64, k] as const);
     return [...(keys === undefined ? [] : [[128, keys] as const]), ...small, [32, 32], [16, 32]];
   }

@@ -98,6 +98,29 @@ describe.skipIf(!ok)(`NVRTC compiles, seed ${seed}`, () => {
       expect([u.text, u.arch, u.spills]).toEqual([u.text, u.arch, 0]);
   });
 
+  it.each([32, 48, 56, 64, 128])(
+    "annulus of heads of width %i as shipped, without spills",
+    async (headDim) => {
+      if (nvrtc === null) return;
+      const lists = {
+      paper: [[2048, 1], [4096, 2], [8192, 4], [16384, 6], [32768, 12]],
+      gigapath: [[1024, 1], [5792, 2], [32768, 4], [185363, 8], [1048576, 16]],
+    } as const; // prettier-ignore
+      for (const [name, list] of Object.entries(lists)) {
+        const branches = list.map(([segment, dilation]) => ({ segment, dilation }));
+        const causal = name === "paper";
+        const spec = seal({
+          ...torchscaleShape(name, 16, headDim, branches),
+          dtype: "bf16" as const,
+          causal,
+        });
+        const schedule = choose(spec, 1 << 17, cudaTarget, { kind: "annulus" }).chosen;
+        for (const u of await compile(attentionGraph(spec, NARROW), schedule))
+          expect([u.text, u.arch, u.spills]).toEqual([u.text, u.arch, 0]);
+      }
+    },
+  );
+
   it.each(["paper", "gigapath", "jargon"])("all of examples/%s.heddle", async (name) => {
     if (nvrtc === null) return;
     const text = readFileSync(goldenPath(`../../../examples/${name}.heddle`), "utf8");
