@@ -2331,7 +2331,7 @@ const $jargon_plan_wgsl_2: $Plan = {
 };
 
 // The kernels as 19 shaders in WGSL. The runtime declares their buffers: NAME_at and NAME_put reach one element, NAME_at4
-// and NAME_put4 four. `spec:12` is line 12 of the spec.
+// and NAME_put4 four. It binds `tables`, in this order, as group 1. `spec:12` is line 12 of the spec.
 type $Shader = NonNullable<$Program["webgpu"]>[number]["shaders"][number];
 
 const $wgsl_attention_small_annulus_64x32_folds: $Shader = {

@@ -22,6 +22,8 @@ export type Limits = {
   /** Granularity of tile heights and widths. */
   readonly rowStep: number;
   readonly keyStep: number;
+  /** Bytes of the numbers that a kernel may look up; no limit unless given. */
+  readonly tableBytes?: number;
   /** Bytes that the tiles of an attention kernel take; `attentionSharedBytes` unless given. */
   readonly attentionBytes?: (spec: AttentionShape, rows: number, keys: number) => number;
 };
@@ -49,6 +51,14 @@ const pathBytes = (limits: Limits, spec: AttentionShape, { kind, rows, keys }: S
     ? 0
     : 4 * annulusShape(spec, rows).terms * (rows + keys);
 
+/** Bytes of the tables that grow with heads and branches: offsets, and which branches an annulus pass counts. */
+function lookedUpBytes(spec: AttentionShape, { kind, rows }: ScheduleChoice): number {
+  const offsets = spec.heads * spec.branches.length;
+  if (kind !== "annulus" || spec.branches.length > MAX_PASSES) return 4 * offsets;
+  const { tables } = annulusShape(spec, rows);
+  return 4 * Object.values(tables).reduce((sum, t) => sum + t.values.length, offsets);
+}
+
 /**
  * Whether a schedule may compute a Spec at length N (null: at every length) within the limits of a target.
  * The sentence of a refusal says what to do instead.
@@ -69,6 +79,11 @@ export function legal(
   if (bytes > limits.sharedBytes)
     return no(
       `tiles of ${rows} rows × ${keys} keys need ${bytes} bytes, the target has ${limits.sharedBytes}`,
+    );
+  const lookedUp = limits.tableBytes === undefined ? 0 : lookedUpBytes(spec, choice);
+  if (lookedUp > (limits.tableBytes ?? Infinity))
+    return no(
+      `'${kind}' looks up ${lookedUp} bytes for ${spec.heads} heads and ${spec.branches.length} branches, the target has ${limits.tableBytes}`,
     );
   switch (kind) {
     case "branch":

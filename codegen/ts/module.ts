@@ -72,7 +72,7 @@ function printWasm({ base, relaxed, ...rest }: NonNullable<Program["wasm"]>): st
 const shaderHead = (count: number): string =>
   [
     `// The kernels as ${count} shader${count === 1 ? "" : "s"} in WGSL. The runtime declares their buffers: NAME_at and NAME_put reach one element, NAME_at4`,
-    "// and NAME_put4 four. `spec:12` is line 12 of the spec.",
+    "// and NAME_put4 four. It binds `tables`, in this order, as group 1. `spec:12` is line 12 of the spec.",
     `type $Shader = NonNullable<$Program["webgpu"]>[number]["shaders"][number];`,
   ].join("\n");
 

@@ -32,12 +32,22 @@ const attentionTiling = (headDim: number): AttentionTiling => ({
 /** Bytes of the tiles of an attention kernel, at most. test/wgsl/target.test.ts holds it to what the machine takes. */
 export const attentionBytes = slicedBytes(attentionTiling, LANES);
 
+/** A uniform of every device holds 64 KiB; what does not grow with heads and branches has the last four. */
+const TABLE_BYTES = 61440;
+
 /** f32 values of an accumulator that a lane keeps in registers without spilling them. */
 const ACCUMULATED = 64;
 
 export const wgslTarget = ({ sharedBytes }: WgslLimits): Target => ({
   name: "wgsl",
-  limits: { sharedBytes, workgroup: MOST_LANES, rowStep: 4, keyStep: 4, attentionBytes },
+  limits: {
+    sharedBytes,
+    workgroup: MOST_LANES,
+    rowStep: 4,
+    keyStep: 4,
+    tableBytes: TABLE_BYTES,
+    attentionBytes,
+  },
   // Of a device as a whole, so groups that run side by side share the fixed costs. Only their proportions choose a schedule.
   // What counting takes was fitted to SwiftShader: `annulus` beside `branch` for gigapath and paper_32k at 1024 tokens.
   figures: {

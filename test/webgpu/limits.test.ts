@@ -224,6 +224,26 @@ describe("pace", () => {
     // Nothing unknown follows other work in a submit.
     expect(pace.next("other", 100, 1)).toBe(0);
   });
+  it("recovers from a first piece that waited for the compiler", () => {
+    const pace = paceOf(100);
+    const first = pace.next("k", 10_000, 0);
+    pace.learn("k", first, 1500);
+    let [left, submits] = [10_000 - first, 0];
+    while (left > 0) {
+      const count = pace.next("k", left, 0);
+      pace.learn("k", count, count * 0.1);
+      left -= count;
+      submits++;
+    }
+    // Ten are the least that the budget allows; one group at a time would be ten thousand.
+    expect(submits).toBeLessThan(30);
+  });
+  it("takes a small slow remainder for an exception", () => {
+    const pace = paceOf(100);
+    pace.learn("k", 16, 16);
+    pace.learn("k", 1, 50);
+    expect(pace.expected("k", 10)).toBe(10);
+  });
   it("runs at least one group, however slow it is", () => {
     const pace = paceOf(10);
     pace.learn("slow", 1, 5000);

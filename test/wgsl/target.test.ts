@@ -50,3 +50,27 @@ describe("an attention of any head width", () => {
       );
   });
 });
+
+describe("an attention of very many heads and branches", () => {
+  const spec = (heads: number, branches: number) =>
+    readSpec(`attention many { heads ${heads} head_dim 8 causal true
+      ${Array.from({ length: branches }, (_, i) => `branch segment ${3 * 2 ** (i + 2)} dilation ${i + 1}`).join("\n")}
+      offset head % dilation }`).spec;
+  const compile = (heads: number, branches: number, schedule?: ScheduleKind) => {
+    const found = spec(heads, branches);
+    if (found === null) throw new Error("a valid spec");
+    return compileSpec(found, {
+      target: "wgsl",
+      length: 4096,
+      ...(schedule === undefined ? {} : { schedule }),
+    });
+  };
+  it("is planned around what a uniform cannot hold", () => {
+    expect(() => compile(512, 12, "annulus")).toThrow(
+      /'annulus' looks up \d+ bytes for 512 heads and 12 branches, the target has 61440/,
+    );
+    expect(compile(512, 12)[0]?.program.webgpu?.length).toBeGreaterThan(0);
+  });
+  it("or is refused with numbers", () =>
+    expect(() => compile(2048, 8)).toThrow(/looks up 65536 bytes for 2048 heads and 8 branches/));
+});
