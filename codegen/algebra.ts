@@ -13,10 +13,11 @@ const constant = (type: Type, value: number): Expr => {
 
 const word = new Int32Array(1);
 const float = new Float32Array(word.buffer);
-/** To the nearest whole number, the even one of two; what becomes zero keeps its sign. */
+/** To the nearest whole number, the even one of two; the sign stays, of zero too. */
 const even = (x: number): number => {
-  const whole = Math.abs(x) >= 8388608 ? x : x + 6755399441055744 - 6755399441055744;
-  return whole === 0 ? x * 0 : whole;
+  if (Math.abs(x) >= 8388608) return x;
+  const whole = Math.abs(x) + 6755399441055744 - 6755399441055744;
+  return x < 0 || Object.is(x, -0) ? -whole : whole;
 };
 
 type Fold = (a: number, b: number, c: number) => number | boolean | undefined;

@@ -73,6 +73,7 @@ describe("simplify", () => {
     [o("sub", o("add", i, n(7)), o("add", j, n(3))), "i - j + 4"],
     [o("sub", n(7), o("add", j, n(3))), "4 - j"],
     [o("round", x.f32(2.5)), "2.0"],
+    [o("round", x.f32(-3.5)), "-4.0"],
     // A fold never makes −0.
     [o("round", x.f32(-0.25)), "round(-0.25)"],
     [o("add", o("mul", i, n(0)), n(0)), "0"],
