@@ -77,11 +77,19 @@ export async function cudaDevice(options: CudaDeviceOptions = {}): Promise<OpenC
     );
   }
   const acquire = async (): Promise<Session> => sessionOf(await cuda.open(ordinal));
-  const started = await Promise.all([cuda.nvrtc(), acquire()]).catch((error: unknown) => {
+  // Both end before a failure is told: what opens later would stay, and call CUDA behind the caller's back.
+  const [compiling, acquired] = await Promise.allSettled([cuda.nvrtc(), acquire()]);
+  if (compiling.status === "rejected" || acquired.status === "rejected") {
+    if (compiling.status === "fulfilled") compiling.value.dispose();
+    if (acquired.status === "fulfilled") {
+      acquired.value.close();
+      await acquired.value.ended();
+    }
     cuda.dispose();
-    throw absent(error);
-  });
-  const [nvrtc] = started;
+    const failed = acquired.status === "rejected" ? acquired : compiling;
+    throw absent(failed.status === "rejected" ? failed.reason : undefined);
+  }
+  const nvrtc = compiling.value;
   const cache = options.build?.cache;
   const compiler = {
     nvrtc,
@@ -100,7 +108,7 @@ export async function cudaDevice(options: CudaDeviceOptions = {}): Promise<OpenC
     `CUDA ${facts.name} (sm_${facts.capability}, driver for CUDA ${versionText(cuda.driver.version)}, ` +
     `NVRTC ${versionText(nvrtc.version)})`;
 
-  let latest = started[1];
+  let latest = acquired.value;
   let current = Promise.resolve(latest);
   let closed = false;
   /** The context of now. A lost one is replaced, once for all who ask. */

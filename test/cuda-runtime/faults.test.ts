@@ -65,6 +65,22 @@ describe.skipIf(parts === null)("a call that fails", () => {
     await device.dispose();
   });
 
+  it.each([
+    ["NVRTC", "fail nvrtcVersion 1", "slow cuDevicePrimaryCtxRetain 150"],
+    ["the driver", "fail cuDevicePrimaryCtxRetain 2", "slow nvrtcVersion 150"],
+  ])("of %s in opening waits for the other, and leaves nothing behind", async (_, failing, slow) => {
+    const before = driver.alive();
+    driver.order(failing, slow);
+    driver.forget();
+    await expect(open()).rejects.toMatchObject({ name: "DeviceError" });
+    const told = driver.calls();
+    expect(told).toEqual(expect.arrayContaining(["nvrtcVersion", "cuDevicePrimaryCtxRetain"]));
+    driver.order();
+    await new Promise((done) => setTimeout(done, 300));
+    expect(driver.calls()).toEqual(told);
+    expect(driver.alive()).toEqual(before);
+  });
+
   it("for want of memory says how much for what, and a shorter length still runs", async () => {
     const device = await open();
     const executable = await device.compile(program, weights());
