@@ -194,7 +194,7 @@ async function referenceRunner(
   };
   const weights = new Map<string, Float32Array>();
   await loadWeights(wanted, source, (_, data, weight) => {
-    weights.set(weight.name, data);
+    weights.set(weight.name, data.slice());
     say(`weight ${weights.size} of ${wanted.weights.length}`);
   });
   const forward = ({ data, N, B }: Inputs): Outputs => {
