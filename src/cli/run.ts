@@ -2,10 +2,11 @@
 import { modelDefinition } from "../../codegen/ts/definition.ts";
 import { bitsOver } from "../../runtime/bits.ts";
 import type { Bits } from "../../runtime/bits.ts";
+import type { Checkpoint } from "../../runtime/checkpoint.ts";
 import { inputError } from "../../runtime/input-error.ts";
 import { positionsFit, tokensOf } from "../../runtime/inputs.ts";
 import { model } from "../../runtime/model.ts";
-import { fileSource, writeWhole } from "../../runtime/node.ts";
+import { writeWhole } from "../../runtime/node.ts";
 import { writeSafetensors } from "../../runtime/safetensors.ts";
 import type { TensorToWrite } from "../../runtime/safetensors.ts";
 import { loadWeights } from "../../runtime/weights.ts";
@@ -23,11 +24,14 @@ import { checkedSpec, modelNamed } from "./spec-file.ts";
 import type { Format } from "./spec-file.ts";
 import { axes, floats, integers, withTensors } from "./tensors.ts";
 import type { TensorFile } from "./tensors.ts";
+import { openWeights } from "./weights.ts";
+import type { Renames } from "./weights.ts";
 
 export const runDevices = ["auto", "wasm", "webgpu", "cuda", "reference"] as const;
 
 export type RunOptions = {
   readonly weights: string;
+  readonly rename?: Renames;
   readonly inputs?: string;
   readonly text?: string;
   readonly output?: string;
@@ -132,7 +136,7 @@ async function runnerOf(
   io: Io,
   say: (text: string) => void,
 ): Promise<Runner> {
-  const weights = await fileSource(options.weights);
+  const weights = await openWeights(options.weights, options.rename);
   try {
     if (options.device === "reference") {
       const runner = await referenceRunner(found, weights, say);
@@ -179,7 +183,7 @@ async function runnerOf(
 /** Device `reference`: the graph in f64. */
 async function referenceRunner(
   spec: ModelSpec,
-  source: Awaited<ReturnType<typeof fileSource>>,
+  source: Checkpoint,
   say: (text: string) => void,
 ): Promise<Runner> {
   const graph = modelGraph(spec);
