@@ -4,6 +4,7 @@ import { describe, expect, it } from "vitest";
 import type { PlanWeight } from "../../runtime/plan.ts";
 import { memorySource, readHeader, writeSafetensors } from "../../runtime/safetensors.ts";
 import type { TensorToWrite } from "../../runtime/safetensors.ts";
+import { checkpoint } from "../../runtime/sources.ts";
 import { checkWeights, loadWeights, packPanels } from "../../runtime/weights.ts";
 import type { WeightsError } from "../../runtime/weights.ts";
 import { modelGraph } from "../../src/model.ts";
@@ -160,5 +161,148 @@ describe("loadWeights", () => {
       "z",
     ]);
     expect((error as WeightsError).message).toContain("w.safetensors does not fit the model:\n  ");
+  });
+});
+
+const bytesIn = (of: Float32Array | undefined) => new Uint8Array(of?.slice().buffer ?? new ArrayBuffer(0));
+
+describe("loadWeights through one memory", () => {
+  const half: TensorToWrite = {
+    name: "h.weight",
+    dtype: "F16",
+    shape: [13, 100_000],
+    data: Float32Array.from({ length: 1_300_000 }, (_x, i) => (i % 2048) - 1024),
+  };
+  const tied = filled("e.weight", [11, 7]);
+  const bytes = writeSafetensors([half, tied, filled("z.bias", [3])]);
+  const wanted = {
+    weights: [
+      weight("e.weight", [11, 7], "panels"),
+      weight("h.weight", [13, 100_000], "panels"),
+      weight("e.weight", [11, 7]),
+      weight("z.bias", [3]),
+      weight("e.weight", [11, 7], "panels"),
+    ],
+    accepts: [],
+  };
+
+  it("gives every layout of a tensor after larger ones, padded with zeros", async () => {
+    const got = new Map<number, Float32Array>();
+    const buffers = new Set<ArrayBufferLike>();
+    await loadWeights(wanted, memorySource(bytes), (index, data) => {
+      got.set(index, data.slice());
+      buffers.add(data.buffer);
+    });
+    expect(buffers.size).toBe(1);
+    const data = tied.data as Float32Array;
+    expect(got.get(2)).toEqual(data);
+    expect(got.get(0)).toEqual(packPanels(data, 11, 7));
+    expect(got.get(4)).toEqual(packPanels(data, 11, 7));
+    // Compared as bytes: a million elements one by one take seconds.
+    const panels = packPanels(half.data as Float32Array, 13, 100_000);
+    expect(Buffer.compare(bytesIn(got.get(1)), bytesIn(panels))).toBe(0);
+    expect(got.get(3)).toEqual(Float32Array.from([1, 2, 3]));
+  });
+
+  it("tells bytes as they arrive, up to all that are read", async () => {
+    const seen: (readonly [number, number])[] = [];
+    await loadWeights(wanted, memorySource(bytes), () => undefined, {
+      bytes: (done, of) => void seen.push([done, of]),
+    });
+    const of = 2_600_000 + 4 * (77 + 3);
+    expect(seen.at(-1)).toEqual([of, of]);
+    expect(seen.length).toBeGreaterThan(4);
+    for (const [i, [done, total]] of seen.entries()) {
+      expect(total).toBe(of);
+      expect(done).toBeGreaterThan(seen[i - 1]?.[0] ?? 0);
+    }
+  });
+
+  it("ends where a signal says so: between pieces, and before the first", async () => {
+    let reads = 0;
+    const stop = new AbortController();
+    const slow = {
+      ...memorySource(bytes),
+      read: async (start: number, end: number) => {
+        if (++reads === 5) stop.abort(new Error("enough"));
+        return bytes.subarray(start, end);
+      },
+    };
+    const given: number[] = [];
+    const loading = loadWeights(wanted, slow, (index) => void given.push(index), { signal: stop.signal });
+    await expect(loading).rejects.toThrow("enough");
+    expect(reads).toBe(5);
+    const again = loadWeights(wanted, slow, () => undefined, { signal: stop.signal });
+    await expect(again).rejects.toThrow("enough");
+    expect(reads).toBe(5);
+  });
+
+  it("compares tied tensors by pieces, whatever their types", async () => {
+    const count = 1_200_000;
+    const numbers = Float32Array.from({ length: count }, (_x, i) => (i % 2048) - 1024);
+    const plan = {
+      weights: [weight("e", [count])],
+      accepts: [{ name: "head", shape: [count], sameAs: "e" }],
+    };
+    const file = (head: TensorToWrite["data"], dtype: "F32" | "F16") =>
+      memorySource(
+        writeSafetensors([
+          { name: "e", dtype: "F32", shape: [count], data: numbers },
+          { name: "head", dtype, shape: [count], data: head as Float32Array },
+        ]),
+      );
+    const load = (source: ReturnType<typeof file>) => loadWeights(plan, source, () => undefined);
+    await load(file(numbers, "F32"));
+    await load(file(numbers, "F16"));
+    for (const at of [0, (1 << 20) - 1, 1 << 20, count - 1]) {
+      const other = numbers.map((x, i) => (i === at ? x + 1 : x));
+      await expect(load(file(other, "F32")), String(at)).rejects.toThrow(
+        "'head' differs from 'e' in the checkpoint; the model ties them.",
+      );
+    }
+  });
+});
+
+describe("renames that are told", () => {
+  const problems = async (tensors: readonly TensorToWrite[]) =>
+    checkWeights(plan, await readHeader(memorySource(writeSafetensors(tensors))));
+  const under = (rename: (name: string) => string) => complete.map((t) => ({ ...t, name: rename(t.name) }));
+  const repairs = async (tensors: readonly TensorToWrite[]) => [
+    ...new Set((await problems(tensors)).map(({ rename }) => JSON.stringify(rename))),
+  ];
+
+  it.each([
+    ["a path too many", (name: string) => `model.decoder.${name}`, { from: "model.decoder.", to: "" }],
+    ["a path too few", (name: string) => name.replace("layers.0.", ""), { from: "", to: "layers.0." }],
+    [
+      "another path",
+      (name: string) => name.replace("layers.0.ffn.", "blocks.0.mlp."),
+      { from: "blocks.0.mlp.", to: "layers.0.ffn." },
+    ],
+    [
+      "a name",
+      (name: string) => name.replace("embed_tokens", "embed_token"),
+      { from: "embed_token.weight", to: "embed_tokens.weight" },
+    ],
+  ])("%s", async (_what, rename, repair) => {
+    const tensors = under(rename);
+    expect(await repairs(tensors)).toEqual([JSON.stringify(repair)]);
+    // And it repairs: under that rename nothing is wrong any more.
+    const source = memorySource(writeSafetensors(tensors));
+    const opened = await checkpoint(source, { rename: { [repair.from]: repair.to } });
+    const wrong = checkWeights(plan, opened).map(({ name }) => name);
+    expect(wrong).toEqual(repair.from === "" ? ["embed_tokens.weight", "layers.0.embed_tokens.weight"] : []);
+  });
+
+  it("not where the shapes differ, and not where nothing is alike", async () => {
+    const [embed, ...rest] = complete;
+    if (embed === undefined) throw new Error("no tensors");
+    const misshapen = filled("embed_token.weight", [5, 5]);
+    expect((await problems([...rest, misshapen])).map(({ rename }) => rename)).toEqual([
+      undefined,
+      undefined,
+    ]);
+    const other = filled("something.else.entirely", [5, 4]);
+    expect((await problems([...rest, other])).map(({ rename }) => rename)).toEqual([undefined, undefined]);
   });
 });
