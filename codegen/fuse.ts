@@ -12,7 +12,14 @@ export function argumentsOf(node: Node): readonly ValueId[] {
     case "embed":
       return [node.tokens, node.weight];
     case "position":
+    case "class_token":
       return [node.x, node.weight];
+    case "grid":
+      return [node.x, node.rows, node.columns];
+    case "mask":
+      return [node.x, node.mask];
+    case "pool":
+      return [node.x];
     case "norm":
       return [node.x, node.weight, node.bias];
     case "linear": {

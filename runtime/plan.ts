@@ -71,16 +71,20 @@ export type PlanWeight = {
 };
 
 /**
- * Host-made tables. `xpos`: [N, headDim] of (cos, sin) pairs: at row n, pair i has the angle n · 10000^(−2i/headDim) with
+ * Host-made tables, f32. `xpos`: [N, headDim] of (cos, sin) pairs: at row n, pair i has the angle n · 10000^(−2i/headDim) with
  * torch's f32 roundings (`xposFrequencies` in runtime/tables.ts) and both multiplied by ζ_i^(sign·(n mod block)/base), computed in f64.
+ * `sincos`: [rows, width], row p the sines of p · 10000^(−2k/width), k < width/2, then the cosines.
  */
-export type PlanTable = {
-  readonly kind: "xpos";
-  readonly headDim: number;
-  readonly base: number;
-  readonly block: number;
-  readonly sign: 1 | -1;
-};
+export type PlanTable =
+  | {
+      readonly kind: "xpos";
+      readonly headDim: number;
+      readonly base: number;
+      readonly block: number;
+      readonly sign: 1 | -1;
+    }
+  | { readonly kind: "sincos"; readonly rows: number; readonly width: number };
+export type XposTable = Extract<PlanTable, { readonly kind: "xpos" }>;
 
 export type PlanKernel = {
   /** Export name in the artifact. */

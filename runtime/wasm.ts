@@ -3,7 +3,7 @@ import type { Device, Executable } from "./device.ts";
 import { weightLength } from "./memory.ts";
 import { sizeOf, variantFor } from "./plan.ts";
 import type { Plan, Program, TensorSpec, WasmModules } from "./plan.ts";
-import { xposTable } from "./tables.ts";
+import { tableValues } from "./tables.ts";
 import { checkExtent, checkTensors, elementsAt } from "./tensors.ts";
 import type { Extent, HostArray, Tensors } from "./tensors.ts";
 import { engine, processors, turn } from "./wasm/engine.ts";
@@ -225,7 +225,7 @@ function executableOf(
     reserve(moving.end, at);
     if (rows > tableRows)
       plan.tables.forEach((table, i) => {
-        const values = xposTable(table, rows);
+        const values = tableValues(table, rows);
         new Float32Array(memory.buffer, moving.tables[i], values.length).set(values);
       });
     tableRows = rows;

@@ -40,7 +40,7 @@ export function checkWeights(plan: Wanted, header: SafetensorsHeader): readonly 
         name,
         message: `The checkpoint has no '${name}' ${shapeText(shape)}.${hint === "" ? guess : hint}`,
       });
-    } else if (entry.shape.length !== shape.length || entry.shape.some((dim, i) => dim !== shape[i]))
+    } else if (!sameRows(entry.shape, shape))
       problems.push({
         kind: "shape",
         name,
@@ -64,6 +64,22 @@ export function checkWeights(plan: Wanted, header: SafetensorsHeader): readonly 
     });
   }
   return problems;
+}
+
+/**
+ * Whether a tensor holds the wanted rows one after the other: axes of one in front do not matter (`cls_token` [1, 1, E]), nor into how many
+ * axes a row is divided (a convolution [E, 3, 32, 32] that is a matrix [E, 3072]).
+ */
+function sameRows(found: readonly number[], wanted: readonly number[]): boolean {
+  if (found.length < wanted.length) return false;
+  const product = (dims: readonly number[]) => dims.reduce((a, b) => a * b, 1);
+  const dims = [...found];
+  while (dims.length > wanted.length && dims[0] === 1) dims.shift();
+  return (
+    dims[0] === wanted[0] &&
+    (wanted.length === 1 ? dims.length === 1 : product(dims) === product(wanted)) &&
+    (dims.length > wanted.length || dims.every((d, i) => d === wanted[i]))
+  );
 }
 
 const shapeText = (shape: readonly number[]): string => `[${shape.join(", ")}]`;

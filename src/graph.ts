@@ -20,7 +20,12 @@ export type Activation = "gelu" | "relu" | "swish";
 /**
  * Node kinds and their meanings (x [B, N, E] unless said):
  * - embed: out[b, n] = weight[tokens[b, n]] · scale
- * - position: out[b, n] = x[b, n] + weight[n + 2] (fairseq's learned positions start at row 2)
+ * - position: out[b, n] = x[b, n] + weight[n + first] (fairseq's learned positions start at row 2, LongViT's at 0)
+ * - grid: out[b, n] = x[b, n] + (T[rows[b, n]], T[columns[b, n]]), the two halves of 2-D sin-cos positions; T [cells, E/2] holds for p < cells
+ *   sin(p·ω_k), then cos(p·ω_k), ω_k = 10000^(−4k/E), k < E/4, made in f64 and rounded to f32 (Prov-GigaPath's `pos_embed`)
+ * - class_token: out[b, 0] = weight, out[b, n] = x[b, n] for n ≥ 1; what x has in row 0 does not matter
+ * - mask: out[b, n] = mask[b, n] = 0 ? x[b, n] : 0
+ * - pool: out[b] = x[b, 0] (`class`), or the mean of x[b, n] over n ≥ from (`mean`)
  * - norm: layer norm over the last axis with weight, bias, eps
  * - linear: out = x Wᵀ + bias; optionally act(·), then + alpha · residual (the last two are filled in by `codegen/fuse`)
  * - activate: gelu (exact erf), relu or swish
@@ -40,7 +45,30 @@ export type Node =
       readonly weight: ValueId;
       readonly scale: number;
     }
-  | { readonly op: "position"; readonly out: ValueId; readonly x: ValueId; readonly weight: ValueId }
+  | {
+      readonly op: "position";
+      readonly out: ValueId;
+      readonly x: ValueId;
+      readonly weight: ValueId;
+      readonly first: number;
+    }
+  | {
+      readonly op: "grid";
+      readonly out: ValueId;
+      readonly x: ValueId;
+      readonly rows: ValueId;
+      readonly columns: ValueId;
+      readonly cells: number;
+    }
+  | { readonly op: "class_token"; readonly out: ValueId; readonly x: ValueId; readonly weight: ValueId }
+  | { readonly op: "mask"; readonly out: ValueId; readonly x: ValueId; readonly mask: ValueId }
+  | {
+      readonly op: "pool";
+      readonly out: ValueId;
+      readonly x: ValueId;
+      readonly of: "class" | "mean";
+      readonly from: number;
+    }
   | {
       readonly op: "norm";
       readonly out: ValueId;

@@ -2,6 +2,7 @@
 import type { Graph, GraphOp, Node, Value, ValueId } from "./graph.ts";
 import { attention } from "./reference/attention.ts";
 import { activate, add, embed, linear, norm, position } from "./reference/pointwise.ts";
+import { classToken, masked, placed, pool } from "./reference/sequence.ts";
 import { rotate } from "./reference/xpos.ts";
 import { rounding } from "./storage.ts";
 
@@ -34,7 +35,13 @@ const meanings: Meanings = {
   embed: (node, { get, set, shapeOf }) =>
     set(node.out, embed(get(node.tokens), get(node.weight), last(shapeOf(node.weight)), node.scale)),
   position: (node, { get, set, shapeOf, N }) =>
-    set(node.out, position(get(node.x), get(node.weight), N, last(shapeOf(node.weight)))),
+    set(node.out, position(get(node.x), get(node.weight), N, last(shapeOf(node.weight)), node.first)),
+  grid: (node, { get, set, shapeOf }) =>
+    set(node.out, placed(get(node.x), get(node.rows), get(node.columns), last(shapeOf(node.x)), node.cells)),
+  class_token: (node, { get, set, N }) => set(node.out, classToken(get(node.x), get(node.weight), N)),
+  mask: (node, { get, set, shapeOf }) =>
+    set(node.out, masked(get(node.x), get(node.mask), last(shapeOf(node.x)))),
+  pool: (node, { get, set, shapeOf, N }) => set(node.out, pool(get(node.x), N, last(shapeOf(node.x)), node)),
   norm: (node, { get, set }) => set(node.out, norm(get(node.x), get(node.weight), get(node.bias), node.eps)),
   linear: (node, { get, set, shapeOf }) => {
     const [outputs = 0, inputs = 0] = shapeOf(node.weight);

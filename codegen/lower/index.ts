@@ -8,6 +8,7 @@ import type { Launch } from "./launch.ts";
 import { lowerLinear } from "./linear.ts";
 import { lowerNorm } from "./norm.ts";
 import { lowerActivate, lowerAdd, lowerPosition } from "./pointwise.ts";
+import { lowerClassToken, lowerGrid, lowerMask, lowerPool } from "./sequence.ts";
 import { withStorage } from "./storage.ts";
 import { CPU_TILINGS } from "./tilings.ts";
 import type { Tilings } from "./tilings.ts";
@@ -24,6 +25,10 @@ type Lower<O extends GraphOp> = (
 const lowerings: { readonly [O in GraphOp]: Lower<O> } = {
   embed: (node, graph, _, tilings) => lowerEmbed(node, graph, tilings),
   position: (node, graph, _, tilings) => lowerPosition(node, graph, tilings),
+  grid: (node, graph, _, tilings) => lowerGrid(node, graph, tilings),
+  class_token: (node, graph, _, tilings) => lowerClassToken(node, graph, tilings),
+  mask: (node, graph, _, tilings) => lowerMask(node, graph, tilings),
+  pool: (node, graph) => lowerPool(node, graph),
   norm: (node, graph, _, tilings) => lowerNorm(node, graph, tilings),
   linear: (node, graph, _, tilings) => lowerLinear(node, graph, tilings.linear),
   activate: (node, graph, _, tilings) => lowerActivate(node, graph, tilings),

@@ -4,7 +4,7 @@ import { sizeOf, variantFor } from "../plan.ts";
 import type { BufferRef, CudaProgram, Step } from "../plan.ts";
 import { roomOf, sizeText } from "../room.ts";
 import type { Room, RoomFor } from "../room.ts";
-import { xposTable } from "../tables.ts";
+import { tableValues } from "../tables.ts";
 import type { Extent } from "../tensors.ts";
 import { launchOf } from "./arguments.ts";
 import type { Argument, Launch } from "./arguments.ts";
@@ -93,7 +93,7 @@ export async function prepare(b: Built, at: Extent, options: PrepareOptions): Pr
     staging = await stagingFor(session, stream, sizes, options.stagingBytes);
     for (const [i, table] of plan.tables.entries()) {
       const to = room.table[i];
-      if (to !== undefined) await stream.write(to, xposTable(table, at.N));
+      if (to !== undefined) await stream.write(to, tableValues(table, at.N));
     }
     const steps = counts.flatMap((c) => (c.groups === 0 ? [] : [readyStep(b, room, c, options.maxGridX)]));
     if (options.graph && steps.length > 0) graph = stream.capture(() => enqueue(stream, steps));

@@ -2,6 +2,7 @@
 import { weightLength } from "../memory.ts";
 import { sizeOf } from "../plan.ts";
 import type { BufferRef, Plan, PlanVariant, WasmModules } from "../plan.ts";
+import { tableLength } from "../tables.ts";
 import { elementsAt } from "../tensors.ts";
 import type { Extent } from "../tensors.ts";
 
@@ -73,7 +74,7 @@ export function movingLayout(
     });
     return { at: places, bytes: end - start };
   };
-  const tables = place(plan.tables.map((t) => tableRows * t.headDim));
+  const tables = place(plan.tables.map((t) => tableLength(t, tableRows)));
   const inputs = place(plan.inputs.map((t) => elementsAt(t.shape, at)));
   const outputs = place(plan.outputs.map((t) => elementsAt(t.shape, at)));
   const slots = place(variant.slots.map((size) => sizeOf(size, at)));

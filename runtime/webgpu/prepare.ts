@@ -3,7 +3,7 @@ import { sizeOf, variantFor } from "../plan.ts";
 import type { BufferRef, Plan, PlanVariant, WgslProgram } from "../plan.ts";
 import { roomOf } from "../room.ts";
 import type { Room, RoomFor } from "../room.ts";
-import { xposTable } from "../tables.ts";
+import { tableValues } from "../tables.ts";
 import type { Extent } from "../tensors.ts";
 import { deviceError } from "./errors.ts";
 import type { Pipelines } from "./pipelines.ts";
@@ -68,7 +68,7 @@ export async function prepare(b: Built, at: Extent): Promise<Prepared> {
     };
     plan.tables.forEach((table, i) => {
       const to = room.table[i];
-      if (to !== undefined) upload(session, to, "f32", xposTable(table, at.N));
+      if (to !== undefined) upload(session, to, "f32", tableValues(table, at.N));
     });
     const steps = await stepsOf(b, plan, variant, room, at);
     return { at: { N: at.N, B: at.B }, steps, room };

@@ -1,7 +1,7 @@
 /** Device `interpret`: a Plan through the kernel interpreter, which checks every promise of the kernels. Slow. */
 import { sizeOf, variantFor } from "../../runtime/plan.ts";
 import type { BufferRef, Dtype, Plan } from "../../runtime/plan.ts";
-import { xposTable } from "../../runtime/tables.ts";
+import { tableValues } from "../../runtime/tables.ts";
 import { interpret } from "../interpret.ts";
 import type { Kernel } from "../kernel.ts";
 import { rounding } from "../storage.ts";
@@ -25,7 +25,7 @@ export function runInterpreted(
   const outputs = plan.outputs.map((o) =>
     empty(o.shape.reduce<number>((product, d) => product * sizeOf(d, at), 1)),
   );
-  const tables = plan.tables.map((t) => xposTable(t, at.N));
+  const tables = plan.tables.map((t) => tableValues(t, at.N));
   const rooms: { readonly [K in Exclude<BufferRef["in"], "slot">]: readonly Data[] } = {
     input: inputs.map((x, i) => stored(x, plan.inputs[i]?.dtype)),
     output: outputs,

@@ -80,6 +80,10 @@ const messages = {
   "missing-vocab": error`${"model"} has ${"part"} but no vocab.`,
   "tied-without-tokens": error`The head of ${"model"} cannot share an embedding that features do not have.`,
   "vocab-unused": warning`${"model"} has neither an embedding nor a head; its vocab is not used.`,
+  "needs-field": error`${"field"} needs ${"other"} in ${"model"}.`,
+  "encoder-only": error`${"field"} is for encoders, but ${"model"} is a decoder.`,
+  "grid-dim": error`2-D sin-cos positions divide a row into four parts; a dim of ${"dim"} is no multiple of 4.`,
+  "missing-cells": error`A grid needs a number of cells.`,
   "missing-rows": error`Learned positions need a number of rows.`,
 
   // Schedules

@@ -27,7 +27,15 @@ export function showNode(n: Node): string {
     case "embed":
       return `embed ${n.tokens} by ${n.weight}${n.scale === 1 ? "" : ` * ${n.scale}`}`;
     case "position":
-      return `${n.x} + position ${n.weight}`;
+      return `${n.x} + position ${n.weight} from row ${n.first}`;
+    case "grid":
+      return `${n.x} + grid of ${n.cells} at ${n.rows}, ${n.columns}`;
+    case "class_token":
+      return `class token ${n.weight} before ${n.x}`;
+    case "mask":
+      return `${n.x} where ${n.mask} is 0`;
+    case "pool":
+      return n.of === "class" ? `row 0 of ${n.x}` : `mean of ${n.x} from row ${n.from}`;
     case "norm":
       return `norm ${n.x} by ${n.weight}, ${n.bias} eps ${n.eps}`;
     case "linear": {

@@ -14,8 +14,10 @@ export function showPlan(p: Plan): string {
         (w, i) =>
           `weight ${i} '${w.name}': ${showShape(w.dtype ?? "f32", w.shape)}${w.layout === "rows" ? "" : " in panels"}`,
       ),
-      ...p.tables.map(
-        (t, i) => `table ${i} ${t.kind} head_dim ${t.headDim} base ${t.base} block ${t.block} sign ${t.sign}`,
+      ...p.tables.map((t, i) =>
+        t.kind === "xpos"
+          ? `table ${i} xpos head_dim ${t.headDim} base ${t.base} block ${t.block} sign ${t.sign}`
+          : `table ${i} sincos [${t.rows}, ${t.width}]`,
       ),
       ...p.accepts.map((a) => `accepts '${a.name}': ${showShape("f32", a.shape)}`),
       ...p.kernels.map((k, i) => showPlanKernel(k, i)),

@@ -64,7 +64,14 @@ function argumentsOf(n: Node): readonly string[] {
     case "embed":
       return [n.tokens, n.weight];
     case "position":
+    case "class_token":
       return [n.x, n.weight];
+    case "grid":
+      return [n.x, n.rows, n.columns];
+    case "mask":
+      return [n.x, n.mask];
+    case "pool":
+      return [n.x];
     case "norm":
       return [n.x, n.weight, n.bias];
     case "linear":
@@ -115,6 +122,30 @@ function shapes(n: Node, valueOf: (id: string) => Value | undefined): string[] {
       like(n.x, n.x);
       like(n.out, n.x);
       break;
+    case "grid": {
+      const [B, N, width] = shapeOf(n.x);
+      want(n.rows, "i32", [B, N]);
+      want(n.columns, "i32", [B, N]);
+      like(n.out, n.x);
+      if (typeof width !== "number" || width % 4 !== 0) problems.push(`rows of ${width} have no four parts`);
+      if (!(Number.isInteger(n.cells) && n.cells > 0)) problems.push(`${n.cells} cells`);
+      break;
+    }
+    case "class_token":
+      want(n.weight, "f32", [last(n.x)]);
+      like(n.out, n.x);
+      break;
+    case "mask":
+      want(n.mask, "i32", shapeOf(n.x).slice(0, -1));
+      like(n.out, n.x);
+      break;
+    case "pool": {
+      const [B, , width] = shapeOf(n.x);
+      want(n.x, "float", [B, undefined, width]);
+      want(n.out, "f32", [B, width]);
+      if (n.from !== 0 && n.from !== 1) problems.push(`a pool from row ${n.from}`);
+      break;
+    }
     case "norm":
       want(n.weight, "f32", [last(n.x)]);
       want(n.bias, "f32", [last(n.x)]);

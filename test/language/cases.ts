@@ -108,7 +108,25 @@ export const cases = {
   "missing-vocab": { text: withModel("").replace("vocab 9", "input tokens") },
   "tied-without-tokens": { text: withModel("input features\n  head tied") },
   "vocab-unused": { text: withModel("input features\n  head none") },
+  "missing-cells": {
+    text: withModel("input features\n  position grid\n  head none")
+      .replace("causal true", "causal false")
+      .replace("kind decoder", "kind encoder"),
+  },
   "missing-rows": { text: withModel("position learned") },
+  "needs-field": {
+    text: withModel("patch_embed 96\n  class_token false\n  pool class\n  head none\n  states all"),
+  },
+  "encoder-only": { text: withModel("class_token true\n  pool mean\n  head none\n  checkpoint gigapath") },
+  "grid-dim": {
+    text: withModel("input features\n  position grid 64 tile 32\n  head none")
+      .replace("causal true", "causal false")
+      .replace("kind decoder", "kind encoder")
+      .replace("head_dim 8", "head_dim 7")
+      .replace("dim 32", "dim 28")
+      .replace("heads 4", "heads 2")
+      .replace("dim 28", "dim 14"),
+  },
   "not-multiple": { text: `${body(dense)}schedule a on wgsl { rows 6  keys 12 }\n` },
   "duplicate-schedule": {
     text: `${body(dense)}schedule a on wgsl { rows 4 }\nschedule a on wgsl { rows 8 }\n`,
