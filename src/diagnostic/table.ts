@@ -95,11 +95,14 @@ const messages = {
 
   // Import of torchscale configurations
   "import-not-object": error`A torchscale configuration is an object, not ${"found"}.`,
-  "import-architecture": error`This configuration is neither a LongNetDecoder nor a LongNetEncoder.`,
+  "import-architecture": error`This is the configuration of no model that heddle knows.`,
   "import-missing": error`The configuration has no ${"key"}.`,
   "import-value": error`${"key"} cannot be ${"found"}.`,
   "import-unsupported": error`heddle does not have ${"what"} (${"key"} = ${"value"}).`,
   "import-unknown-key": warning`torchscale has no argument ${"key"}; it is ignored.`,
+  "import-weights": error`These are not the weights of a LongNet.`,
+  "import-prefix": warning`The names of the weights begin with ${"prefix"}, those of the model do not.`,
+  "import-assumed": warning`Nothing says ${"what"}; assumed: ${"value"}.`,
   "import-dropout": warning`${"key"} = ${"value"} is ignored: torchscale applies it even in eval(), which makes its output random.`,
 } as const;
 

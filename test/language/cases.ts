@@ -9,6 +9,7 @@ export type Case =
       /** Stands in the fixture for a text too long to show. */ readonly shown?: string;
     }
   | { readonly config: unknown }
+  | { readonly weights: Readonly<Record<string, readonly number[]>> }
   /** A valid spec, and what a driver says against a shader of it: text and line. */
   | {
       readonly text: string;
@@ -153,6 +154,17 @@ export const cases = {
       decoder_layrs: 3,
       encoder_layers: 3,
     },
+  },
+  "import-weights": { weights: { "bert.encoder.layer.0.attention.self.query.weight": [768, 768] } },
+  "import-prefix": {
+    weights: {
+      "module.layers.0.self_attn.q_proj.weight": [64, 64],
+      "module.layers.0.ffn.fc1.weight": [128, 64],
+      "module.embed_tokens.weight": [100, 64],
+    },
+  },
+  "import-assumed": {
+    config: { embed_dim: 128, depth: 2, in_chans: 32, slide_ngrids: 64, max_wsi_size: 16384, norm_eps: 1e-6 },
   },
   "import-dropout": { config: { ...config, attention_dropout: 0.1 } },
 } as const satisfies Record<Code, Case>;

@@ -11,6 +11,7 @@ import type { Emit } from "../compile/cuda.ts";
 import { explain } from "../explain.ts";
 import { explained } from "../explain/numbers.ts";
 import type { ExitCode } from "../failure.ts";
+import { architectures as known } from "../../import.ts";
 import { importCommand } from "../import.ts";
 import { inspect, stages } from "../inspect.ts";
 import type { Io } from "../io.ts";
@@ -110,15 +111,13 @@ export function fileCommands(program: Command, io: Io, ended: (code: ExitCode) =
 
   program
     .command("import")
-    .description("make a spec from torchscale's configuration")
-    .argument("<config>", "JSON file with the names of EncoderConfig or DecoderConfig")
-    .option("--name <name>", "name of the model (default: the file's)")
-    .addOption(
-      new Option("--architecture <name>", "instead of the configuration's own").choices([
-        "LongNetDecoder",
-        "LongNetEncoder",
-      ]),
+    .description("make a spec from a model's configuration, or as far as they tell from its weights")
+    .argument(
+      "<file>",
+      "JSON file with the names of EncoderConfig, DecoderConfig, LongNetViT or LongViT; or a safetensors checkpoint",
     )
+    .option("--name <name>", "name of the model (default: the file's)")
+    .addOption(new Option("--architecture <name>", "instead of the configuration's own").choices(known))
     .option("--weights <file>", "safetensors checkpoint that says how many learned positions there are")
     .option("--stdout", "print the spec instead of writing NAME.heddle", false)
     .option("--force", "replace NAME.heddle if it exists", false)
@@ -129,6 +128,7 @@ export function fileCommands(program: Command, io: Io, ended: (code: ExitCode) =
         "import config.json --name small",
         "import config.json --stdout > small.heddle",
         "import config.json --weights model.safetensors",
+        "import model.safetensors --name small",
       ),
     )
     .action(async (path: string, o: Parameters<typeof importCommand>[1]) =>
