@@ -34,6 +34,16 @@ export function argumentsOf(node: Node): readonly ValueId[] {
       return [node.x, node.residual];
     case "attention":
       return [node.q, node.k, node.v];
+    case "rotate":
+      return [node.x, node.table];
+    case "place":
+      return [node.x, node.weight, node.place];
+    case "decode":
+      return [node.q, node.k, node.v, node.place, node.state];
+    case "remember":
+      return [node.k, node.v, node.place];
+    case "promote":
+      return [node.place];
   }
 }
 

@@ -2,7 +2,7 @@
  * What runs a Program. Every method that a device with its own memory could have to wait for is asynchronous, and numbers
  * cross the border by copy, so that a GPU can stand behind the same interface as WebAssembly.
  */
-import type { Plan, Program } from "./plan.ts";
+import type { EntryName, Plan, Program } from "./plan.ts";
 import type { Extent, HostArray, Tensors } from "./tensors.ts";
 
 /** Bytes in use, by what they hold. `total` is what the device really took, so at least the sum of the others. */
@@ -13,6 +13,8 @@ export type MemoryUse = {
   readonly outputs: number;
   /** Slots that the values between steps share. */
   readonly arena: number;
+  /** What stays between runs besides weights; absent where nothing does. */
+  readonly states?: number;
   /** Tiles of the threads; on CUDA pinned memory of the host, through which inputs and outputs go. */
   readonly scratch: number;
   readonly total: number;
@@ -55,5 +57,18 @@ export type Executable = {
   /** Like `run`, into the caller's arrays; outputs that are not named stay on the device. */
   runInto(inputs: Tensors, at: Extent, outputs: Tensors): Promise<void>;
   memory(): MemoryUse;
+  /** Of a program that was compiled for generation; absent where it was not, or where the device cannot. */
+  readonly decoding?: Decoding;
   dispose(): Promise<void>;
+};
+
+/** The entries of a plan (`Plan.decoding`), and the states they share. Runs wait for each other, and for those of the executable. */
+export type Decoding = {
+  /** Makes the states for `lanes` sequences of at most `capacity` tokens; what they held before is lost. */
+  reserve(at: { readonly capacity: number; readonly lanes: number }): Promise<void>;
+  /** Like `run` of an executable. @throws where `reserve` was not called. */
+  run(entry: EntryName, inputs: Tensors, at: Extent): Promise<{ readonly [name: string]: HostArray }>;
+  /** The bytes of `plan.decoding.states[index]` in its storage type, little-endian, in a fresh array. */
+  read(index: number): Promise<Uint8Array<ArrayBuffer>>;
+  write(index: number, bytes: Uint8Array): Promise<void>;
 };

@@ -54,7 +54,9 @@ export type BufferRef =
   /** A table the host computes for the current N (`Plan.tables`). */
   | { readonly in: "table"; readonly index: number }
   /** A slot of the arena; several values share a slot at different times. */
-  | { readonly in: "slot"; readonly index: number };
+  | { readonly in: "slot"; readonly index: number }
+  /** What stays from run to run, for all entries of a plan (`Plan.decoding.states`). */
+  | { readonly in: "state"; readonly index: number };
 
 export type PlanWeight = {
   /** Name in the checkpoint. */
@@ -137,12 +139,53 @@ export type Plan = {
   }[];
   readonly kernels: readonly PlanKernel[];
   readonly variants: readonly PlanVariant[];
+  /** How to generate token by token; absent where the program was not compiled for it or cannot. */
+  readonly decoding?: PlanDecoding;
 };
+
+/** A buffer that keeps what one run left for the next: the keys and values of a layer that may still be read. */
+export type PlanState = {
+  readonly name: string;
+  readonly dtype: "f32" | "f16" | "bf16";
+  /** N: the tokens that a sequence may have; B: sequences kept side by side, each in a lane. */
+  readonly elements: Size;
+};
+
+/** Another program over the weights, kernels and states of a plan: what a plan has of its own. */
+export type PlanEntry = Pick<Plan, "inputs" | "outputs" | "tables" | "variants">;
+
+/**
+ * Generation: `prefill` puts into the states what a prompt leaves visible; `step` takes one token of each of B sequences and gives the
+ * logits [B, 1, vocab] behind it. Both, and `promote`, take an i32 input `place` [3, B]: the tokens of each sequence before this run (0 for
+ * `prefill`), the lane of each, and the N that the states were made for, B times. In `step` and `promote` N is of no account.
+ */
+export type PlanDecoding = {
+  readonly states: readonly PlanState[];
+  readonly entries: { readonly prefill: PlanEntry; readonly step: PlanEntry; readonly promote?: PlanEntry };
+  /** Inputs of `step` [B, headDim], made by the host: row b is that of the table at the position of sequence b. */
+  readonly rows: readonly { readonly input: string; readonly table: XposTable }[];
+  /** `promote` must run before a step where some position is a multiple of one of these, and not 0. */
+  readonly moves: readonly number[];
+  /** Tokens that a sequence may have, and why not more; null: no end. */
+  readonly reach: { readonly tokens: number; readonly why: string } | null;
+  /** Whether the states grow with N without an end; otherwise any large N takes the same bytes. */
+  readonly grows: boolean;
+};
+export type EntryName = keyof PlanDecoding["entries"];
+
+/** An entry as a plan of its own. */
+export function entryOf(plan: Plan, name: EntryName): Plan {
+  const entry = plan.decoding?.entries[name];
+  if (entry === undefined)
+    throw new Error(`heddle: '${plan.name}' was not compiled for generation, or has no '${name}'`);
+  return { ...plan, ...entry };
+}
 
 /** The storage type of what a reference names; undefined for slots, which hold values of any type. */
 export function storageOf(plan: Plan, ref: BufferRef): Dtype | undefined {
   if (ref.in === "slot") return undefined;
   if (ref.in === "table") return "f32";
+  if (ref.in === "state") return plan.decoding?.states[ref.index]?.dtype;
   if (ref.in === "weight") {
     const weight = plan.weights[ref.index];
     return weight === undefined ? undefined : (weight.dtype ?? "f32");

@@ -5,8 +5,8 @@ import type { BufferRef, Dtype, Plan, Size } from "./plan.ts";
 import { tableShape } from "./tables.ts";
 import type { Extent } from "./tensors.ts";
 
-/** Something for each tensor of a plan that is no weight, in the order of the plan. */
-export type Room<T> = { readonly [K in Exclude<BufferRef["in"], "weight">]: readonly T[] };
+/** Something for each tensor of a plan that lasts for runs at one length, in the order of the plan. */
+export type Room<T> = { readonly [K in Exclude<BufferRef["in"], "weight" | "state">]: readonly T[] };
 
 export type RoomFor = {
   /** `input 'q'`. */

@@ -51,17 +51,27 @@ export function xposZeta(headDim: number): Float32Array {
  * [N, headDim] of pairs (cos·f, sin·f): at row n, pair i the angle fl32(n · frequency_i) and f = ζ_i^(sign·(n mod block)/base),
  * computed in f64 and rounded once.
  */
-export function xposTable({ headDim, base, block, sign }: Omit<XposTable, "kind">, N: number): Float32Array {
+export const xposTable = (table: Omit<XposTable, "kind">, N: number): Float32Array =>
+  xposRows(table, N, (n) => n);
+
+/** [count, headDim]: as row i that of the table at position `positionOf(i)`. */
+export function xposRows(
+  { headDim, base, block, sign }: Omit<XposTable, "kind">,
+  count: number,
+  positionOf: (row: number) => number,
+): Float32Array {
   const frequencies = xposFrequencies(headDim);
   const rates = Float64Array.from(xposZeta(headDim), (zeta) => (sign * Math.log(zeta)) / base);
-  const table = new Float32Array(N * headDim);
-  for (let n = 0; n < N; n++)
+  const table = new Float32Array(count * headDim);
+  for (let row = 0; row < count; row++) {
+    const n = positionOf(row);
     for (let i = 0; i < frequencies.length; i++) {
       const angle = Math.fround(n * (frequencies[i] ?? 0));
       const factor = Math.exp((rates[i] ?? 0) * (n % block));
-      table[n * headDim + 2 * i] = Math.cos(angle) * factor;
-      table[n * headDim + 2 * i + 1] = Math.sin(angle) * factor;
+      table[row * headDim + 2 * i] = Math.cos(angle) * factor;
+      table[row * headDim + 2 * i + 1] = Math.sin(angle) * factor;
     }
+  }
   return table;
 }
 

@@ -23,7 +23,7 @@ const PEER = "gpt-tokenizer/encoding/cl100k_base";
 
 /**
  * cl100k_base, the vocabulary of the LongNet paper, by the optional package gpt-tokenizer. A bundler that should take it along needs
- * `cl100k(() => import("gpt-tokenizer/encoding/cl100k_base"))`. Text that looks like a special token is read as text.
+ * `cl100k(() => import('gpt-tokenizer/encoding/cl100k_base'))`. Text that looks like a special token is read as text.
  * @throws InputError where the package is not installed.
  */
 export async function cl100k(load: () => Promise<unknown> = () => import(PEER)): Promise<Tokenizer> {

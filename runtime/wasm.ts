@@ -1,14 +1,22 @@
 /** The WebAssembly device: one module and one memory for each program, threads where the host allows them. */
-import type { Device, Executable } from "./device.ts";
+import type { Decoding, Device, Executable } from "./device.ts";
 import { weightLength } from "./memory.ts";
-import { sizeOf, variantFor } from "./plan.ts";
-import type { Plan, Program, TensorSpec, WasmModules } from "./plan.ts";
+import { entryOf, sizeOf, variantFor } from "./plan.ts";
+import type { EntryName, Plan, Program, TensorSpec, WasmModules } from "./plan.ts";
 import { tableValues } from "./tables.ts";
 import { checkExtent, checkTensors, elementsAt } from "./tensors.ts";
 import type { Extent, HostArray, Tensors } from "./tensors.ts";
 import { engine, processors, turn } from "./wasm/engine.ts";
 import type { KernelFunction, WasmMemory } from "./wasm/engine.ts";
-import { addressOf, fixedLayout, inUnits, MOST_BYTES, movingLayout, PAGE } from "./wasm/layout.ts";
+import {
+  addressOf,
+  fixedLayout,
+  inUnits,
+  MOST_BYTES,
+  movingLayout,
+  PAGE,
+  withStates,
+} from "./wasm/layout.ts";
 import type { Fixed, Moving } from "./wasm/layout.ts";
 import { gather, poolOf, single } from "./worker.ts";
 import type { Launch, Pool, Team } from "./worker.ts";
@@ -157,6 +165,7 @@ function newMemory(plan: Plan, bytes: number, shared: boolean): WasmMemory {
 
 /** A plan at one N and B, ready to run: nothing below is allocated again while these stay the same. */
 type Prepared = {
+  readonly plan: Plan;
   readonly at: Extent;
   readonly moving: Moving;
   readonly launches: readonly Launch[];
@@ -176,11 +185,12 @@ const NAN_BITS = 0x7fc00000;
 function executableOf(
   plan: Plan,
   memory: WasmMemory,
-  fixed: Fixed,
+  fixedOnly: Fixed,
   team: Team,
   poison: boolean,
   detail: string,
 ): Executable {
+  let fixed = fixedOnly;
   const threads = team.workers + 1;
   const missing = new Set(plan.weights.keys());
   let prepared: Prepared | undefined;
@@ -215,9 +225,11 @@ function executableOf(
     }
   };
 
-  const prepare = (at: Extent): Prepared => {
-    if (prepared !== undefined && prepared.at.N === at.N && prepared.at.B === at.B) return prepared;
+  const prepare = (plan: Plan, at: Extent): Prepared => {
+    if (prepared?.plan === plan && prepared.at.N === at.N && prepared.at.B === at.B) return prepared;
     checkExtent(at);
+    // The entries of a plan take turns in the same memory.
+    if (prepared?.plan !== plan) tableRows = 0;
     const variant = variantFor(plan, at.N);
     // Rows of a table are the same at every length, so a longer one serves shorter runs.
     const rows = Math.max(tableRows, at.N);
@@ -249,6 +261,7 @@ function executableOf(
       tensors.map((t, i) => viewOf(t.dtype, addresses[i] ?? 0, elementsAt(t.shape, at)));
     const from = moving.end - moving.bytes.outputs - moving.bytes.arena;
     prepared = {
+      plan,
       at: { N: at.N, B: at.B },
       moving,
       launches,
@@ -259,10 +272,10 @@ function executableOf(
     return prepared;
   };
 
-  const forward = async (inputs: Tensors, at: Extent): Promise<Prepared> => {
+  const forward = async (plan: Plan, inputs: Tensors, at: Extent): Promise<Prepared> => {
     for (const index of missing)
       throw say(`'${plan.name}' has no weights yet: '${plan.weights[index]?.name ?? index}' was not set`);
-    const ready = prepare(at);
+    const ready = prepare(plan, at);
     plan.inputs.forEach((t, i) => {
       const given = inputs[t.name];
       if (given !== undefined) ready.inputs[i]?.set(given);
@@ -286,9 +299,54 @@ function executableOf(
     if (view !== undefined) made.set(view);
     return made;
   };
-  const checked = (inputs: Tensors, at: Extent) => {
+  const checked = (plan: Plan, inputs: Tensors, at: Extent) => {
     checkExtent(at);
     checkTensors("input", plan.inputs, inputs, at);
+  };
+  const run = async (plan: Plan, inputs: Tensors, at: Extent) => {
+    checked(plan, inputs, at);
+    const { outputs } = await forward(plan, inputs, at);
+    return Object.fromEntries(plan.outputs.map((t, i) => [t.name, fresh(t, outputs[i])]));
+  };
+  const decoding = (): Decoding => {
+    let sizes: readonly number[] = [];
+    const entries = new Map<EntryName, Plan>();
+    const bytesOf = (index: number) => {
+      const [address, size] = [fixed.states[index], sizes[index]];
+      if (address === undefined || size === undefined) throw say(`'${plan.name}' has no state ${index} yet`);
+      return new Uint8Array(memory.buffer, address, size);
+    };
+    return {
+      reserve: (at) =>
+        inTurn(async () => {
+          checkExtent({ N: at.capacity, B: at.lanes });
+          const made = withStates(plan, fixedOnly, at);
+          prepared = undefined;
+          reserve(made.end, { N: at.capacity, B: at.lanes });
+          ({ sizes } = made);
+          fixed = made;
+          if (poison)
+            sizes.forEach((_, i) => {
+              const state = bytesOf(i);
+              new Int32Array(memory.buffer, state.byteOffset, state.length / 4).fill(NAN_BITS);
+            });
+        }),
+      run: (name, inputs, at) =>
+        inTurn(async () => {
+          if (sizes.length === 0) throw say(`the states of '${plan.name}' were not reserved`);
+          const entry = entries.get(name) ?? entryOf(plan, name);
+          entries.set(name, entry);
+          return run(entry, inputs, at);
+        }),
+      read: (index) => inTurn(async () => Uint8Array.from(bytesOf(index))),
+      write: (index, bytes) =>
+        inTurn(async () => {
+          const state = bytesOf(index);
+          if (bytes.length !== state.length)
+            throw say(`state ${index} of '${plan.name}' has ${state.length} bytes, found ${bytes.length}`);
+          state.set(bytes);
+        }),
+    };
   };
 
   return {
@@ -307,17 +365,12 @@ function executableOf(
         new Float32Array(memory.buffer, address, elements).set(data);
         missing.delete(index);
       }),
-    run: (inputs, at) =>
-      inTurn(async () => {
-        checked(inputs, at);
-        const { outputs } = await forward(inputs, at);
-        return Object.fromEntries(plan.outputs.map((t, i) => [t.name, fresh(t, outputs[i])]));
-      }),
+    run: (inputs, at) => inTurn(() => run(plan, inputs, at)),
     runInto: (inputs, at, into) =>
       inTurn(async () => {
-        checked(inputs, at);
+        checked(plan, inputs, at);
         checkTensors("output", plan.outputs, into, at);
-        const { outputs } = await forward(inputs, at);
+        const { outputs } = await forward(plan, inputs, at);
         plan.outputs.forEach((t, i) => {
           const view = outputs[i];
           if (view !== undefined) into[t.name]?.set(view);
@@ -326,8 +379,10 @@ function executableOf(
     memory: () => ({
       ...fixed.bytes,
       ...(prepared?.moving.bytes ?? { tables: 0, inputs: 0, outputs: 0, arena: 0 }),
+      ...(plan.decoding === undefined ? {} : { states: fixed.end - fixedOnly.end }),
       total: memory.buffer.byteLength,
     }),
+    ...(plan.decoding === undefined ? {} : { decoding: decoding() }),
     dispose: async () => {
       await last;
       if (disposed) return;

@@ -2,6 +2,7 @@
  * The graph of a program: SSA over about a dozen operations. Every value is a dtype and a shape; a shape holds numbers
  * and at most the symbols N (tokens per sequence) and B (batch). Weights carry their checkpoint names.
  */
+import type { DecodeNode, GraphState } from "./graph/decode.ts";
 import type { AttentionSpec } from "./spec.ts";
 import type { FloatDtype } from "./storage.ts";
 
@@ -36,8 +37,10 @@ export type Activation = "gelu" | "relu" | "swish";
  * - attention: q [B, N, heads·headDim], k, v [B, N, kvHeads·headDim] → out like q, lse [B, heads, N] (natural log of the
  *   union sum, −∞ where no branch covers a row). With `decay`, dimension pair i of q_m·k_n is multiplied by
  *   ζ_i^((⌊m/block⌋ − ⌊n/block⌋) · block / base), m and n the token positions of query and key.
+ * Those of decoding: see graph/decode.ts.
  */
 export type Node =
+  | DecodeNode
   | {
       readonly op: "embed";
       readonly out: ValueId;
@@ -136,6 +139,8 @@ export type Graph = {
   /** Named results: `logits` or `out`, `lse`, … `hidden` lists embedding output and each layer's output. */
   readonly outputs: readonly { readonly name: string; readonly value: ValueId }[];
   readonly hidden: readonly ValueId[];
+  /** What nodes change in place and what stays for later runs, under ids of its own. */
+  readonly states?: readonly GraphState[];
 };
 
 /**

@@ -19,6 +19,10 @@ export type Tilings = {
   /** Absent: whole rows, queries once. `stored` is the storage of queries, keys and values. */
   readonly attention?: (headDim: number, stored: Dtype) => AttentionTiling | undefined;
   readonly linear: LinearTiling;
+  /** Of one token for each sequence, where only weights are large; `linear` unless given. */
+  readonly step?: LinearTiling;
+  /** Keys of a tile when one query attends; 32 unless given. */
+  readonly decodeKeys?: (headDim: number) => number;
   /** Rows of `width` elements that a group of a row-wise operation holds at once. */
   readonly rows: (op: RowwiseOp, width: number) => number;
 };

@@ -87,7 +87,15 @@ export async function executableOf(
       }
       stream = await session.attempt(() => session.context.stream());
       const missing = new Set(chosen.plan.weights.keys());
-      const made: Built = { session, chosen, stream, kernels: await compiled, weights: memories, missing };
+      const made: Built = {
+        session,
+        chosen,
+        stream,
+        kernels: await compiled,
+        weights: memories,
+        states: [],
+        missing,
+      };
       if (source !== undefined) await source((index, data) => setWeight(made, index, data));
       return made;
     } catch (error) {

@@ -22,6 +22,8 @@ export type Built = {
   readonly stream: CudaStream;
   readonly kernels: Kernels;
   readonly weights: readonly DeviceMemory[];
+  /** Of a program that generates, once they were reserved. */
+  readonly states: readonly DeviceMemory[];
   readonly missing: Set<number>;
 };
 
@@ -146,7 +148,12 @@ function readyStep(
   if (kernel === undefined || fn === undefined)
     throw deviceError("FAILED", `internal: '${plan.name}' has no kernel ${step.kernel}`);
   const memoryOf = (ref: BufferRef): DeviceMemory => {
-    const found = ref.in === "weight" ? b.weights[ref.index] : room[ref.in][ref.index];
+    const found =
+      ref.in === "weight"
+        ? b.weights[ref.index]
+        : ref.in === "state"
+          ? b.states[ref.index]
+          : room[ref.in][ref.index];
     if (found === undefined)
       throw deviceError("FAILED", `internal: '${plan.name}' has no ${ref.in} ${ref.index}`);
     return found;

@@ -19,6 +19,8 @@ const align = (bytes: number) => Math.ceil(bytes / ALIGN) * ALIGN;
 /** What does not depend on N and B. */
 export type Fixed = {
   readonly weights: readonly number[];
+  /** None before they are reserved. */
+  readonly states: readonly number[];
   readonly scratch: number;
   /** Bytes from one thread's scratch memory to the next's. */
   readonly scratchStride: number;
@@ -39,7 +41,25 @@ export function fixedLayout(plan: Plan, modules: WasmModules, threads: number): 
   const scratchStride = align(Math.max(0, ...plan.kernels.map((k) => k.sharedBytes))) + ALIGN;
   end += scratchStride * threads;
   const bytes = { weights: scratch - (weights[0] ?? scratch), scratch: end - scratch };
-  return { weights, scratch, scratchStride, end, bytes };
+  return { weights, states: [], scratch, scratchStride, end, bytes };
+}
+
+/** The states of a plan behind what is fixed. */
+export function withStates(
+  plan: Plan,
+  fixed: Fixed,
+  at: { readonly capacity: number; readonly lanes: number },
+): Fixed & { readonly sizes: readonly number[] } {
+  let { end } = fixed;
+  const sizes = (plan.decoding?.states ?? []).map(
+    ({ elements }) => 4 * sizeOf(elements, { N: at.capacity, B: at.lanes }),
+  );
+  const states = sizes.map((bytes) => {
+    const here = end;
+    end += align(bytes);
+    return here;
+  });
+  return { ...fixed, states, end, sizes };
 }
 
 /** What depends on N and B. `tableRows` is the length the tables are made for, at least N. */
@@ -95,6 +115,7 @@ export function addressOf(ref: BufferRef, fixed: Fixed, moving: Moving): number 
     weight: fixed.weights,
     table: moving.tables,
     slot: moving.slots,
+    state: fixed.states,
   }[ref.in];
   const address = list[ref.index];
   if (address === undefined) throw new Error(`heddle: internal: the plan has no ${ref.in} ${ref.index}`);

@@ -102,6 +102,7 @@ export async function executableOf(
         chosen,
         pipelines,
         weights: tensors,
+        states: [],
         missing: new Set(chosen.plan.weights.keys()),
         runner,
         tables,

@@ -19,6 +19,8 @@ export type Built = {
   readonly chosen: WgslProgram;
   readonly pipelines: Pipelines;
   readonly weights: readonly DeviceTensor[];
+  /** Of a program that generates, once they were reserved. */
+  readonly states: readonly DeviceTensor[];
   readonly missing: Set<number>;
   readonly runner: Runner;
   readonly tables: BoundTables;
@@ -87,7 +89,12 @@ async function stepsOf(
   at: Extent,
 ): Promise<readonly ReadyStep[]> {
   const tensorOf = (ref: BufferRef): DeviceTensor => {
-    const found = ref.in === "weight" ? b.weights[ref.index] : room[ref.in][ref.index];
+    const found =
+      ref.in === "weight"
+        ? b.weights[ref.index]
+        : ref.in === "state"
+          ? b.states[ref.index]
+          : room[ref.in][ref.index];
     if (found === undefined)
       throw deviceError("FAILED", `internal: '${plan.name}' has no ${ref.in} ${ref.index}`);
     return found;

@@ -27,6 +27,7 @@ export function runInterpreted(
   );
   const tables = plan.tables.map((t) => tableValues(t, at.N));
   const rooms: { readonly [K in Exclude<BufferRef["in"], "slot">]: readonly Data[] } = {
+    state: [],
     input: inputs.map((x, i) => stored(x, plan.inputs[i]?.dtype)),
     output: outputs,
     weight: weights.map((x, i) => stored(x, plan.weights[i]?.dtype)),

@@ -143,7 +143,7 @@ export type CachePiece<T> = {
 };
 
 /**
- * The tokens ≤ t of branch `branch`'s segment at t, on the grid that starts at `offset`, by the region that holds them once t is stored:
+ * The tokens before `end` (t + 1 or less) of branch `branch`'s segment at t, on the grid that starts at `offset`, by the region that holds them once t is about to be stored:
  * the branch's own first, then those along its chain. Every piece may be empty.
  */
 export function cachePieces<T, C>(
@@ -152,6 +152,7 @@ export function cachePieces<T, C>(
   branch: number,
   offset: T,
   t: T,
+  end: T = I.add(t, I.of(1)),
 ): readonly CachePiece<T>[] {
   const { dilation } = regionAt(shape, branch);
   const chain = shape.chains[branch] ?? [];
@@ -167,14 +168,14 @@ export function cachePieces<T, C>(
     const from = starts[i] ?? I.of(0);
     const r = regionAt(shape, b).dilation;
     const slot = i === 0 ? I.of(0) : I.share("slot", slotsBefore(from));
-    const end = slotsBefore(starts[i + 1] ?? I.add(t, I.of(1)));
+    const slotEnd = slotsBefore(starts[i + 1] ?? end);
     const token = I.share("token", I.add(first, I.mul(slot, I.of(dilation))));
     return {
       region: b,
       // ⌊·⌋ takes away the offset: the token lies on the region's own grid.
       row: i === 0 ? I.of(0) : I.share("row", I.div(I.sub(token, from), I.of(r))),
       step: dilation / r,
-      count: I.share("count", I.sub(end, slot)),
+      count: I.share("count", I.sub(slotEnd, slot)),
       token,
       slot,
     };

@@ -118,6 +118,7 @@ export async function runProgram(
     }),
     table: plan.tables.map((t) => holding(tableValues(t, at.N), "f32")),
     slot: variant.slots.map((s) => poisoned(4 * sizeOf(s, at))),
+    state: [],
   };
   const steps = variant.steps.map((step) => {
     const kernel = (options.texts ?? texts)[step.kernel];

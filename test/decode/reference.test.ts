@@ -1,7 +1,7 @@
 /** The bounded cache in f64: decoding over it is the attention of every prefix, and it never grows. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { reachOf } from "../../src/decode.ts";
+import { reachOf } from "../../src/decode/reach.ts";
 import { cacheShape, laneRows, numbers } from "../../src/geometry.ts";
 import { attention } from "../../src/reference.ts";
 import { attentionRow } from "../../src/reference/row.ts";

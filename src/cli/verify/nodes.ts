@@ -64,7 +64,13 @@ function termsOf(graph: Graph, node: Node, { N }: Extent): number {
     case "activate":
     case "add":
     case "xpos":
+    case "rotate":
+    case "place":
+    case "remember":
+    case "promote":
       return 1;
+    case "decode":
+      return Math.max(N, node.spec.headDim);
   }
 }
 

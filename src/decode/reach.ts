@@ -1,5 +1,5 @@
 /** Which specs can be decoded token by token, and how far: the cache of `geometry/cache.ts` must hold whatever a later row needs. */
-import type { AttentionShape } from "./spec.ts";
+import type { AttentionShape } from "../spec.ts";
 
 /** Tokens that a sequence may have in all (∞: no end), and the sentence that says why not more; null where nothing ends it. */
 export type Reach = { readonly tokens: number; readonly why: string | null };
