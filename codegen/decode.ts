@@ -27,6 +27,7 @@ export type DecodeGraphs = {
   readonly reach: Reach;
   /** A branch over the whole sequence: the cache grows with the tokens it is made for. */
   readonly grows: boolean;
+  readonly fingerprint: string;
 };
 
 /** How far a model can be generated; no token where it predicts none. */
@@ -88,6 +89,18 @@ const sizes: Integers<Size, never> = {
 export const cacheSize = (spec: AttentionShape): Size =>
   sizes.mul(sizes.mul("B", laneRows(sizes, cacheShape(spec), "N")), 2 * spec.headDim);
 
+/** 64 bits of a spec (FNV-1a of its JSON, twice from different starts) as hexadecimal digits. */
+export function fingerprintOf(spec: ModelSpec): string {
+  const text = JSON.stringify(spec, (_, value: unknown) => (value === Infinity ? "all" : value));
+  return [0x811c9dc5, 0x050c5d1f]
+    .map((start) => {
+      let hash = start;
+      for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193);
+      return (hash >>> 0).toString(16).padStart(8, "0");
+    })
+    .join("");
+}
+
 const PLACE: Value & { readonly name: string } = {
   id: "place",
   name: "place",
@@ -102,12 +115,13 @@ export function decodeGraphs(spec: ModelSpec, forward: Graph): DecodeGraphs | nu
   const shape = cacheShape(spec.attention);
   const states: GraphState[] = [];
   const elements = cacheSize(spec.attention);
+  const perToken = 2 * spec.attention.kvHeads * spec.attention.headDim;
   const dtypeOf = (id: ValueId) => forward.values.find((v) => v.id === id)?.dtype ?? "f32";
   const stateOf = (node: Extract<Node, { op: "attention" }>): ValueId => {
     const id = `${node.out}.cache`;
     const dtype = dtypeOf(node.k);
     if (!states.some((s) => s.id === id))
-      states.push({ id, dtype: dtype === "i32" ? "f32" : dtype, elements });
+      states.push({ id, dtype: dtype === "i32" ? "f32" : dtype, elements, perToken });
     return id;
   };
   const prefill = prefillOf(forward, stateOf);
@@ -132,6 +146,7 @@ export function decodeGraphs(spec: ModelSpec, forward: Graph): DecodeGraphs | nu
     moves: [...new Set(moves)],
     reach,
     grows: spec.attention.branches.some((b) => b.segment === Infinity),
+    fingerprint: fingerprintOf(spec),
   };
 }
 

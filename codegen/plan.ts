@@ -194,7 +194,7 @@ function decodingOf<K extends Kernel<Warp>>(
   const { prefill, step, promote } = entries;
   if (prefill === undefined || step === undefined) throw internal("generation needs a prefill and a step");
   return {
-    states: states.map(({ id, dtype, elements }) => ({ name: id, dtype, elements })),
+    states: states.map(({ id, ...state }) => ({ name: id, ...state })),
     entries: {
       prefill: entryFor(prefill),
       step: entryFor(step),

@@ -233,7 +233,7 @@ async function createModel<I extends ModelInput, O extends ModelOutput>(
 }
 
 /** The device with the checkpoint in it; nothing stays behind when the checkpoint does not fit. */
-function openWith(program: Program, options: CreateOptions): Promise<Loaded> {
+export function openWith(program: Program, options: CreateOptions): Promise<Loaded> {
   return openDevice(program, options, async (set) => {
     let done = 0;
     await loadWeights(program.plan, options.weights, async (index, data) => {
@@ -249,7 +249,7 @@ function produced(output: Float32Array | undefined): Float32Array {
 }
 
 /** Runs share one arena, so they wait for each other. */
-function oneAtATime(what: string) {
+export function oneAtATime(what: string) {
   let last: Promise<unknown> = Promise.resolve();
   let closed = false;
   return {

@@ -149,6 +149,8 @@ export type PlanState = {
   readonly dtype: "f32" | "f16" | "bf16";
   /** N: the tokens that a sequence may have; B: sequences kept side by side, each in a lane. */
   readonly elements: Size;
+  /** Elements for each token of a cache that keeps them all: what `elements` is to be compared with. */
+  readonly perToken: number;
 };
 
 /** Another program over the weights, kernels and states of a plan: what a plan has of its own. */
@@ -170,6 +172,8 @@ export type PlanDecoding = {
   readonly reach: { readonly tokens: number; readonly why: string } | null;
   /** Whether the states grow with N without an end; otherwise any large N takes the same bytes. */
   readonly grows: boolean;
+  /** Tells specs apart, so that no cache is read as that of another. */
+  readonly spec: string;
 };
 export type EntryName = keyof PlanDecoding["entries"];
 

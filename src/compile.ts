@@ -287,7 +287,7 @@ function plansFor<X extends Warp = never>(
     return { graph, variants: [{ upTo: null, schedule: "decode", launches: launchesOf(graph, null) }] };
   };
   const decodingOf = (attention: AttentionSpec, made: DecodeGraphs): LoweredDecoding<Kernel<X>> => {
-    const { states, rows, moves, reach, grows, prefill, step, promote } = made;
+    const { states, rows, moves, reach, grows, fingerprint, prefill, step, promote } = made;
     return {
       states,
       entries: {
@@ -299,6 +299,7 @@ function plansFor<X extends Warp = never>(
       moves,
       reach: reach.why === null ? null : { tokens: reach.tokens, why: reach.why },
       grows,
+      spec: fingerprint,
     };
   };
   const plans = drafts.map(({ attention, graph, decoding }): Planned<X> => {

@@ -19,6 +19,8 @@ export type GraphState = {
   readonly dtype: FloatDtype;
   /** With N the tokens that a lane may have, and B the lanes. */
   readonly elements: Size;
+  /** Elements for each token of a cache that keeps them all. */
+  readonly perToken: number;
 };
 
 /**
