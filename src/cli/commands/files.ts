@@ -13,9 +13,12 @@ import { explained } from "../explain/numbers.ts";
 import type { ExitCode } from "../failure.ts";
 import { architectures as known } from "../../import.ts";
 import { importCommand } from "../import.ts";
+import { init } from "../init.ts";
+import type { InitOptions } from "../init.ts";
 import { inspect, stages } from "../inspect.ts";
 import type { Io } from "../io.ts";
 import { examples, formatOption, formOf, jsonOption, length } from "../options.ts";
+import { presets } from "../presets.ts";
 import type { Format } from "../spec-file.ts";
 import { moduleTargets, targetNames, targetsOf } from "../targets.ts";
 
@@ -108,6 +111,20 @@ export function fileCommands(program: Command, io: Io, ended: (code: ExitCode) =
     .action(async (path: string, o: CompileCommand & { json: boolean }) =>
       ended(await compile(path, { ...o, format: formOf(o) }, io)),
     );
+
+  program
+    .command("init")
+    .description("write a spec to begin with")
+    .addOption(
+      new Option("--preset <name>", `${presets.map((p) => `${p.name}: ${p.about}`).join("; ")}`)
+        .choices(presets.map((p) => p.name))
+        .default("tiny"),
+    )
+    .option("--out <file>", "instead of PRESET.heddle")
+    .option("--stdout", "print the spec instead of writing it", false)
+    .option("--force", "replace the file if it exists", false)
+    .addHelpText("after", examples("init", "init --preset gigapath", "init --preset paper --stdout"))
+    .action(async (o: InitOptions) => ended(await init(o, io)));
 
   program
     .command("import")
