@@ -9,6 +9,7 @@ export default defineConfig({
     alias: [
       { find: /^heddle\/runtime\/generate$/, replacement: here("runtime/generate.ts") },
       { find: /^heddle\/runtime\/node$/, replacement: here("runtime/node.ts") },
+      { find: /^heddle\/runtime\/sources$/, replacement: here("runtime/sources.ts") },
       { find: /^heddle\/runtime\/cuda$/, replacement: here("runtime/cuda.ts") },
       { find: /^heddle\/runtime$/, replacement: here("runtime/index.ts") },
       { find: /^heddle$/, replacement: here("src/index.ts") },

@@ -63,7 +63,7 @@ export function converter(dtype: SafetensorsDtype): Convert | undefined {
   if (get === undefined) return undefined;
   if (get === null)
     return (bytes, to, at) => {
-      new Uint8Array(to.buffer).set(bytes, at * 4);
+      new Uint8Array(to.buffer, to.byteOffset).set(bytes, at * 4);
       return undefined;
     };
   const width = widths[dtype];

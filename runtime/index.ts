@@ -23,7 +23,14 @@ export { memoryOf } from "./memory.ts";
 export type { Memory } from "./memory.ts";
 export type { Plan, Program, WasmModules } from "./plan.ts";
 export { memorySource, readHeader, readTensor, writeSafetensors } from "./safetensors.ts";
-export type { ByteSource, SafetensorsError, SafetensorsHeader, TensorEntry } from "./safetensors.ts";
+export type {
+  ByteSource,
+  ReadOptions,
+  SafetensorsError,
+  SafetensorsHeader,
+  TensorEntry,
+} from "./safetensors.ts";
+export type { Checkpoint, CheckpointTensor } from "./checkpoint.ts";
 export { checkWeights } from "./weights.ts";
 export type { WeightProblem, WeightsError } from "./weights.ts";
 export { wasmModules } from "./modules.ts";

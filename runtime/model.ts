@@ -12,6 +12,7 @@ import { fits, positionsFit, tokensOf, whole } from "./inputs.ts";
 import { memoryOf } from "./memory.ts";
 import type { Memory } from "./memory.ts";
 import type { Program } from "./plan.ts";
+import type { Checkpoint } from "./checkpoint.ts";
 import type { ByteSource } from "./safetensors.ts";
 import { loadWeights } from "./weights.ts";
 
@@ -88,12 +89,17 @@ export function attention<const H extends number, const D extends number, const 
 
 export type CreateOptions = DeviceOptions & {
   /**
-   * A safetensors checkpoint with torchscale's names: `fileSource(path)`, `memorySource(bytes)` or any bytes by range. It is read by
-   * `create`, and once more whenever a GPU was lost: a source that is closed by then makes that next call fail.
+   * A safetensors checkpoint with torchscale's names: `fileSource(path)`, `memorySource(bytes)`, any bytes by range, or a checkpoint of
+   * `heddle/runtime/sources` (a URL, shards, other names). It is read by `create`, and once more whenever a GPU was lost: a source that is
+   * closed by then makes that next call fail.
    */
-  readonly weights: ByteSource;
+  readonly weights: ByteSource | Checkpoint;
   /** Called after each tensor. */
   readonly progress?: (done: number, of: number) => void;
+  /** Called as bytes of tensors arrive: those read so far, and all that the model reads of the checkpoint. */
+  readonly progressBytes?: (done: number, of: number) => void;
+  /** Ends `create`, which rejects with the signal's reason and leaves nothing behind. Later calls do not hear it. */
+  readonly signal?: AbortSignal;
 };
 /** `length` defaults to what the array holds for `batch` sequences (1 unless given). */
 export type ForwardOptions = {
@@ -233,14 +239,23 @@ async function createModel<I extends ModelInput, O extends ModelOutput>(
 }
 
 /** The device with the checkpoint in it; nothing stays behind when the checkpoint does not fit. */
-export function openWith(program: Program, options: CreateOptions): Promise<Loaded> {
-  return openDevice(program, options, async (set) => {
+export async function openWith(program: Program, options: CreateOptions): Promise<Loaded> {
+  let { signal } = options;
+  signal?.throwIfAborted();
+  const loaded = await openDevice(program, options, async (set) => {
     let done = 0;
-    await loadWeights(program.plan, options.weights, async (index, data) => {
+    const sink = async (index: number, data: Float32Array) => {
       await set(index, data);
       options.progress?.(++done, program.plan.weights.length);
-    });
+    };
+    await loadWeights(program.plan, options.weights, sink, { signal, bytes: options.progressBytes });
   });
+  if (signal?.aborted === true) {
+    loaded.dispose();
+    throw signal.reason;
+  }
+  signal = undefined;
+  return loaded;
 }
 
 function produced(output: Float32Array | undefined): Float32Array {

@@ -1,8 +1,13 @@
 /** The runtime on Node: checkpoints by ranges, outputs whole or not at all, graphics drivers. The one runtime file with Node modules. */
 import { existsSync } from "node:fs";
-import { open, readdir, realpath, rename, rm, stat, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, realpath, rename, rm, stat, writeFile } from "node:fs/promises";
 import { basename, delimiter, dirname, join } from "node:path";
+import type { Checkpoint } from "./checkpoint.ts";
 import type { ByteSource } from "./safetensors.ts";
+import { checkpoint } from "./sources.ts";
+import type { CheckpointOptions, RangeCache } from "./sources.ts";
+import { textHash } from "./sources/sha256.ts";
+import { isIndex } from "./sources/shards.ts";
 import type { Drivers } from "./webgpu/options.ts";
 
 export type FileSource = ByteSource & { readonly close: () => Promise<void> };
@@ -29,6 +34,48 @@ export async function fileSource(path: string): Promise<FileSource> {
       return bytes.subarray(0, at);
     },
     close: () => handle.close(),
+  };
+}
+
+export type FileCheckpoint = Checkpoint & { readonly close: () => Promise<void> };
+
+/**
+ * A checkpoint by its path: of a safetensors file, or of an index (`….index.json`) with its shards beside it. The files stay open, since a
+ * lost GPU is loaded again from them, until `close`.
+ */
+export async function fileCheckpoint(path: string, options: CheckpointOptions = {}): Promise<FileCheckpoint> {
+  const opened: FileSource[] = [];
+  const source = async (file: string) => {
+    const made = await fileSource(file);
+    opened.push(made);
+    return made;
+  };
+  const close = async () => void (await Promise.all(opened.map((file) => file.close())));
+  try {
+    const first = await source(path);
+    const shards = isIndex(path) ? { open: (file: string) => source(join(dirname(path), file)) } : {};
+    return { ...(await checkpoint(first, { ...options, ...shards })), close };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** A cache of ranges in a folder: `folder`/(hash of the URL)/(hash of the version)/(range). Any of it may be deleted at any time. */
+export function folderCache(folder: string): RangeCache {
+  return {
+    open: async (url, version) => {
+      const file = join(folder, textHash(url).slice(0, 32));
+      const own = textHash(version).slice(0, 32);
+      const place = join(file, own);
+      await mkdir(place, { recursive: true });
+      const others = (await readdir(file)).filter((name) => name !== own);
+      await Promise.all(others.map((name) => rm(join(file, name), { recursive: true, force: true })));
+      return {
+        get: (range) => readFile(join(place, range)).catch(() => undefined),
+        set: (range, bytes) => writeWhole(join(place, range), bytes),
+      };
+    },
   };
 }
 

@@ -5,18 +5,31 @@
  */
 import { converter, isDtype, isFloat, widths } from "./elements.ts";
 import type { SafetensorsDtype } from "./elements.ts";
-import { bf16Bits, f16Bits } from "./half.ts";
+import { foreign } from "./foreign.ts";
 import { parseJson } from "./json.ts";
 import type { Json } from "./json.ts";
+import { safetensorsError } from "./safetensors-error.ts";
+import type { SafetensorsCode } from "./safetensors-error.ts";
 
 export type { SafetensorsDtype } from "./elements.ts";
+export { safetensorsError } from "./safetensors-error.ts";
+export type { SafetensorsCode, SafetensorsError } from "./safetensors-error.ts";
+export { writeSafetensors } from "./safetensors-writer.ts";
+export type { TensorToWrite } from "./safetensors-writer.ts";
 
-/** Bytes by range: a file, a Blob, an HTTP resource, memory. `read` gives bytes [start, end). */
+/** Bytes by range: a file, a Blob, an HTTP resource, memory. */
 export type ByteSource = {
   /** For messages. */
   readonly name?: string;
   readonly size: number;
-  readonly read: (start: number, end: number) => Promise<Uint8Array>;
+  /** Bytes [start, end); fewer only where the source ends early. */
+  readonly read: (start: number, end: number, options?: ReadOptions) => Promise<Uint8Array>;
+};
+export type ReadOptions = {
+  /** Bytes up to here will be asked for next, in order, so that a source far away may fetch them along. Default: `end`. */
+  readonly until?: number | undefined;
+  /** Ends the read, which rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
 };
 
 export const memorySource = (bytes: Uint8Array, name?: string): ByteSource => ({
@@ -41,34 +54,23 @@ export type SafetensorsHeader = {
   readonly dataStart: number;
 };
 
-export type SafetensorsCode =
-  | "truncated"
-  | "header-size"
-  | "header-json"
-  | "header-entry"
-  | "dtype"
-  | "shape"
-  | "offsets"
-  | "range"
-  | "argument";
-/** name "SafetensorsError"; the message names the file and the tensor. */
-export type SafetensorsError = Error & { readonly code: SafetensorsCode };
-
-export function safetensorsError(
-  where: { readonly name?: string },
-  code: SafetensorsCode,
-  problem: string,
-): SafetensorsError {
-  const error = new Error(`${where.name ?? "safetensors"}: ${problem}`);
-  return Object.assign(error, { name: "SafetensorsError", code });
-}
-
 /** The format's own limit; a header of a million tensors is about 100 MB. */
 const headerLimit = 100_000_000;
 
+/** What a header is likely to fit into: the first read asks for so much at once. */
+const headerGuess = 1 << 16;
+/** As many as PyTorch and NumPy have. */
+const mostDimensions = 64;
+
 /** Reads exactly [start, end), or says that the source ends early. */
-async function readRange(source: ByteSource, start: number, end: number): Promise<Uint8Array> {
-  const bytes = await source.read(start, end);
+async function readRange(
+  source: ByteSource,
+  start: number,
+  end: number,
+  options: ReadOptions,
+): Promise<Uint8Array> {
+  options.signal?.throwIfAborted();
+  const bytes = await source.read(start, end, options);
   if (bytes.length !== end - start)
     throw safetensorsError(
       source,
@@ -79,28 +81,35 @@ async function readRange(source: ByteSource, start: number, end: number): Promis
 }
 
 /** Reads and checks the header; on return every entry lies in the file and its size matches its shape. */
-export async function readHeader(source: ByteSource): Promise<SafetensorsHeader> {
+export async function readHeader(
+  source: ByteSource,
+  { signal }: Pick<ReadOptions, "signal"> = {},
+): Promise<SafetensorsHeader> {
   const fail = (code: SafetensorsCode, problem: string) => safetensorsError(source, code, problem);
   if (source.size < 8)
     throw fail(
       "truncated",
       `is not a safetensors file: ${source.size} bytes, fewer than the 8 of a header length`,
     );
-  const prefix = await readRange(source, 0, 8);
+  const prefix = await readRange(source, 0, 8, { signal, until: Math.min(source.size, headerGuess) });
+  const other = foreign(prefix);
   const claimed = new DataView(prefix.buffer, prefix.byteOffset, 8).getBigUint64(0, true);
   if (claimed > BigInt(source.size - 8))
     throw fail(
-      "header-size",
-      `claims a header of ${claimed} bytes, but only ${source.size - 8} follow; truncated, or not a safetensors file`,
+      other === undefined ? "header-size" : "format",
+      other ??
+        `claims a header of ${claimed} bytes, but only ${source.size - 8} follow; truncated, or not a safetensors file`,
     );
   if (claimed > BigInt(headerLimit) || claimed < 2n)
     throw fail("header-size", `claims a header of ${claimed} bytes; it must have 2 to ${headerLimit}`);
   const dataStart = 8 + Number(claimed);
-  const [first] = await readRange(source, 8, 9);
+  const [first] = await readRange(source, 8, 9, { signal });
   if (first !== 0x7b)
-    throw fail("header-json", "is not a safetensors file: its header does not start with '{'");
+    throw other === undefined
+      ? fail("header-json", "is not a safetensors file: its header does not start with '{'")
+      : fail("format", other);
 
-  const bytes = await readRange(source, 8, dataStart);
+  const bytes = await readRange(source, 8, dataStart, { signal });
   const json = parseHeader(source, bytes);
   const metadata = new Map<string, string>();
   const tensors: TensorEntry[] = [];
@@ -175,6 +184,8 @@ function readEntry(source: ByteSource, name: string, value: Json, dataStart: num
   const shape = value.get("shape");
   if (!Array.isArray(shape) || !shape.every(isCount))
     throw fail("shape", `has the shape ${shown(shape)}; expected a list of non-negative integers`);
+  if (shape.length > mostDimensions)
+    throw fail("shape", `has ${shape.length} dimensions; at most ${mostDimensions} are read`);
   const offsets = value.get("data_offsets");
   const [from, to] = Array.isArray(offsets) ? offsets : [];
   if (!Array.isArray(offsets) || offsets.length !== 2 || !isCount(from) || !isCount(to) || from > to)
@@ -203,82 +214,38 @@ const chunkBytes = 1 << 20;
  * The elements of one tensor, reading its range only. Float types give f32 (F64 is rounded), integer and boolean types
  * i32; a value that does not fit is an error, not a wrap or an infinity.
  */
-export async function readTensor(source: ByteSource, entry: TensorEntry): Promise<Float32Array | Int32Array> {
+export async function readTensor(
+  source: ByteSource,
+  entry: TensorEntry,
+  options: ReadOptions = {},
+): Promise<Float32Array | Int32Array> {
+  const count = (entry.end - entry.start) / widths[entry.dtype];
+  const result = isFloat(entry.dtype) ? new Float32Array(count) : new Int32Array(count);
+  await readInto(source, entry, result, options);
+  return result;
+}
+
+/** Like `readTensor`, into the first elements of `to`. `seen` is shown every piece of the tensor's own bytes, in order. */
+export async function readInto(
+  source: ByteSource,
+  entry: TensorEntry,
+  to: Float32Array | Int32Array,
+  { signal, until = entry.end }: ReadOptions = {},
+  seen?: (bytes: Uint8Array) => void,
+): Promise<void> {
   const { dtype, start, end } = entry;
-  const width = widths[dtype];
-  const count = (end - start) / width;
   const convert = converter(dtype);
   if (convert === undefined)
     throw safetensorsError(source, "dtype", `tensor '${entry.name}' is ${dtype}, which heddle does not read`);
-  const result = isFloat(dtype) ? new Float32Array(count) : new Int32Array(count);
   for (let from = start; from < end; from += chunkBytes) {
-    const bytes = await readRange(source, from, Math.min(from + chunkBytes, end));
-    const at = (from - start) / width;
-    const misfit = convert(bytes, result, at);
+    const bytes = await readRange(source, from, Math.min(from + chunkBytes, end), { signal, until });
+    const misfit = convert(bytes, to, (from - start) / widths[dtype]);
     if (misfit !== undefined)
       throw safetensorsError(
         source,
         "range",
         `tensor '${entry.name}' holds ${misfit.value} at index ${misfit.index}, outside ${isFloat(dtype) ? "f32" : "i32"}`,
       );
+    seen?.(bytes);
   }
-  return result;
-}
-
-export type TensorToWrite = {
-  readonly name: string;
-  readonly shape: readonly number[];
-} & (
-  | { readonly dtype: "F32" | "F16" | "BF16"; readonly data: Float32Array }
-  | { readonly dtype: "I32" | "I64"; readonly data: Int32Array }
-);
-
-/**
- * A safetensors file. The same tensors give the same bytes in any order: sorted by descending element width, then name,
- * and the header padded so that data starts aligned to 8. Throws on a repeated name or a shape that does not fit.
- */
-export function writeSafetensors(
-  tensors: readonly TensorToWrite[],
-  metadata: Readonly<Record<string, string>> = {},
-): Uint8Array {
-  const byName = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0);
-  const sorted = [...tensors].sort((a, b) => widths[b.dtype] - widths[a.dtype] || byName(a.name, b.name));
-  const names = new Set<string>();
-  let at = 0;
-  const entries = sorted.map(({ name, dtype, shape, data }) => {
-    const count = shape.reduce((product, dim) => product * dim, 1);
-    if (count !== data.length || !shape.every(isCount))
-      throw safetensorsError(
-        {},
-        "argument",
-        `tensor '${name}' [${shape.join(", ")}] has ${data.length} elements`,
-      );
-    if (names.has(name) || name === "__metadata__")
-      throw safetensorsError({}, "argument", `the tensor name '${name}' is used twice or reserved`);
-    names.add(name);
-    const begin = at;
-    at += count * widths[dtype];
-    const description = JSON.stringify({ dtype, shape, data_offsets: [begin, at] });
-    return { begin, dtype, data, text: `${JSON.stringify(name)}:${description}` };
-  });
-  const keys = Object.keys(metadata).sort(byName);
-  const pairs = keys.map((key) => `${JSON.stringify(key)}:${JSON.stringify(metadata[key])}`);
-  const meta = keys.length === 0 ? [] : [`"__metadata__":{${pairs.join(",")}}`];
-  const header = new TextEncoder().encode(`{${[...meta, ...entries.map(({ text }) => text)].join(",")}}`);
-  const dataStart = 8 + Math.ceil(header.length / 8) * 8;
-
-  const file = new Uint8Array(dataStart + at);
-  const view = new DataView(file.buffer);
-  view.setBigUint64(0, BigInt(dataStart - 8), true);
-  file.set(header, 8);
-  file.fill(0x20, 8 + header.length, dataStart);
-  for (const { begin, dtype, data } of entries)
-    data.forEach((value, i) => {
-      const offset = dataStart + begin + i * widths[dtype];
-      if (dtype === "F32") view.setFloat32(offset, value, true);
-      else if (dtype === "I32") view.setInt32(offset, value, true);
-      else if (dtype === "I64") view.setBigInt64(offset, BigInt(value), true);
-      else view.setUint16(offset, dtype === "F16" ? f16Bits(value) : bf16Bits(value), true);
-    });
-  return file;
 }

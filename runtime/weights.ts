@@ -1,8 +1,16 @@
 /** Checkpoints against a Plan: are all tensors there and of the right shape, and in the layouts the kernels read. */
+import { openCheckpoint } from "./checkpoint.ts";
+import type { Checkpoint, CheckpointTensor } from "./checkpoint.ts";
 import { isFloat } from "./elements.ts";
+import { weightLength } from "./memory.ts";
+import { commonRenaming, nearest } from "./names.ts";
+import type { Renaming } from "./names.ts";
+import { packInPlace } from "./panels.ts";
 import type { Plan, PlanWeight } from "./plan.ts";
-import { readHeader, readTensor } from "./safetensors.ts";
-import type { ByteSource, SafetensorsHeader } from "./safetensors.ts";
+import { readInto, readTensor } from "./safetensors.ts";
+import type { ByteSource, SafetensorsHeader, TensorEntry } from "./safetensors.ts";
+
+export { packPanels } from "./panels.ts";
 
 export type WeightProblem = {
   readonly kind: "missing" | "extra" | "shape" | "dtype" | "untied";
@@ -10,35 +18,59 @@ export type WeightProblem = {
   readonly name: string;
   /** Its shape in the checkpoint, where it is there. */
   readonly shape?: readonly number[];
+  /** The likeliest repair, for `rename` of `heddle/runtime/sources`: a leading path up to a dot (or "": before every name), or a whole name. */
+  readonly rename?: Renaming;
   /** A sentence for a user. */
   readonly message: string;
 };
 
 type Wanted = Pick<Plan, "weights" | "accepts">;
 
+/** More pairs of names than this are not compared letter by letter: a hostile header may hold a million. */
+const mostPairs = 200_000;
+
 /**
  * Every difference between a plan's weights and a checkpoint, plan order first; empty when it can be loaded. Tensors in
  * `plan.accepts` may be absent, but not misshapen.
  */
-export function checkWeights(plan: Wanted, header: SafetensorsHeader): readonly WeightProblem[] {
+export function checkWeights(
+  plan: Wanted,
+  { tensors }: Pick<SafetensorsHeader, "tensors">,
+): readonly WeightProblem[] {
   const problems: WeightProblem[] = [];
   const weights = new Map(plan.weights.map((weight) => [weight.name, weight.shape]));
   const known = new Map([...plan.accepts.map(({ name, shape }) => [name, shape] as const), ...weights]);
-  const extra = [...header.tensors.keys()].filter((name) => !known.has(name));
-  const missing = [...weights.keys()].filter((name) => !header.tensors.has(name));
-  const prefix = commonPrefix(missing, extra);
-  const hint = prefix === undefined ? "" : ` ${prefix}`;
+  const extra = [...tensors.keys()].filter((name) => !known.has(name));
+  const missing = [...weights.keys()].filter((name) => !tensors.has(name));
+  const common = commonRenaming(missing, extra);
+  const shapeOf = (name: string) => tensors.get(name)?.shape ?? [];
+  /** What a name may stand for: a sentence, and the repair where one can be told. */
+  const guess = (
+    kind: "missing" | "extra",
+    name: string,
+  ): { readonly text: string; readonly rename?: Renaming } => {
+    if (common !== undefined) return { text: ` ${renamingText(common)}`, rename: common };
+    const near =
+      missing.length * extra.length > mostPairs
+        ? undefined
+        : nearest(name, kind === "missing" ? extra : missing);
+    if (near === undefined) return { text: "" };
+    const [from, to] = kind === "missing" ? [near, name] : [name, near];
+    const text = kind === "missing" ? `its '${near}'` : `'${near}', which is missing`;
+    const fits = sameRows(shapeOf(from), known.get(to) ?? []);
+    return { text: ` Did you mean ${text}?`, ...(fits ? { rename: { from, to } } : {}) };
+  };
 
   for (const [name, shape] of known) {
-    const entry = header.tensors.get(name);
+    const entry = tensors.get(name);
     if (entry === undefined) {
       if (!weights.has(name)) continue;
-      const near = nearest(name, extra);
-      const guess = near === undefined ? "" : ` Did you mean its '${near}'?`;
+      const { text, ...more } = guess("missing", name);
       problems.push({
         kind: "missing",
         name,
-        message: `The checkpoint has no '${name}' ${shapeText(shape)}.${hint === "" ? guess : hint}`,
+        ...more,
+        message: `The checkpoint has no '${name}' ${shapeText(shape)}.${text}`,
       });
     } else if (!sameRows(entry.shape, shape))
       problems.push({
@@ -54,13 +86,13 @@ export function checkWeights(plan: Wanted, header: SafetensorsHeader): readonly 
       });
   }
   for (const name of extra) {
-    const near = nearest(name, missing);
-    const guess = near === undefined ? "" : ` Did you mean '${near}', which is missing?`;
+    const { text, ...more } = guess("extra", name);
     problems.push({
       kind: "extra",
       name,
-      shape: header.tensors.get(name)?.shape ?? [],
-      message: `The checkpoint's '${name}' ${shapeText(header.tensors.get(name)?.shape ?? [])} is not part of the model.${hint === "" ? guess : hint}`,
+      shape: shapeOf(name),
+      ...more,
+      message: `The checkpoint's '${name}' ${shapeText(shapeOf(name))} is not part of the model.${text}`,
     });
   }
   return problems;
@@ -82,8 +114,17 @@ function sameRows(found: readonly number[], wanted: readonly number[]): boolean 
   );
 }
 
-const shapeText = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
+const same = (a: readonly number[], b: readonly number[]): boolean =>
+  a.length === b.length && a.every((dim, i) => dim === b[i]);
 
+const renamingText = ({ from, to }: Renaming): string =>
+  from === ""
+    ? `Its names lack the prefix '${to}' of the model's.`
+    : to === ""
+      ? `Its names begin with '${from}', which the model's do not.`
+      : `Its names begin with '${from}' where the model's begin with '${to}'.`;
+
+const shapeText = (shape: readonly number[]): string => `[${shape.join(", ")}]`;
 /** The likeliest reason for a wrong shape, where one can be told. */
 function reshaped(found: readonly number[], wanted: readonly number[]): string {
   if (found.length === 2 && wanted.length === 2 && found[0] === wanted[1] && found[1] === wanted[0])
@@ -91,124 +132,150 @@ function reshaped(found: readonly number[], wanted: readonly number[]): string {
   return "";
 }
 
-/** A prefix that, taken from the extra names or added to them, gives at least half of the missing ones: `module.` and the like. */
-function commonPrefix(missing: readonly string[], extra: readonly string[]): string | undefined {
-  const wanted = new Set(missing);
-  const given = new Set(extra);
-  const count = (prefixes: Map<string, number>, prefix: string) =>
-    prefixes.set(prefix, (prefixes.get(prefix) ?? 0) + 1);
-  /** How often each leading path of `from` leads to a name of `to`. */
-  const surplus = (from: readonly string[], to: ReadonlySet<string>) => {
-    const prefixes = new Map<string, number>();
-    for (const name of from)
-      for (let dot = name.indexOf("."); dot >= 0; dot = name.indexOf(".", dot + 1))
-        if (to.has(name.slice(dot + 1))) count(prefixes, name.slice(0, dot + 1));
-    return [...prefixes].sort(([, a], [, b]) => b - a)[0];
-  };
-  const [added, addedCount] = surplus(extra, wanted) ?? ["", 0];
-  if (addedCount > 0 && addedCount * 2 >= missing.length)
-    return `Its names begin with '${added}', which the model's do not.`;
-  const [dropped, droppedCount] = surplus(missing, given) ?? ["", 0];
-  if (droppedCount > 0 && droppedCount * 2 >= missing.length)
-    return `Its names lack the prefix '${dropped}' of the model's.`;
-  return undefined;
-}
-
-/** The closest name within a third of its length in edits, if there is one. */
-function nearest(name: string, candidates: readonly string[]): string | undefined {
-  let best: string | undefined;
-  let least = Math.floor(name.length / 3) + 1;
-  for (const candidate of candidates) {
-    if (Math.abs(candidate.length - name.length) >= least) continue;
-    const distance = edits(name, candidate);
-    if (distance < least) [best, least] = [candidate, distance];
-  }
-  return best;
-}
-
-/** Levenshtein distance. */
-function edits(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_column, j) => j);
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j++)
-      next.push(
-        Math.min(
-          (row[j] ?? 0) + 1,
-          (next[j - 1] ?? 0) + 1,
-          (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1),
-        ),
-      );
-    row = next;
-  }
-  return row[b.length] ?? 0;
-}
-
 /**
- * A matrix [out, in] (rows of a checkpoint) as panels of 8 outputs: element (k, j) at ⌊j/8⌋·in·8 + k·8 + j mod 8, with zeros
- * for outputs beyond the last. See PlanWeight.layout.
+ * Receives `plan.weights[index]` in its layout. Awaited before the next tensor is read, into the same memory: what is to be kept must be
+ * copied.
  */
-export function packPanels(weight: Float32Array, out: number, inputs: number): Float32Array {
-  const packed = new Float32Array(Math.ceil(out / 8) * 8 * inputs);
-  for (let j = 0; j < out; j++) {
-    const to = (j >> 3) * inputs * 8 + (j & 7);
-    const from = j * inputs;
-    for (let k = 0; k < inputs; k++) packed[to + k * 8] = weight[from + k] ?? 0;
-  }
-  return packed;
-}
-
-/** Receives `plan.weights[index]` in its layout; the array may be kept. Awaited before the next tensor is read. */
 export type WeightSink = (index: number, data: Float32Array, weight: PlanWeight) => void | Promise<void>;
 
 /** name "WeightsError"; the message lists the problems, one per line. */
 export type WeightsError = Error & { readonly problems: readonly WeightProblem[] };
 
+/** Elements of two tensors that are compared at a time. */
+const comparedAtOnce = 1 << 20;
+
+/** Whether two tensors of one shape hold the same numbers. */
+async function equal(a: CheckpointTensor, b: CheckpointTensor, signal?: AbortSignal): Promise<boolean> {
+  const part = (tensor: CheckpointTensor, count: number, from: number): TensorEntry => {
+    const width = (tensor.end - tensor.start) / count;
+    const start = tensor.start + from * width;
+    return { ...tensor, start, end: Math.min(tensor.end, start + comparedAtOnce * width) };
+  };
+  const count = a.shape.reduce((product, dim) => product * dim, 1);
+  for (let from = 0; from < count; from += comparedAtOnce) {
+    const mine = await readTensor(a.source, part(a, count, from), { signal });
+    const other = await readTensor(b.source, part(b, count, from), { signal });
+    if (!mine.every((x, i) => x === other[i])) return false;
+  }
+  return true;
+}
+
 /** Names that the model ties to another weight, and that hold other numbers in the checkpoint. */
-async function untied(plan: Wanted, source: ByteSource, header: SafetensorsHeader): Promise<WeightProblem[]> {
+async function untied(
+  plan: Wanted,
+  { tensors }: Checkpoint,
+  signal?: AbortSignal,
+): Promise<readonly WeightProblem[]> {
   const problems: WeightProblem[] = [];
   for (const { name, sameAs } of plan.accepts) {
-    const [own, other] = [
-      header.tensors.get(name),
-      sameAs === undefined ? undefined : header.tensors.get(sameAs),
-    ];
+    if (sameAs === undefined) continue;
+    const [own, other] = [tensors.get(name), tensors.get(sameAs)];
     if (own === undefined || other === undefined) continue;
-    const [a, b] = [await readTensor(source, own), await readTensor(source, other)];
-    if (a.length === b.length && a.every((x, i) => x === b[i])) continue;
-    const message = `'${name}' differs from '${other.name}' in the checkpoint; the model ties them.`;
+    if (same(own.shape, other.shape) && (await equal(own, other, signal))) continue;
+    const message = `'${name}' differs from '${sameAs}' in the checkpoint; the model ties them.`;
     problems.push({ kind: "untied", name, shape: own.shape, message });
   }
   return problems;
 }
 
+/** Lines of a message; `problems` has all. */
+const mostLines = 100;
+
+function weightsError(checkpoint: Checkpoint, problems: readonly WeightProblem[]): WeightsError {
+  const lines = problems.slice(0, mostLines).map(({ message }) => `\n  ${message}`);
+  if (problems.length > mostLines) lines.push(`\n  … and ${problems.length - mostLines} more.`);
+  const error = new Error(`${checkpoint.name ?? "The checkpoint"} does not fit the model:${lines.join("")}`);
+  return Object.assign(error, { name: "WeightsError", problems });
+}
+
+export type LoadWeightsOptions = {
+  /** Ends the loading, which rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+  /** Called as bytes of tensors arrive: those read so far, and all that the plan's weights have in the checkpoint. */
+  readonly bytes?: ((done: number, of: number) => void) | undefined;
+};
+
 /**
- * Loads a checkpoint in the order of its bytes, one tensor in memory at a time. Throws a WeightsError with every problem, or a
- * SafetensorsError for a bad file, before the sink sees anything.
+ * Loads a checkpoint in the order of its bytes, through memory for its largest tensor. Throws a WeightsError with every problem, or a
+ * SafetensorsError for a bad file, before the sink sees anything; a tensor whose bytes are not the right ones before the sink sees it.
  */
-export async function loadWeights(plan: Wanted, source: ByteSource, sink: WeightSink): Promise<void> {
-  const header = await readHeader(source);
-  const misfits = checkWeights(plan, header);
-  const problems = misfits.length > 0 ? misfits : await untied(plan, source, header);
-  if (problems.length > 0) {
-    const lines = problems.map(({ message }) => `\n  ${message}`).join("");
-    const error = new Error(`${source.name ?? "The checkpoint"} does not fit the model:${lines}`);
-    throw Object.assign(error, { name: "WeightsError", problems });
-  }
-  // One tensor can serve in two layouts: a tied embedding is looked up by rows and multiplied by panels.
-  const uses = new Map<string, number[]>();
-  plan.weights.forEach(({ name }, index) => uses.set(name, [...(uses.get(name) ?? []), index]));
-  const entries = [...header.tensors.values()].sort((a, b) => a.start - b.start);
-  for (const entry of entries) {
-    const indices = uses.get(entry.name);
-    if (indices === undefined) continue;
-    const read = await readTensor(source, entry);
-    if (!(read instanceof Float32Array))
-      throw new Error(`heddle: internal: weight '${entry.name}' was read as integers`);
-    for (const index of indices) {
-      const weight = plan.weights[index];
-      if (weight === undefined) continue;
+export async function loadWeights(
+  plan: Wanted,
+  weights: ByteSource | Checkpoint,
+  sink: WeightSink,
+  { signal, bytes }: LoadWeightsOptions = {},
+): Promise<void> {
+  const checkpoint = await openCheckpoint(weights, { signal });
+  const misfits = checkWeights(plan, checkpoint);
+  const problems = misfits.length > 0 ? misfits : await untied(plan, checkpoint, signal);
+  if (problems.length > 0) throw weightsError(checkpoint, problems);
+
+  const reads = readsOf(plan, checkpoint);
+  const of = reads.reduce((sum, { tensor }) => sum + tensor.end - tensor.start, 0);
+  // One array for all: what a collector would free too late is never made.
+  const memory = new Float32Array(reads.reduce((most, { elements }) => Math.max(most, elements), 0));
+  let done = 0;
+  for (const { tensor, until, uses } of reads) {
+    const verifier = tensor.verify?.();
+    await readInto(tensor.source, tensor, memory, { signal, until }, (piece) => {
+      verifier?.add(piece);
+      bytes?.((done += piece.length), of);
+    });
+    verifier?.end();
+    let packed = false;
+    for (const [index, weight] of uses) {
       const [out = 0, inputs = 0] = weight.shape;
-      await sink(index, weight.layout === "panels" ? packPanels(read, out, inputs) : read, weight);
+      const data = memory.subarray(0, weightLength(weight));
+      if (weight.layout === "panels" && !packed) {
+        packInPlace(data, out, inputs);
+        packed = true;
+      }
+      await sink(index, data, weight);
     }
   }
+}
+
+/** A tensor to read, and where it goes. */
+type Read = {
+  readonly tensor: CheckpointTensor;
+  /** Where the last of the tensors ends that are read right after this one. */
+  readonly until: number;
+  /** Rows first: they are turned into panels where they lie. */
+  readonly uses: readonly (readonly [number, PlanWeight])[];
+  readonly elements: number;
+};
+
+/** Bytes that are rather read along than skipped. */
+const smallGap = 1 << 16;
+
+/** Every tensor that a plan wants, once, in the order of the sources' bytes. */
+function readsOf(plan: Wanted, { tensors }: Checkpoint): readonly Read[] {
+  // One tensor can serve in two layouts: a tied embedding is looked up by rows and multiplied by panels.
+  const uses = new Map<string, (readonly [number, PlanWeight])[]>();
+  plan.weights.forEach((weight, index) =>
+    uses.set(weight.name, [...(uses.get(weight.name) ?? []), [index, weight]]),
+  );
+  const sources = [...new Set([...tensors.values()].map(({ source }) => source))];
+  const place = new Map(sources.map((source, i) => [source, i]));
+  const wanted = [...uses].flatMap(([name, list]) => {
+    const tensor = tensors.get(name);
+    return tensor === undefined ? [] : [{ tensor, list }];
+  });
+  wanted.sort(
+    (a, b) =>
+      (place.get(a.tensor.source) ?? 0) - (place.get(b.tensor.source) ?? 0) ||
+      a.tensor.start - b.tensor.start,
+  );
+  const reads: Read[] = [];
+  for (const { tensor, list } of wanted.reverse()) {
+    const next = reads.at(-1);
+    const near = next?.tensor.source === tensor.source && next.tensor.start - tensor.end <= smallGap;
+    reads.push({
+      tensor,
+      until: near ? next.until : tensor.end,
+      uses: list.sort(([, a], [, b]) => Number(a.layout === "panels") - Number(b.layout === "panels")),
+      elements: Math.max(...list.map(([, weight]) => weightLength(weight))),
+    });
+  }
+  return reads.reverse();
 }

@@ -30,6 +30,8 @@ export type CudaExecutable = Executable & {
   readonly profile: () => readonly StepTime[];
 };
 
+/** Elements of a weight that are narrowed at a time. */
+const PIECE = 2 ** 22;
 /** A NaN in f32, and two in f16 and bf16. */
 const NAN_BITS = 0x7fc07fc0;
 
@@ -68,7 +70,12 @@ export async function executableOf(
         "FAILED",
         `weight '${weight.name}' takes ${elements} numbers (${weight.layout}), found ${data.length}`,
       );
-    await to.session.attempt(() => to.stream.write(memory, stored(data, weight.dtype ?? "f32")));
+    const dtype = weight.dtype ?? "f32";
+    // What is narrowed on the way is never more than a piece.
+    for (let from = 0; from < data.length; from += PIECE) {
+      const piece = stored(data.subarray(from, from + PIECE), dtype);
+      await to.session.attempt(() => to.stream.write(memory, piece, bytesOf(dtype, from)));
+    }
     to.missing.delete(index);
   };
 

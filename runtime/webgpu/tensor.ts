@@ -56,23 +56,23 @@ function pieces(
   }
 }
 
-/** Copies an array to the device, in the tensor's storage type. */
+/** Copies an array to the device, in the tensor's storage type. What is converted on the way is never more than a piece. */
 export function upload(session: Session, tensor: DeviceTensor, dtype: Dtype, data: HostArray): void {
-  const stored =
-    (dtype === "f16" || dtype === "bf16") && data instanceof Float32Array ? narrow(data, dtype) : data;
-  let bytes: Uint8Array<ArrayBuffer> = new Uint8Array(
-    stored.buffer as ArrayBuffer,
-    stored.byteOffset,
-    stored.byteLength,
-  );
-  if (bytes.length % 4 !== 0) {
-    const whole = new Uint8Array(Math.ceil(bytes.length / 4) * 4);
-    whole.set(bytes);
-    bytes = whole;
-  }
-  const write = (buffer: GPUBuffer, offset: number, from: number, size: number) =>
-    session.device.queue.writeBuffer(buffer, offset, bytes, from, size);
-  pieces(tensor, bytes.length, 2 ** partLog(session), write);
+  const half = (dtype === "f16" || dtype === "bf16") && data instanceof Float32Array;
+  const write = (buffer: GPUBuffer, offset: number, from: number, size: number) => {
+    // An odd last element of 16 bits is followed by a zero, since buffers are written in whole words.
+    const stored = half
+      ? narrow(data.subarray(from / 2, (from + size) / 2), dtype)
+      : data.subarray(from / 4, (from + size) / 4);
+    session.device.queue.writeBuffer(
+      buffer,
+      offset,
+      stored as Uint16Array<ArrayBuffer>,
+      0,
+      size / stored.BYTES_PER_ELEMENT,
+    );
+  };
+  pieces(tensor, bytesOf(dtype, data.length), 2 ** partLog(session), write);
 }
 
 /** Overwrites a tensor with NaN. */

@@ -9,7 +9,14 @@ export const exitCodes = { ok: 0, diagnostics: 1, usage: 2, internal: 70 } as co
 export type ExitCode = (typeof exitCodes)[keyof typeof exitCodes];
 
 /** Errors that say what a user's file, wish or machine lacks. */
-const ofUsers = new Set(["InputError", "WeightsError", "SafetensorsError", "ScheduleError", "DeviceError"]);
+const ofUsers = new Set([
+  "InputError",
+  "WeightsError",
+  "SafetensorsError",
+  "SourceError",
+  "ScheduleError",
+  "DeviceError",
+]);
 
 /** name "UsageError": the command line itself makes no sense. */
 export const usageError = (message: string): Error =>

@@ -23,6 +23,23 @@ export const seed = (text: string): number => {
   return value;
 };
 
+/** `FROM=TO`, added to those before it. TO may be empty, and so may FROM: "" stands before every name. */
+const renames = (
+  text: string,
+  before: Readonly<Record<string, string>> = {},
+): Readonly<Record<string, string>> => {
+  const at = text.indexOf("=");
+  const [from, to] = [text.slice(0, at), text.slice(at + 1)];
+  if (at < 0 || from === to) throw new InvalidArgumentError("It must be FROM=TO.");
+  if (Object.hasOwn(before, from)) throw new InvalidArgumentError(`'${from}' is renamed twice.`);
+  return { ...before, [from]: to };
+};
+export const renameOption = () =>
+  new Option(
+    "--rename <FROM=TO>",
+    "other names for tensors: FROM is a leading path with its dot, nothing (a prefix for all), or a whole name; may be given again",
+  ).argParser(renames);
+
 export const formatOption = () =>
   new Option("--format <form>", "how diagnostics are written").choices(formats).default("pretty");
 export const jsonOption = (what: string) => new Option("--json", what).default(false);

@@ -2,11 +2,12 @@
 import { modelDefinition } from "../../codegen/ts/definition.ts";
 import { bitsOver } from "../../runtime/bits.ts";
 import type { Bits } from "../../runtime/bits.ts";
+import type { Checkpoint } from "../../runtime/checkpoint.ts";
 import { inputError } from "../../runtime/input-error.ts";
 import { forward, rowsFor } from "../../runtime/forward.ts";
 import type { Forward, ForwardInputs, Pass } from "../../runtime/forward.ts";
 import { model } from "../../runtime/model.ts";
-import { fileSource, writeWhole } from "../../runtime/node.ts";
+import { writeWhole } from "../../runtime/node.ts";
 import { writeSafetensors } from "../../runtime/safetensors.ts";
 import type { SafetensorsDtype, TensorToWrite } from "../../runtime/safetensors.ts";
 import { loadWeights } from "../../runtime/weights.ts";
@@ -24,11 +25,14 @@ import { checkedSpec, modelNamed } from "./spec-file.ts";
 import type { Format } from "./spec-file.ts";
 import { axes, floats, integers, withTensors } from "./tensors.ts";
 import type { TensorFile } from "./tensors.ts";
+import { openWeights } from "./weights.ts";
+import type { Renames } from "./weights.ts";
 
 export const runDevices = ["auto", "wasm", "webgpu", "cuda", "reference"] as const;
 
 export type RunOptions = {
   readonly weights: string;
+  readonly rename?: Renames;
   readonly inputs?: string;
   readonly text?: string;
   readonly output?: string;
@@ -140,7 +144,7 @@ async function runnerOf(
   io: Io,
   say: (text: string) => void,
 ): Promise<Runner> {
-  const weights = await fileSource(options.weights);
+  const weights = await openWeights(options.weights, options.rename);
   try {
     if (options.device === "reference") {
       const runner = await referenceRunner(found, weights, say);
@@ -186,7 +190,7 @@ async function runnerOf(
 /** Device `reference`: the graph in f64. */
 async function referenceRunner(
   spec: ModelSpec,
-  source: Awaited<ReturnType<typeof fileSource>>,
+  source: Checkpoint,
   say: (text: string) => void,
 ): Promise<Runner> {
   const graph = modelGraph(spec);
@@ -201,7 +205,7 @@ async function referenceRunner(
   };
   const weights = new Map<string, Float32Array>();
   await loadWeights(wanted, source, (_, data, weight) => {
-    weights.set(weight.name, data);
+    weights.set(weight.name, data.slice());
     say(`weight ${weights.size} of ${wanted.weights.length}`);
   });
   const definition = modelDefinition(spec);

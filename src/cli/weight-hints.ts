@@ -1,4 +1,4 @@
-/** What a spec would have to say for a checkpoint that does not fit: the repair, where a tensor's name tells it. */
+/** What a spec or a command would have to say for a checkpoint that does not fit: the repair, where a tensor's name tells it. */
 import type { WeightProblem } from "../../runtime/weights.ts";
 
 type Rule = {
@@ -30,10 +30,26 @@ const rules: readonly Rule[] = [
   { kind: "missing", name: /^layer_norm\./, hint: () => "final_norm false" },
 ];
 
-/** Hints for the spec, each once, in the order of the problems. */
+/** Renames that are shown: more of them are no slip. */
+const MOST_RENAMES = 8;
+
+/** `--rename` for names that look like the model's, as a shell takes them. */
+function renameHints(problems: readonly WeightProblem[]): readonly string[] {
+  const wanted = problems.flatMap(({ rename }) =>
+    rename === undefined ? [] : [`${rename.from}=${rename.to}`],
+  );
+  const quoted = [...new Set(wanted)].map((text) =>
+    /^[\w.=/-]+$/.test(text) ? text : `'${text.replaceAll("'", String.raw`'\''`)}'`,
+  );
+  if (quoted.length > MOST_RENAMES) return [];
+  return quoted.map((text) => `the checkpoint may want \`--rename ${text}\``);
+}
+
+/** Hints for the spec and the command, each once, in the order of the problems. */
 export function weightHints(problems: readonly WeightProblem[]): readonly string[] {
   const hints = problems.flatMap(({ kind, name, shape }) =>
     rules.filter((r) => r.kind === kind && r.name.test(name)).map((r) => r.hint(shape ?? [])),
   );
-  return [...new Set(hints)].map((hint) => `the model may want \`${hint}\``);
+  const ofSpec = [...new Set(hints)].map((hint) => `the model may want \`${hint}\``);
+  return [...renameHints(problems), ...ofSpec];
 }

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { memorySource, readHeader, readTensor } from "../../runtime/safetensors.ts";
 import type { ByteSource, SafetensorsError } from "../../runtime/safetensors.ts";
+import { watchAllocations } from "./allocations.ts";
 import { file, smallFile } from "./safetensors-files.ts";
 
 /** Reads everything; resolves to undefined, or to the error. */
@@ -18,22 +19,6 @@ async function problem(source: ByteSource): Promise<SafetensorsError | undefined
 const given = (bytes: Uint8Array) => problem(memorySource(bytes, "w.safetensors"));
 
 afterEach(() => vi.unstubAllGlobals());
-
-/** Records the largest typed array that is made by a count, in elements, while it is installed. */
-function watchAllocations(): { largest: number } {
-  const seen = { largest: 0 };
-  for (const name of ["Uint8Array", "Int32Array", "Float32Array", "Float64Array", "ArrayBuffer"] as const)
-    vi.stubGlobal(
-      name,
-      new Proxy(globalThis[name], {
-        construct(target, args: unknown[], self) {
-          if (typeof args[0] === "number") seen.largest = Math.max(seen.largest, args[0]);
-          return Reflect.construct(target, args, self) as object;
-        },
-      }),
-    );
-  return seen;
-}
 
 const entry = (fields: string) => `{"x":{${fields}}}`;
 const f32 = (shape: string, offsets: string) =>

@@ -190,7 +190,7 @@ describe("loadWeights", () => {
     };
     const got = new Map<number, Float32Array>();
     await loadWeights(plan, source, (index, data) => {
-      got.set(index, data);
+      got.set(index, data.slice());
     });
     const rows = Float32Array.from({ length: 20 }, (_x, i) => i + 1);
     expect(got.get(0)).toEqual(rows);

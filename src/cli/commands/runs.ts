@@ -6,7 +6,16 @@ import { devices } from "../devices.ts";
 import { exec, execDevices } from "../exec.ts";
 import type { ExitCode } from "../failure.ts";
 import type { Io } from "../io.ts";
-import { examples, formatOption, jsonOption, length, lengths, seed, threadsOption } from "../options.ts";
+import {
+  examples,
+  formatOption,
+  jsonOption,
+  length,
+  lengths,
+  renameOption,
+  seed,
+  threadsOption,
+} from "../options.ts";
 import { run, runDevices } from "../run.ts";
 import { verify, verifyDevices } from "../verify.ts";
 
@@ -38,7 +47,11 @@ export function runCommands(program: Command, io: Io, ended: (code: ExitCode) =>
     .description("run a model with a torchscale checkpoint on tokens or text")
     .argument("<spec>", "spec file")
     .argument("<name>", "the model")
-    .requiredOption("--weights <file>", "safetensors checkpoint with torchscale's names")
+    .requiredOption(
+      "--weights <file or URL>",
+      "safetensors checkpoint with torchscale's names, or the .index.json of its shards",
+    )
+    .addOption(renameOption())
     .option("--inputs <file>", "safetensors file with tokens [batch, N], or features [batch, N, dim]")
     .option("--text <file>", "the bytes of a file as tokens, for a vocabulary of 256")
     .option("--output <file>", "safetensors file to write: logits [batch, N, vocab]")
@@ -58,6 +71,7 @@ export function runCommands(program: Command, io: Io, ended: (code: ExitCode) =>
       examples(
         "run jargon.heddle jargon --weights jargon.safetensors --text jargon.txt --bits --window 2048",
         "run jargon.heddle jargon --weights jargon.safetensors --inputs tokens.safetensors --output logits.safetensors",
+        "run jargon.heddle jargon --weights https://example.org/model.safetensors.index.json --rename decoder.= --text jargon.txt --bits",
       ),
     )
     .action(async (path: string, name: string, o: Parameters<typeof run>[2]) =>
