@@ -6,6 +6,8 @@
  * reuse is right at every length. Within such a class values take the first free slot in order of execution; intervals then
  * need exactly as many slots as values are ever alive at once, so the arena does not grow with the number of layers.
  */
+import { chunkOf, chunkWords, runsOf } from "./chunks.ts";
+import type { Run } from "./chunks.ts";
 import { sizeOf } from "../runtime/plan.ts";
 import type { BufferRef, Plan, PlanKernel, PlanVariant, PlanWeight, Step } from "../runtime/plan.ts";
 import type { EntryName, PlanDecoding, PlanEntry, PlanTable, TensorSpec } from "../runtime/plan.ts";
@@ -29,6 +31,8 @@ export type PlanInput<K extends Kernel<Warp> = Kernel> = {
   readonly variants: readonly LoweredVariant<K>[];
   /** Makes the hidden values outputs `hidden.0` … `hidden.L`, apart from those that are inputs or outputs already. */
   readonly hidden?: boolean;
+  /** Rows of a chunk, where sequences are to run in chunks. */
+  readonly chunk?: number;
   /** Programs beside the main one, over its weights and kernels, and the states they share. */
   readonly decoding?: LoweredDecoding<K>;
 };
@@ -116,7 +120,12 @@ export function makePlan<K extends Kernel<Warp> = Kernel>(input: PlanInput<K>): 
     const tableIndex = new Map<string, number>();
     const variants = lowered.map((variant): PlanVariant => {
       const values = valuesOf(graph, variant.launches);
-      const { slotOf, slots } = assignSlots(variant.launches, values, places);
+      const { launches } = variant;
+      const runs = input.chunk === undefined ? [] : runsFor(graph, launches, values, places, states);
+      const rows = input.chunk ?? 0;
+      const { slotOf, slots } = assignSlots(launches, values, places, (id, words) =>
+        runs.some((r) => r.inside.has(id)) ? chunkWords(words, rows) : words,
+      );
       const refOf = (binding: Binding, launch: Launch<K>): BufferRef => {
         if ("table" in binding) return { in: "table", index: intern(tables, tableIndex, binding.table) };
         const weight = places.weights.get(binding.value);
@@ -151,7 +160,11 @@ export function makePlan<K extends Kernel<Warp> = Kernel>(input: PlanInput<K>): 
           grid: launch.grid,
         };
       });
-      return { upTo: variant.upTo, schedule: variant.schedule, steps, slots };
+      const chunks = runs.map((run) =>
+        chunkOf(run, rows, [...new Set([...run.inside].flatMap((id) => slotOf.get(id) ?? []))]),
+      );
+      const { upTo, schedule } = variant;
+      return { upTo, schedule, steps, ...(chunks.length === 0 ? {} : { chunks }), slots };
     });
     return {
       inputs: graph.inputs.map((v) => tensorOf(v.name, v)),
@@ -208,6 +221,20 @@ function decodingOf<K extends Kernel<Warp>>(
 export const valuesOf = (graph: Graph, launches: readonly Launch<unknown>[]): ReadonlyMap<ValueId, Value> =>
   new Map([...graph.values, ...launches.flatMap((l) => l.temporaries ?? [])].map((v) => [v.id, v]));
 
+/** The runs of launches that go chunk by chunk. */
+export const runsFor = (
+  graph: Graph,
+  launches: readonly Launch<unknown>[],
+  values: ReadonlyMap<ValueId, Value>,
+  places: { readonly direct: { readonly has: (id: ValueId) => boolean } },
+  states: { readonly has: (id: ValueId) => boolean },
+): readonly Run[] =>
+  runsOf(
+    launches,
+    new Map([...graph.inputs.map((v) => [v.id, v] as const), ...values]),
+    (id) => places.direct.has(id) || states.has(id),
+  );
+
 type Places = {
   readonly weights: ReadonlyMap<ValueId, Weight>;
   /** Values that are inputs or outputs. */
@@ -244,6 +271,7 @@ function assignSlots(
   launches: readonly Launch<unknown>[],
   values: ReadonlyMap<ValueId, Value>,
   places: Places,
+  sizeFor: (id: ValueId, words: Size) => Size,
 ): { readonly slotOf: ReadonlyMap<ValueId, number>; readonly slots: readonly Size[] } {
   const mentioned = launches.map((launch) => {
     const ids = Object.values(launch.bind).flatMap((b) => ("value" in b ? [b.value] : []));
@@ -261,7 +289,7 @@ function assignSlots(
   mentioned.forEach((ids, at) => {
     for (const id of ids) {
       if (slotOf.has(id)) continue;
-      const size = wordsOf(values.get(id) as Value);
+      const size = sizeFor(id, wordsOf(values.get(id) as Value));
       const available = free.get(JSON.stringify(size));
       slotOf.set(id, available?.shift() ?? slots.push(size) - 1);
     }

@@ -15,8 +15,10 @@
  */
 import { entryOf, sizeOf, storageOf } from "../runtime/plan.ts";
 import type { BufferRef, EntryName, Plan, PlanKernel, PlanVariant, Size } from "../runtime/plan.ts";
+import { chunkWords } from "./chunks.ts";
 import { valuesOf, wordsOf } from "./plan.ts";
 import type { LoweredEntry, LoweredVariant, PlanInput } from "./plan.ts";
+import { chunkedValues } from "./verify-chunks.ts";
 import type { Graph, ValueId } from "../src/graph.ts";
 import type { Kernel } from "../src/kernel.ts";
 import type { Warp } from "../src/warp.ts";
@@ -73,6 +75,11 @@ function verifyVariant(
   const values = valuesOf(graph, meant.launches);
   const sizes = new Map<ValueId, Size>();
   for (const v of values.values()) sizes.set(v.id, wordsOf(v));
+  const shapes = new Map([...graph.inputs, ...values.values()].map((v) => [v.id, v.shape]));
+  for (const [id, rows] of chunkedValues(variant, meant.launches, shapes)) {
+    const words = sizes.get(id);
+    if (words !== undefined) sizes.set(id, chunkWords(words, rows));
+  }
   const dtypes = new Map(
     [...graph.inputs, ...graph.weights, ...values.values(), ...(graph.states ?? [])].map((v) => [
       v.id,

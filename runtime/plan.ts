@@ -114,11 +114,25 @@ export type Step = {
   readonly grid: Size;
 };
 
+/**
+ * Steps `from` … `to` − 1 run one after another for each `rows` of the N·B rows, before the next rows: their formulas see the rows of the
+ * chunk as N, and 1 as B. Inputs, outputs and slots have a row for each token, of which the steps see those of the chunk from the first
+ * on; `slots` have room for the rows of one chunk only.
+ */
+export type PlanChunk = {
+  readonly from: number;
+  readonly to: number;
+  readonly rows: number;
+  readonly slots: readonly number[];
+};
+
 /** The steps for lengths N ≤ upTo (null: every longer one). Schedules may change with the length; results do not. */
 export type PlanVariant = {
   readonly upTo: number | null;
   readonly schedule: string;
   readonly steps: readonly Step[];
+  /** Steps that run chunk by chunk, in order; absent where none do. */
+  readonly chunks?: readonly PlanChunk[];
   /** 32-bit words of each arena slot: an f32 or i32 takes one, two 16-bit elements share one (⌈n/2⌉ for n). */
   readonly slots: readonly Size[];
 };

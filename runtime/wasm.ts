@@ -1,6 +1,7 @@
 /** The WebAssembly device: one module and one memory for each program, threads where the host allows them. */
 import type { Decoding, Device, Executable } from "./device.ts";
 import { weightLength } from "./memory.ts";
+import { turnsOf } from "./chunks.ts";
 import { entryOf, sizeOf, variantFor } from "./plan.ts";
 import type { EntryName, Plan, Program, TensorSpec, WasmModules } from "./plan.ts";
 import { tableValues } from "./tables.ts";
@@ -242,7 +243,7 @@ function executableOf(
       });
     tableRows = rows;
 
-    const launches = variant.steps.flatMap((step): readonly Launch[] => {
+    const launches = turnsOf(plan, variant, at).flatMap(({ step, at, skip }): readonly Launch[] => {
       const kernel = plan.kernels[step.kernel];
       if (kernel === undefined) throw say(`internal: the plan has no kernel ${step.kernel}`);
       const grid = sizeOf(step.grid, at);
@@ -251,7 +252,7 @@ function executableOf(
         0,
         0,
         fixed.scratch,
-        ...step.buffers.map((ref) => addressOf(ref, fixed, moving)),
+        ...step.buffers.map((ref) => addressOf(ref, fixed, moving) + 4 * skip(ref)),
         ...step.scalars.map((size) => sizeOf(size, at)),
       ];
       const chunk = Math.ceil(grid / (CHUNKS * threads));

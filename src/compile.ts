@@ -84,6 +84,8 @@ export type CompileOptions = {
   readonly generate?: boolean;
   /** Makes every value of the fused graph an output under its id, so that each kernel's own result can be checked. */
   readonly values?: boolean;
+  /** Rows of a chunk on WebAssembly, whose memory ends at 4 GiB (codegen/chunks.ts); null: sequences run whole. */
+  readonly chunk?: number | null;
   /** Turns the comments of shaders and CUDA C++ into references to the source: see `anchorsOf` in src/anchors.ts. */
   readonly anchors?: Anchors;
   /** What `HEDDLE_DEBUG` asks to see: 1 plan, 2 schedules, 3 tile kernels, 4 kernels, 5 modules. */
@@ -141,6 +143,8 @@ type Backend<X extends Warp = never> = {
   /** From a verified tile kernel to one that the target can print. */
   readonly machine: (kernel: TileKernel) => Kernel<X>;
   readonly ops: Supported;
+  /** Rows of a chunk, where sequences are to run in chunks. */
+  readonly chunk?: number;
 };
 
 /**
@@ -309,6 +313,7 @@ function plansFor<X extends Warp = never>(
       graph,
       variants,
       hidden: options.hidden === true,
+      ...(backend.chunk === undefined ? {} : { chunk: backend.chunk }),
       ...(decoding === undefined ? {} : { decoding: decodingOf(attention, decoding) }),
     };
     const result = makePlan(input);
@@ -320,12 +325,19 @@ function plansFor<X extends Warp = never>(
   return { plans, kernels: passes.kernels() };
 }
 
+/**
+ * Rows of a chunk on WebAssembly: enough that threads have work to share in each step (32 tiles of a linear's rows), few enough that the
+ * hidden rows of an FFN of 3072 are 12 MiB.
+ */
+const CHUNK_ROWS = 1024;
+
 function compileWasm(drafts: readonly Draft[], spec: Spec, options: CompileOptions) {
   const { plans, kernels } = plansFor(drafts, spec, options, {
     target: wasmTarget,
     tilings: CPU_TILINGS,
     machine: distribute(simd),
     ops: wasmOps,
+    ...(options.chunk === null ? {} : { chunk: options.chunk ?? CHUNK_ROWS }),
   });
   const [base, relaxed] = [false, true].map((flag) => emitModule(kernels, { relaxed: flag }));
   if (base === undefined || relaxed === undefined) throw new Error("heddle: internal: no module");

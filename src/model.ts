@@ -316,27 +316,26 @@ export function modelGraph(spec: ModelSpec, storage: Storage = WIDE): Graph {
   const draft: Draft = { weights: [], values: [], nodes: [], ignored: [] };
   const g = drafting(spec, draft, storage);
 
-  const hidden = [embedding(g, spec)];
-  let x = hidden[0] ?? "";
-  for (let index = 0; index < spec.layers; index++) {
-    x = layer(g, spec, index, x);
-    hidden.push(x);
-  }
   const names = namesOf(spec);
+  const { pool } = spec;
+  const hidden: ValueId[] = [];
+  const states: Graph["outputs"][number][] = [];
+  /** Pooled at once: otherwise every layer's rows would be kept to the end. States are pooled without the encoder's last norm. */
+  const stream = (x: ValueId): ValueId => {
+    const name = `state.${hidden.length}`;
+    if (pool?.states === true) states.push({ name, value: g.pool(name, x, names.pool, pool) });
+    hidden.push(x);
+    return x;
+  };
+  let x = stream(embedding(g, spec));
+  for (let index = 0; index < spec.layers; index++) x = stream(layer(g, spec, index, x));
   if (spec.finalNorm)
     x = g.norm("final", x, `${names.encoder}layer_norm`, spec.head === "none" ? "stream" : "inner");
-  const head = "output_projection.weight";
-  const { pool } = spec;
-  const states: Graph["outputs"][number][] = [];
   if (pool !== null) {
-    // Of the layers' own outputs, without the encoder's last norm.
-    if (pool.states)
-      hidden.forEach((h, i) => {
-        states.push({ name: `state.${i}`, value: g.pool(`state.${i}`, h, names.pool, pool) });
-      });
     x = g.pool("pooled", x, names.pool, pool);
     if (pool.classes > 0) x = g.classify("classes", x, names.classes, pool.classes);
   }
+  const head = "output_projection.weight";
   if (spec.head !== "none") x = g.project("logits", x, spec.head === "tied" ? "embed_tokens.weight" : head);
 
   return {

@@ -122,7 +122,9 @@ type Counted = { readonly step: Step; readonly groups: number; readonly scalars:
 
 /** The numbers of every step. @throws DeviceError LIMITS where kernels cannot count so far. */
 function countsOf({ chosen: { plan } }: Built, at: Extent): readonly Counted[] {
-  return variantFor(plan, at.N).steps.map((step) => {
+  const variant = variantFor(plan, at.N);
+  if (variant.chunks !== undefined) throw new Error(`heddle: internal: '${plan.name}' has chunks on CUDA`);
+  return variant.steps.map((step) => {
     const sizes = [step.grid, ...step.scalars];
     const [groups = 0, ...scalars] = sizes.map((size) => sizeOf(size, at));
     const over = [groups, ...scalars].findIndex((n) => n > MOST_COUNT);

@@ -43,6 +43,7 @@ export async function prepare(b: Built, at: Extent): Promise<Prepared> {
   const { session, chosen } = b;
   const { plan } = chosen;
   const variant = variantFor(plan, at.N);
+  if (variant.chunks !== undefined) throw new Error(`heddle: internal: '${plan.name}' has chunks on WebGPU`);
   const wanted = roomOf(plan, at);
   for (const { label, elements, formula } of Object.values(wanted).flat())
     if (elements > MOST_ELEMENTS)

@@ -41,7 +41,15 @@ const showRef = (r: BufferRef) => `${r.in} ${r.index}`;
 function showVariant(p: Plan, v: PlanVariant): string[] {
   return [
     `variant ${v.upTo === null ? "any N" : `N <= ${v.upTo}`} schedule ${v.schedule}`,
-    ...indent([...v.slots.map((s, i) => `slot ${i}: ${showSize(s)}`), ...v.steps.map((s) => showStep(p, s))]),
+    ...indent([
+      ...v.slots.map((s, i) => `slot ${i}: ${showSize(s)}`),
+      ...v.steps.flatMap((s, i) => [
+        ...(v.chunks ?? [])
+          .filter((c) => c.from === i)
+          .map((c) => `the next ${c.to - c.from} for each ${c.rows} rows, slots ${c.slots.join(", ")}`),
+        showStep(p, s),
+      ]),
+    ]),
   ];
 }
 
