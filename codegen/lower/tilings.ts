@@ -35,5 +35,6 @@ export type Tilings = {
  */
 export const CPU_TILINGS: Tilings = {
   linear: { rows: 32, cols: 128, depth: 256 },
+  step: { rows: 8, cols: 64, depth: 512 },
   rows: (op) => (op === "norm" ? 8 : 16),
 };
