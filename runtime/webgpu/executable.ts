@@ -1,7 +1,8 @@
 /** A program on WebGPU: weights that stay, tensors that follow the length, and runs that survive the loss of a device. */
-import type { Executable, LoadOptions, MemoryUse } from "../device.ts";
+import type { Decoding, Executable, LoadOptions, MemoryUse } from "../device.ts";
 import { weightBytes, weightLength } from "../memory.ts";
-import type { Dtype, Program } from "../plan.ts";
+import { entryOf } from "../plan.ts";
+import type { Dtype, EntryName, Plan, Program } from "../plan.ts";
 import { checkExtent, checkTensors, elementsAt } from "../tensors.ts";
 import type { Extent, HostArray, Tensors } from "../tensors.ts";
 import { paceOf } from "./budget.ts";
@@ -9,13 +10,14 @@ import { chosenFor } from "./choose.ts";
 import { deviceError } from "./errors.ts";
 import { pipelinesOf } from "./pipelines.ts";
 import { prepare } from "./prepare.ts";
+import { holdsStates, reserveStates, statesLost } from "./states.ts";
 import type { Built, Prepared } from "./prepare.ts";
 import { runnerFor } from "./run.ts";
 import type { Runner, StepTime } from "./run.ts";
 import type { Session } from "./session.ts";
 import { uploadTables } from "./shader-tables.ts";
 import type { BoundTables } from "./shader-tables.ts";
-import { allocate, download, poisonTensor, release, upload } from "./tensor.ts";
+import { allocate, download, downloadBytes, poisonTensor, release, upload, uploadBytes } from "./tensor.ts";
 import type { DeviceTensor } from "./tensor.ts";
 
 export type ProgramOptions = {
@@ -132,28 +134,40 @@ export async function executableOf(
     return built;
   };
 
-  const prepared = async (b: Built, at: Extent): Promise<Prepared> => {
-    if (ready?.at.N !== at.N || ready.at.B !== at.B) {
+  const prepared = async (b: Built, of: Plan, at: Extent): Promise<Prepared> => {
+    if (ready?.plan !== of || ready.at.N !== at.N || ready.at.B !== at.B) {
       forget();
-      ready = await prepare(b, at);
+      ready = await prepare(b, of, at);
     }
     return ready;
   };
+  /** Entries of the plan that runs; made anew with it. */
+  const entries = new Map<EntryName, { readonly of: Plan; readonly plan: Plan }>();
+  const planOf = ({ chosen }: Built, entry: EntryName | null): Plan => {
+    if (entry === null) return chosen.plan;
+    const known = entries.get(entry);
+    if (known?.of === chosen.plan) return known.plan;
+    const made = entryOf(chosen.plan, entry);
+    entries.set(entry, { of: chosen.plan, plan: made });
+    return made;
+  };
 
-  const forward = async (inputs: Tensors, at: Extent) => {
+  const forward = async (entry: EntryName | null, inputs: Tensors, at: Extent) => {
     const b = await onDevice();
+    if (entry !== null && !holdsStates(b)) throw statesLost(plan);
+    const own = planOf(b, entry);
     for (const index of b.missing)
       throw deviceError(
         "FAILED",
         `'${plan.name}' has no weights yet: '${plan.weights[index]?.name ?? index}' was not set`,
       );
-    const { session, chosen } = b;
+    const { session } = b;
     session.device.pushErrorScope("validation");
     let scope: Promise<GPUError | null> | undefined;
     try {
-      const p = await prepared(b, at);
+      const p = await prepared(b, own, at);
       if (poison) [...p.room.output, ...p.room.slot].forEach((t) => poisonTensor(session, t));
-      chosen.plan.inputs.forEach((t, i) => {
+      own.inputs.forEach((t, i) => {
         const [to, data] = [p.room.input[i], inputs[t.name]];
         if (to !== undefined && data !== undefined) upload(session, to, t.dtype, data);
       });
@@ -172,17 +186,15 @@ export async function executableOf(
       throw error;
     }
   };
-  const checked = (inputs: Tensors, at: Extent) => {
-    checkExtent(at);
-    checkTensors("input", plan.inputs.map(asHost), inputs, at);
-  };
   /** Brings outputs back, into the caller's arrays or fresh ones. */
-  const results = async (inputs: Tensors, at: Extent, into: Tensors | null) => {
-    checked(inputs, at);
-    if (into !== null) checkTensors("output", plan.outputs.map(asHost), into, at);
-    const { b, p } = await forward(inputs, at);
+  const results = async (entry: EntryName | null, inputs: Tensors, at: Extent, into: Tensors | null) => {
+    const wanted = entry === null ? plan : entryOf(plan, entry);
+    checkExtent(at);
+    checkTensors("input", wanted.inputs.map(asHost), inputs, at);
+    if (into !== null) checkTensors("output", wanted.outputs.map(asHost), into, at);
+    const { b, p } = await forward(entry, inputs, at);
     const out: Record<string, HostArray> = {};
-    for (const [i, t] of b.chosen.plan.outputs.entries()) {
+    for (const [i, t] of p.plan.outputs.entries()) {
       const from = p.room.output[i];
       const elements = elementsAt(t.shape, at);
       const to =
@@ -198,6 +210,40 @@ export async function executableOf(
     return out;
   };
 
+  const decoding = (): Decoding => {
+    /** Where a state lies now. */
+    const stateOf = async (index: number) => {
+      const b = await onDevice();
+      if (!holdsStates(b)) throw statesLost(plan);
+      const tensor = b.states[index];
+      if (tensor === undefined) throw deviceError("FAILED", `'${plan.name}' has no state ${index}`);
+      return { session: b.session, tensor };
+    };
+    return {
+      reserve: (at) =>
+        inTurn(async () => {
+          const b = await onDevice();
+          // Steps are bound to the states that go.
+          forget();
+          await reserveStates(b, at);
+          if (poison) b.states.forEach((t) => poisonTensor(b.session, t));
+        }),
+      run: (entry, inputs, at) => inTurn(() => results(entry, inputs, at, null)),
+      read: (index) =>
+        inTurn(async () => {
+          const { session, tensor } = await stateOf(index);
+          return downloadBytes(session, tensor);
+        }),
+      write: (index, bytes) =>
+        inTurn(async () => {
+          const { session, tensor } = await stateOf(index);
+          if (bytes.length !== tensor.bytes)
+            throw deviceError("FAILED", `state ${index} has ${tensor.bytes} bytes, found ${bytes.length}`);
+          uploadBytes(session, tensor, bytes);
+        }),
+    };
+  };
+
   built = await build(await sessionOfNow());
   const f16 =
     built.chosen.plan.weights.some((w) => w.dtype === "f16") ||
@@ -210,8 +256,9 @@ export async function executableOf(
     plan: built.chosen.plan,
     detail: `WebGPU ${built.session.text}${how.length === 0 ? "" : ` (${how.join(", ")})`}`,
     setWeight: (index, data) => inTurn(async () => setWeight(await onDevice(), index, data)),
-    run: (inputs, at) => inTurn(() => results(inputs, at, null)),
-    runInto: (inputs, at, into) => inTurn(async () => void (await results(inputs, at, into))),
+    run: (inputs, at) => inTurn(() => results(null, inputs, at, null)),
+    runInto: (inputs, at, into) => inTurn(async () => void (await results(null, inputs, at, into))),
+    ...(plan.decoding === undefined ? {} : { decoding: decoding() }),
     profile: () => times,
     memory: (): MemoryUse => {
       const sum = (tensors: readonly DeviceTensor[] = []) => tensors.reduce((n, t) => n + t.bytes, 0);
@@ -221,6 +268,7 @@ export async function executableOf(
         inputs: sum(ready?.room.input),
         outputs: sum(ready?.room.output),
         arena: sum(ready?.room.slot),
+        ...(plan.decoding === undefined ? {} : { states: sum(built?.states) }),
         scratch: (built?.runner.bytes ?? 0) + (built?.tables.bytes ?? 0),
       };
       return { ...parts, total: Object.values(parts).reduce((a, b) => a + b, 0) };
@@ -231,7 +279,7 @@ export async function executableOf(
       disposed = true;
       forget();
       if (built !== undefined) {
-        release(built.session, built.weights);
+        release(built.session, [...built.weights, ...built.states]);
         built.runner.free();
         built.tables.free();
       }

@@ -12,11 +12,11 @@ import { normal } from "../attention/run.ts";
 /** Small models that have between them all branches, offset rules, positions and ways to combine that decoding knows. */
 export const MODELS: { readonly [name: string]: string } = {
   nested: `attention a { heads 6 head_dim 8 causal true
-    branch segment 8 dilation 1  branch segment 16 dilation 2  branch segment 48 dilation 4  branch segment 96 dilation 6
+    branch segment 4 dilation 1  branch segment 8 dilation 2  branch segment 24 dilation 4  branch segment 48 dilation 6
     offset head % dilation }
   model m { kind decoder vocab 37 dim 48 layers 2 ffn 40 gelu attention a position xpos base 4 norm sub_ln }`,
   torchscale: `attention a { heads 8 head_dim 4 causal true
-    branch i in 0..3 { segment 16 * 2 ** i  dilation 2 ** i } compat torchscale }
+    branch i in 0..3 { segment 8 * 2 ** i  dilation 2 ** i } compat torchscale }
   model m { kind decoder vocab 29 dim 32 layers 2 ffn 36 swish attention a position learned 256 norm pre_ln }`,
   grouped: `attention a { heads 6 kv_heads 2 head_dim 8 causal true
     branch segment 12 dilation 1  branch segment 36 dilation 3  branch segment 10 dilation 4 }
@@ -30,7 +30,10 @@ export const MODELS: { readonly [name: string]: string } = {
 };
 
 export function modelOf(name: string, dtype = ""): { readonly spec: ModelSpec; readonly text: string } {
-  const text = (MODELS[name] ?? "").replace("causal true", `causal true ${dtype}`);
+  const text = (MODELS[name] ?? "").replace(
+    "causal true",
+    `causal true ${dtype === "" ? "" : `dtype ${dtype}`}`,
+  );
   const { spec, diagnostics } = readSpec(text);
   const found = spec?.models[0];
   if (found === undefined) throw new Error(diagnostics.map((d) => d.message).join("\n"));
@@ -130,7 +133,7 @@ export async function decodeBeside(device: Device, program: Program, spec: Model
           const error = Math.abs(
             (logits?.[k * spec.vocab + v] ?? NaN) - (whole[b]?.[(at[k] ?? 0) * spec.vocab + v] ?? NaN),
           );
-          if (!(error <= worst)) worst = error;
+          worst = Math.max(worst, Number.isNaN(error) ? Infinity : error);
         }
         rows++;
       });

@@ -57,7 +57,7 @@ function difference(
     worst = Math.max(worst, apart(made.lse[head] ?? NaN, lse));
     out.forEach((x, d) => {
       const error = apart(made.out[head * spec.headDim + d] ?? NaN, x);
-      if (!(error <= worst)) worst = error;
+      worst = Math.max(worst, Number.isNaN(error) ? Infinity : error);
     });
   }
   return worst;

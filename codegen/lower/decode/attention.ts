@@ -106,7 +106,7 @@ function decodeKernel(node: DecodeNode, keys: number): TileKernel {
     const owner = eq(load(OWNERS, add(i32(branch * heads), head), "i32"), i32(1));
     const body = b.nested(() => {
       const row = div(rem(t, i32(segment)), i32(dilation));
-      const to = b.bind("to", cache.element(branch, streamOf(branch), row));
+      const to = b.bind("to", cache.rowOf(branch, streamOf(branch), row));
       b.push(
         { s: "write", tile: "new_k", rows: cache.rows(to, "key", i32(1), i32(1)) },
         { s: "write", tile: "new_v", rows: cache.rows(to, "value", i32(1), i32(1)) },
@@ -146,7 +146,7 @@ function decodeKernel(node: DecodeNode, keys: number): TileKernel {
           const piece = cachePieces(I, shape, branch, offsetOf(branch), t, t)[i];
           if (piece === undefined) return;
           b.push(
-            set("piece_from", cache.element(piece.region, streamOf(piece.region), piece.row)),
+            set("piece_from", cache.rowOf(piece.region, streamOf(piece.region), piece.row)),
             set("piece_step", i32(piece.step)),
             set("piece_token", piece.token),
             set("piece_apart", i32(branches[branch]?.dilation ?? 1)),
@@ -159,7 +159,7 @@ function decodeKernel(node: DecodeNode, keys: number): TileKernel {
       const j0 = ref("j0");
       const loop = b.nested(() => {
         const count = b.bind("width", I.min(i32(keys), sub(ref("piece_count"), j0)));
-        const first = b.bind("at", add(ref("piece_from"), mul(mul(j0, ref("piece_step")), i32(2 * headDim))));
+        const first = b.bind("at", add(ref("piece_from"), mul(j0, ref("piece_step"))));
         const tokens = {
           position: b.bind("key", add(ref("piece_token"), mul(j0, ref("piece_apart")))),
           step: ref("piece_apart"),
