@@ -1,8 +1,9 @@
 /** A program on CUDA: weights that stay, tensors that follow the length, and runs that survive the loss of a context. */
 import { deviceError } from "../device-error.ts";
-import type { Executable, LoadOptions, MemoryUse } from "../device.ts";
+import type { Decoding, Executable, LoadOptions, MemoryUse } from "../device.ts";
 import { bytesOf, weightBytes, weightLength } from "../memory.ts";
-import type { Dtype, Program } from "../plan.ts";
+import { entryOf } from "../plan.ts";
+import type { Dtype, EntryName, Plan, Program } from "../plan.ts";
 import { checkExtent, checkTensors, elementsAt } from "../tensors.ts";
 import type { Extent, HostArray, Tensors } from "../tensors.ts";
 import type { DeviceMemory } from "./context.ts";
@@ -13,6 +14,7 @@ import type { Built, Prepared, PrepareOptions } from "./prepare.ts";
 import { timerFor } from "./profile.ts";
 import type { StepTime } from "./profile.ts";
 import type { Session } from "./session.ts";
+import { holdsStates, reserveStates, statesLost } from "./states.ts";
 import type { CudaStream } from "./stream.ts";
 import { give, stored, take } from "./tensor.ts";
 
@@ -131,24 +133,37 @@ export async function executableOf(
     return made;
   };
 
+  /** Entries of the plan that runs; made anew with it. */
+  const entries = new Map<EntryName, { readonly of: Plan; readonly plan: Plan }>();
+  const planOf = ({ chosen }: Built, entry: EntryName | null): Plan => {
+    if (entry === null) return chosen.plan;
+    const known = entries.get(entry);
+    if (known?.of === chosen.plan) return known.plan;
+    const made = entryOf(chosen.plan, entry);
+    entries.set(entry, { of: chosen.plan, plan: made });
+    return made;
+  };
+
   /** What a run at N and B works with. */
-  const forLength = async (at: Extent): Promise<readonly [Built, Prepared]> => {
+  const forLength = async (entry: EntryName | null, at: Extent): Promise<readonly [Built, Prepared]> => {
     const b = await onDevice();
+    if (entry !== null && !holdsStates(b)) throw statesLost(name);
+    const own = planOf(b, entry);
     for (const index of b.missing)
       throw deviceError(
         "FAILED",
         `'${name}' has no weights yet: '${b.chosen.plan.weights[index]?.name ?? index}' was not set`,
       );
-    if (ready?.at.N !== at.N || ready.at.B !== at.B) {
+    if (ready?.plan !== own || ready.at.N !== at.N || ready.at.B !== at.B) {
       forget();
-      ready = await b.session.attempt(() => prepare(b, at, { ...options, maxGridX: limits.maxGridX }));
+      ready = await b.session.attempt(() => prepare(b, own, at, { ...options, maxGridX: limits.maxGridX }));
     }
     return [b, ready];
   };
 
   /** A whole pass: inputs, steps and outputs are enqueued, and then waited for once. */
   const forward = async (
-    { session, stream, chosen }: Built,
+    { session, stream }: Built,
     p: Prepared,
     inputs: Tensors,
     outputs: ReadonlyMap<number, HostArray>,
@@ -158,7 +173,7 @@ export async function executableOf(
       try {
         if (poison)
           for (const memory of [...p.room.output, ...p.room.slot]) stream.fillWords(memory, NAN_BITS);
-        for (const [i, { name: input, dtype }] of chosen.plan.inputs.entries()) {
+        for (const [i, { name: input, dtype }] of p.plan.inputs.entries()) {
           const [to, data] = [p.room.input[i], inputs[input]];
           if (to !== undefined && data !== undefined)
             await p.staging.upload(to, bytesOf(dtype, data.length), (piece, from) =>
@@ -169,7 +184,7 @@ export async function executableOf(
         else enqueue(stream, p.steps, timer?.before);
         timer?.end();
         for (const [i, data] of outputs) {
-          const [from, spec] = [p.room.output[i], chosen.plan.outputs[i]];
+          const [from, spec] = [p.room.output[i], p.plan.outputs[i]];
           if (from !== undefined && spec !== undefined)
             await p.staging.download(from, bytesOf(spec.dtype, data.length), (piece, at) =>
               take(data, spec.dtype, piece, at),
@@ -186,13 +201,13 @@ export async function executableOf(
     });
   };
   /** Outputs go into the caller's arrays or fresh ones. */
-  const results = async (inputs: Tensors, at: Extent, into: Tensors | null) => {
-    const { inputs: wanted, outputs: given } = program.plan;
+  const results = async (entry: EntryName | null, inputs: Tensors, at: Extent, into: Tensors | null) => {
+    const { inputs: wanted, outputs: given } = entry === null ? program.plan : entryOf(program.plan, entry);
     checkExtent(at);
     checkTensors("input", wanted.map(asHost), inputs, at);
     if (into !== null) checkTensors("output", given.map(asHost), into, at);
     // What the device refuses is said before the host makes room for it.
-    const [b, p] = await forLength(at);
+    const [b, p] = await forLength(entry, at);
     const out: Record<string, HostArray> = {};
     const targets = new Map<number, HostArray>();
     for (const [i, { name: output, dtype, shape }] of given.entries()) {
@@ -207,13 +222,59 @@ export async function executableOf(
     return out;
   };
 
+  const decoding = (): Decoding => {
+    /** Where a state lies now. */
+    const stateOf = async (index: number) => {
+      const b = await onDevice();
+      if (!holdsStates(b)) throw statesLost(name);
+      const memory = b.states[index];
+      if (memory === undefined) throw deviceError("FAILED", `'${name}' has no state ${index}`);
+      return { ...b, memory };
+    };
+    return {
+      reserve: (at) =>
+        inTurn(async () => {
+          const b = await onDevice();
+          // Steps are bound to the states that go.
+          forget();
+          await b.session.attempt(async () => {
+            await reserveStates(b, at);
+            if (poison) for (const memory of b.states) b.stream.fillWords(memory, NAN_BITS);
+            await b.stream.synchronize();
+          });
+        }),
+      run: (entry, inputs, at) => inTurn(() => results(entry, inputs, at, null)),
+      read: (index) =>
+        inTurn(async () => {
+          const { session, stream, memory } = await stateOf(index);
+          const bytes = new Uint8Array(memory.bytes);
+          await session.attempt(async () => {
+            await stream.read(memory, bytes);
+            await stream.synchronize();
+          });
+          return bytes;
+        }),
+      write: (index, bytes) =>
+        inTurn(async () => {
+          const { session, stream, memory } = await stateOf(index);
+          if (bytes.length !== memory.bytes)
+            throw deviceError("FAILED", `state ${index} has ${memory.bytes} bytes, found ${bytes.length}`);
+          await session.attempt(async () => {
+            await stream.write(memory, bytes);
+            await stream.synchronize();
+          });
+        }),
+    };
+  };
+
   built = await build(await sessionOfNow());
   return {
     plan: built.chosen.plan,
     detail,
     setWeight: (index, data) => inTurn(async () => setWeight(await onDevice(), index, data)),
-    run: (inputs, at) => inTurn(() => results(inputs, at, null)),
-    runInto: (inputs, at, into) => inTurn(async () => void (await results(inputs, at, into))),
+    run: (inputs, at) => inTurn(() => results(null, inputs, at, null)),
+    runInto: (inputs, at, into) => inTurn(async () => void (await results(null, inputs, at, into))),
+    ...(program.plan.decoding === undefined ? {} : { decoding: decoding() }),
     profile: () => times,
     memory: (): MemoryUse => {
       const alive = built?.session.isLost() === false;
@@ -225,6 +286,7 @@ export async function executableOf(
         inputs: sum(ready?.room.input),
         outputs: sum(ready?.room.output),
         arena: sum(ready?.room.slot),
+        ...(program.plan.decoding === undefined ? {} : { states: sum(built?.states) }),
         scratch: alive ? (ready?.staging.bytes ?? 0) : 0,
       };
       return { ...parts, total: Object.values(parts).reduce((a, b) => a + b, 0) };
@@ -235,7 +297,7 @@ export async function executableOf(
       disposed = true;
       forget();
       if (built !== undefined) {
-        built.weights.forEach(built.session.free);
+        [...built.weights, ...built.states].forEach(built.session.free);
         built.kernels.dispose();
         built.stream.dispose();
       }

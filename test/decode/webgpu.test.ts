@@ -14,7 +14,8 @@ afterAll(async () => {
 });
 
 describe.each(Object.keys(MODELS))("%s", (name) => {
-  it.each(["f32", "f16"])(
+  // Where heads are a multiple of four wide, and where they are not: 16 bits change what may be written at once.
+  it.each(name === "nested" || name === "everything" ? ["f32", "f16"] : ["f32"])(
     "equals the forward pass in every row after a prompt, stored as %s",
     async (dtype) => {
       if (device === null) return;
