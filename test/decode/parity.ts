@@ -29,8 +29,13 @@ export const MODELS: { readonly [name: string]: string } = {
   model m { kind decoder vocab 37 dim 24 layers 2 ffn 40 gelu attention a position xpos base 512 norm sub_ln }`,
 };
 
+/**
+ * In 16 bits with a larger xPos base: blocks of 16 tokens, several in one tile, would scale queries and keys past f16 where the matrix
+ * units multiply them (the forward pass of CUDA).
+ */
 export function modelOf(name: string, dtype = ""): { readonly spec: ModelSpec; readonly text: string } {
-  const text = (MODELS[name] ?? "").replace(
+  const plain = MODELS[name] ?? "";
+  const text = (dtype === "f16" ? plain.replace("base 4 ", "base 64 ") : plain).replace(
     "causal true",
     `causal true ${dtype === "" ? "" : `dtype ${dtype}`}`,
   );
