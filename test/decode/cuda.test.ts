@@ -4,7 +4,7 @@ import { cudaDevice } from "../../runtime/cuda.ts";
 import type { OpenCudaDevice } from "../../runtime/cuda.ts";
 import { executing } from "../cuda-runtime/stub.ts";
 import { stub, turns } from "../native/stub.ts";
-import { decodeBeside, modelOf, MODELS, programOf } from "./parity.ts";
+import { decodeBeside, modelOf, MODELS, programOf, saveAndRestore } from "./parity.ts";
 
 const driver = stub();
 const parts = await executing();
@@ -36,4 +36,11 @@ describe.skipIf(parts === null)("decoding on CUDA", () => {
       expect(worst).toBeLessThan((dtype === "f32" ? 2e-5 : 6e-3) * scale);
     },
   );
+
+  it("gives its states away and takes them back, bit for bit", async () => {
+    const { spec, text } = modelOf("nested", "f16");
+    const { same, short } = await saveAndRestore(device, programOf(text, "cuda"), spec);
+    expect(same).toBe(true);
+    expect(short).toMatchObject({ message: expect.stringMatching(/bytes, found 4/) as string });
+  });
 });

@@ -148,3 +148,52 @@ export async function decodeBeside(device: Device, program: Program, spec: Model
     await executable.dispose();
   }
 }
+
+/**
+ * A prompt's states are saved, then what the device holds goes (`lose`, or by making the states anew): a step is refused or empty until
+ * they are restored, and then gives the bits that it gave before.
+ */
+export async function saveAndRestore(device: Device, program: Program, spec: ModelSpec, lose?: () => void) {
+  const source = checkpointOf(program);
+  const executable = await device.compile(program, {
+    weights: (set) => loadWeights(program.plan, source, (index, data) => set(index, data)),
+  });
+  try {
+    const { decoding } = executable;
+    const how = program.plan.decoding;
+    if (decoding === undefined || how === undefined) throw new Error(`${device.name} does not decode`);
+    const tokens = tokensFor(spec.vocab, 20, 7);
+    const place = (t: number) => Int32Array.of(t, 0, 40);
+    const at = { capacity: 40, lanes: 1 };
+    const early = decoding.run("prefill", { tokens, place: place(0) }, { N: 20, B: 1 });
+    await early.then(
+      () => {
+        throw new Error("a run without states was not refused");
+      },
+      () => undefined,
+    );
+    await decoding.reserve(at);
+    await decoding.run("prefill", { tokens, place: place(0) }, { N: 20, B: 1 });
+    const given = Object.fromEntries(
+      how.rows.map(({ input, table }) => [input, xposRows(table, 1, () => 20)]),
+    );
+    const step = async () =>
+      (await decoding.run("step", { tokens: Int32Array.of(3), place: place(20), ...given }, { N: 1, B: 1 }))[
+        "logits"
+      ];
+    const states: Uint8Array[] = [];
+    for (const index of how.states.keys()) states.push(await decoding.read(index));
+    const expected = await step();
+    let refused: unknown;
+    if (lose !== undefined) {
+      lose();
+      refused = await step().catch((error: unknown) => error);
+    }
+    await decoding.reserve(at);
+    for (const [index, bytes] of states.entries()) await decoding.write(index, bytes);
+    const short = await decoding.write(0, new Uint8Array(4)).catch((error: unknown) => error);
+    return { same: String(await step()) === String(expected), refused, short };
+  } finally {
+    await executable.dispose();
+  }
+}

@@ -1,8 +1,9 @@
 /** Decoding on WebGPU equals its forward pass for every prefix, as far as its storage allows. */
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { webgpuDevice } from "../../runtime/webgpu.ts";
 import type { WebgpuDevice } from "../../runtime/webgpu.ts";
-import { letGo, testDevice } from "../webgpu/gpu.ts";
-import { decodeBeside, modelOf, MODELS, programOf } from "./parity.ts";
+import { letGo, openGpu, testDevice, webgpuThere } from "../webgpu/gpu.ts";
+import { decodeBeside, modelOf, MODELS, programOf, saveAndRestore } from "./parity.ts";
 
 let device: WebgpuDevice | null = null;
 beforeAll(async () => void (device = await testDevice({ poison: true })));
@@ -26,4 +27,24 @@ describe.each(Object.keys(MODELS))("%s", (name) => {
       expect(worst).toBeLessThan((dtype === "f32" ? 2e-5 : 6e-3) * scale);
     },
   );
+});
+
+const there = await webgpuThere();
+it.skipIf(!there)("says that the cache went with a lost device, and goes on from saved bytes", async () => {
+  const made: GPUDevice[] = [];
+  const losable = await webgpuDevice({
+    device: async () => {
+      const { adapter } = await openGpu();
+      const raw = await adapter.requestDevice();
+      made.push(raw);
+      return raw;
+    },
+  });
+  const { spec, text } = modelOf("nested", "f16");
+  const lose = () => made[0]?.destroy();
+  const { same, refused, short } = await saveAndRestore(losable, programOf(text, "wgsl"), spec, lose);
+  await losable.dispose();
+  expect(refused).toMatchObject({ name: "DeviceError", code: "DEVICE_LOST" });
+  expect(same).toBe(true);
+  expect(short).toMatchObject({ message: expect.stringMatching(/bytes, found 4/) as string });
 });
