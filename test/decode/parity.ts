@@ -75,7 +75,7 @@ export const tokensFor = (vocab: number, count: number, seed: number): Int32Arra
 
 /** 3 × the longest segment + 5, of those that end. */
 export const lengthFor = (spec: ModelSpec): number =>
-  3 * Math.max(...spec.attention.branches.map((b) => b.segment).filter(Number.isFinite)) + 5;
+  3 * Math.max(1, ...spec.attention.branches.map((b) => b.segment).filter(Number.isFinite)) + 5;
 
 export type Parity = {
   /** Of the logits, over all rows that were decoded. */
@@ -102,7 +102,7 @@ export async function decodeBeside(device: Device, program: Program, spec: Model
     const lanes = 3;
     // Lanes need not be those of the batch.
     const laneOf = [2, 0, 1];
-    const prompts = [0, Math.floor(N / 3), N - 40];
+    const prompts = [0, Math.floor(N / 3), Math.max(1, N - 40)];
     await decoding.reserve({ capacity: N, lanes });
     const sequences = prompts.map((_, b) => tokensFor(spec.vocab, N, 50 + b));
     const whole = await Promise.all(
