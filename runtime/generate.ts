@@ -163,9 +163,7 @@ export async function generation(
 
   const read = (prompt: Prompt): readonly (readonly number[])[] => {
     const one = typeof prompt === "string" || prompt.every((x) => typeof x === "number");
-    const list = (one && (typeof prompt === "string" || prompt.length > 0) ? [prompt] : prompt) as readonly (
-      string | readonly number[]
-    )[];
+    const list = (one ? [prompt] : prompt) as readonly (string | readonly number[])[];
     return list.map((given, i) => {
       if (typeof given !== "string") return [...tokensOf(given, given.length, vocab)];
       if (tokenizer === undefined)

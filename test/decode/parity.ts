@@ -29,12 +29,23 @@ export const MODELS: { readonly [name: string]: string } = {
   model m { kind decoder vocab 37 dim 24 layers 2 ffn 40 gelu attention a position xpos base 512 norm sub_ln }`,
 };
 
+/** Segments that leave several tiles of rows to keep and to move: as many tokens as only fast devices have time for. */
+export const LONG: typeof MODELS = {
+  long: `attention a { heads 2 head_dim 8 causal true
+    branch segment 128 dilation 1  branch segment 256 dilation 2 }
+  model m { kind decoder vocab 37 dim 16 layers 1 ffn 24 gelu attention a position xpos base 4 norm sub_ln }`,
+};
+
 /**
  * In 16 bits with a larger xPos base: blocks of 16 tokens, several in one tile, would scale queries and keys past f16 where the matrix
  * units multiply them (the forward pass of CUDA).
  */
-export function modelOf(name: string, dtype = ""): { readonly spec: ModelSpec; readonly text: string } {
-  const plain = MODELS[name] ?? "";
+export function modelOf(
+  name: string,
+  dtype = "",
+  of = MODELS,
+): { readonly spec: ModelSpec; readonly text: string } {
+  const plain = of[name] ?? "";
   const text = (dtype === "f16" ? plain.replace("base 4 ", "base 64 ") : plain).replace(
     "causal true",
     `causal true ${dtype === "" ? "" : `dtype ${dtype}`}`,
