@@ -5,6 +5,7 @@
 import type { ModelDefinition } from "./definition.ts";
 import { tokensOf, whole } from "./inputs.ts";
 import { inputError } from "./input-error.ts";
+import { decodingOf } from "./generate/decoding.ts";
 import { laneOf, newLane, savedLane, speaking } from "./generate/lane.ts";
 import type { GeneratedToken, Lane, Speaking } from "./generate/lane.ts";
 import { restored, saved } from "./generate/save.ts";
@@ -105,7 +106,7 @@ export async function generation(
     );
   const capacity = capacityOf(name, how, options.capacity);
   const loaded = await openWith(program, options);
-  const { decoding } = loaded;
+  const decoding = decodingOf(loaded);
   const states = loaded.plan.decoding?.states ?? [];
   try {
     if (decoding === undefined) throw inputError(`${loaded.device} cannot generate yet: take another device`);

@@ -1,9 +1,8 @@
 /** A program on CUDA: weights that stay, tensors that follow the length, and runs that survive the loss of a context. */
 import { deviceError } from "../device-error.ts";
-import type { Decoding, Executable, LoadOptions, MemoryUse } from "../device.ts";
+import type { Executable, LoadOptions, MemoryUse, States } from "../device.ts";
 import { bytesOf, weightBytes, weightLength } from "../memory.ts";
-import { entryOf } from "../plan.ts";
-import type { Dtype, EntryName, Plan, Program } from "../plan.ts";
+import type { Dtype, Plan, Program } from "../plan.ts";
 import { checkExtent, checkTensors, elementsAt } from "../tensors.ts";
 import type { Extent, HostArray, Tensors } from "../tensors.ts";
 import type { DeviceMemory } from "./context.ts";
@@ -14,7 +13,6 @@ import type { Built, Prepared, PrepareOptions } from "./prepare.ts";
 import { timerFor } from "./profile.ts";
 import type { StepTime } from "./profile.ts";
 import type { Session } from "./session.ts";
-import { holdsStates, reserveStates, statesLost } from "./states.ts";
 import type { CudaStream } from "./stream.ts";
 import { give, stored, take } from "./tensor.ts";
 
@@ -133,22 +131,10 @@ export async function executableOf(
     return made;
   };
 
-  /** Entries of the plan that runs; made anew with it. */
-  const entries = new Map<EntryName, { readonly of: Plan; readonly plan: Plan }>();
-  const planOf = ({ chosen }: Built, entry: EntryName | null): Plan => {
-    if (entry === null) return chosen.plan;
-    const known = entries.get(entry);
-    if (known?.of === chosen.plan) return known.plan;
-    const made = entryOf(chosen.plan, entry);
-    entries.set(entry, { of: chosen.plan, plan: made });
-    return made;
-  };
-
   /** What a run at N and B works with. */
-  const forLength = async (entry: EntryName | null, at: Extent): Promise<readonly [Built, Prepared]> => {
+  const forLength = async (entry: Entry, at: Extent): Promise<readonly [Built, Prepared]> => {
     const b = await onDevice();
-    if (entry !== null && !holdsStates(b)) throw statesLost(name);
-    const own = planOf(b, entry);
+    const own = entry(b.chosen.plan, b.states.length);
     for (const index of b.missing)
       throw deviceError(
         "FAILED",
@@ -201,13 +187,16 @@ export async function executableOf(
     });
   };
   /** Outputs go into the caller's arrays or fresh ones. */
-  const results = async (entry: EntryName | null, inputs: Tensors, at: Extent, into: Tensors | null) => {
-    const { inputs: wanted, outputs: given } = entry === null ? program.plan : entryOf(program.plan, entry);
-    checkExtent(at);
-    checkTensors("input", wanted.map(asHost), inputs, at);
-    if (into !== null) checkTensors("output", given.map(asHost), into, at);
+  const results = async (entry: Entry, inputs: Tensors, at: Extent, into: Tensors | null) => {
     // What the device refuses is said before the host makes room for it.
-    const [b, p] = await forLength(entry, at);
+    const [b, p] = await forLength((of, held) => {
+      const wanted = entry(of, held);
+      checkExtent(at);
+      checkTensors("input", wanted.inputs.map(asHost), inputs, at);
+      if (into !== null) checkTensors("output", wanted.outputs.map(asHost), into, at);
+      return wanted;
+    }, at);
+    const given = p.plan.outputs;
     const out: Record<string, HostArray> = {};
     const targets = new Map<number, HostArray>();
     for (const [i, { name: output, dtype, shape }] of given.entries()) {
@@ -222,49 +211,41 @@ export async function executableOf(
     return out;
   };
 
-  const decoding = (): Decoding => {
-    /** Where a state lies now. */
-    const stateOf = async (index: number) => {
-      const b = await onDevice();
-      if (!holdsStates(b)) throw statesLost(name);
-      const memory = b.states[index];
-      if (memory === undefined) throw deviceError("FAILED", `'${name}' has no state ${index}`);
-      return { ...b, memory };
-    };
-    return {
-      reserve: (at) =>
-        inTurn(async () => {
-          const b = await onDevice();
-          // Steps are bound to the states that go.
-          forget();
-          await b.session.attempt(async () => {
-            await reserveStates(b, at);
-            if (poison) for (const memory of b.states) b.stream.fillWords(memory, NAN_BITS);
-            await b.stream.synchronize();
-          });
-        }),
-      run: (entry, inputs, at) => inTurn(() => results(entry, inputs, at, null)),
-      read: (index) =>
-        inTurn(async () => {
-          const { session, stream, memory } = await stateOf(index);
-          const bytes = new Uint8Array(memory.bytes);
-          await session.attempt(async () => {
-            await stream.read(memory, bytes);
-            await stream.synchronize();
-          });
-          return bytes;
-        }),
-      write: (index, bytes) =>
-        inTurn(async () => {
-          const { session, stream, memory } = await stateOf(index);
-          if (bytes.length !== memory.bytes)
-            throw deviceError("FAILED", `state ${index} has ${memory.bytes} bytes, found ${bytes.length}`);
-          await session.attempt(async () => {
-            await stream.write(memory, bytes);
-            await stream.synchronize();
-          });
-        }),
-    };
+  const stateOf = (b: Built, index: number): DeviceMemory => {
+    const found = b.states[index];
+    if (found === undefined) throw deviceError("DEVICE_LOST", `'${name}' has no state ${index} now`);
+    return found;
+  };
+  const states: States = {
+    run: (entry, inputs, at) => inTurn(() => results(entry, inputs, at, null)),
+    allocate: (wanted) =>
+      inTurn(async () => {
+        const b = await onDevice();
+        // Steps are bound to the states that go.
+        forget();
+        b.states.splice(0).forEach(b.session.free);
+        await b.session.attempt(async () => {
+          for (const what of wanted) b.states.push(await b.session.allocate(what));
+          if (poison) for (const memory of b.states) b.stream.fillWords(memory, NAN_BITS);
+          await b.stream.synchronize();
+        });
+      }),
+    read: (index, into) =>
+      inTurn(async () => {
+        const b = await onDevice();
+        await b.session.attempt(async () => {
+          await b.stream.read(stateOf(b, index), into);
+          await b.stream.synchronize();
+        });
+      }),
+    write: (index, from) =>
+      inTurn(async () => {
+        const b = await onDevice();
+        await b.session.attempt(async () => {
+          await b.stream.write(stateOf(b, index), from);
+          await b.stream.synchronize();
+        });
+      }),
   };
 
   built = await build(await sessionOfNow());
@@ -272,9 +253,9 @@ export async function executableOf(
     plan: built.chosen.plan,
     detail,
     setWeight: (index, data) => inTurn(async () => setWeight(await onDevice(), index, data)),
-    run: (inputs, at) => inTurn(() => results(null, inputs, at, null)),
-    runInto: (inputs, at, into) => inTurn(async () => void (await results(null, inputs, at, into))),
-    ...(program.plan.decoding === undefined ? {} : { decoding: decoding() }),
+    run: (inputs, at) => inTurn(() => results(whole, inputs, at, null)),
+    runInto: (inputs, at, into) => inTurn(async () => void (await results(whole, inputs, at, into))),
+    states,
     profile: () => times,
     memory: (): MemoryUse => {
       const alive = built?.session.isLost() === false;
@@ -286,7 +267,7 @@ export async function executableOf(
         inputs: sum(ready?.room.input),
         outputs: sum(ready?.room.output),
         arena: sum(ready?.room.slot),
-        ...(program.plan.decoding === undefined ? {} : { states: sum(built?.states) }),
+        states: sum(built?.states),
         scratch: alive ? (ready?.staging.bytes ?? 0) : 0,
       };
       return { ...parts, total: Object.values(parts).reduce((a, b) => a + b, 0) };
@@ -305,6 +286,10 @@ export async function executableOf(
     },
   };
 }
+
+/** The program to run, of the plan that does. */
+type Entry = (plan: Plan, held: number) => Plan;
+const whole: Entry = (plan) => plan;
 
 /** 16-bit tensors cross the border as f32. */
 const asHost = <T extends { readonly dtype: Dtype }>(t: T): T =>

@@ -1,8 +1,7 @@
 /** A program on WebGPU: weights that stay, tensors that follow the length, and runs that survive the loss of a device. */
-import type { Decoding, Executable, LoadOptions, MemoryUse } from "../device.ts";
+import type { Executable, LoadOptions, MemoryUse, States } from "../device.ts";
 import { weightBytes, weightLength } from "../memory.ts";
-import { entryOf } from "../plan.ts";
-import type { Dtype, EntryName, Plan, Program } from "../plan.ts";
+import type { Dtype, Plan, Program } from "../plan.ts";
 import { checkExtent, checkTensors, elementsAt } from "../tensors.ts";
 import type { Extent, HostArray, Tensors } from "../tensors.ts";
 import { paceOf } from "./budget.ts";
@@ -10,7 +9,6 @@ import { chosenFor } from "./choose.ts";
 import { deviceError } from "./errors.ts";
 import { pipelinesOf } from "./pipelines.ts";
 import { prepare } from "./prepare.ts";
-import { holdsStates, reserveStates, statesLost } from "./states.ts";
 import type { Built, Prepared } from "./prepare.ts";
 import { runnerFor } from "./run.ts";
 import type { Runner, StepTime } from "./run.ts";
@@ -141,21 +139,9 @@ export async function executableOf(
     }
     return ready;
   };
-  /** Entries of the plan that runs; made anew with it. */
-  const entries = new Map<EntryName, { readonly of: Plan; readonly plan: Plan }>();
-  const planOf = ({ chosen }: Built, entry: EntryName | null): Plan => {
-    if (entry === null) return chosen.plan;
-    const known = entries.get(entry);
-    if (known?.of === chosen.plan) return known.plan;
-    const made = entryOf(chosen.plan, entry);
-    entries.set(entry, { of: chosen.plan, plan: made });
-    return made;
-  };
-
-  const forward = async (entry: EntryName | null, inputs: Tensors, at: Extent) => {
+  const forward = async (entry: Entry, inputs: Tensors, at: Extent) => {
     const b = await onDevice();
-    if (entry !== null && !holdsStates(b)) throw statesLost(plan);
-    const own = planOf(b, entry);
+    const own = entry(b.chosen.plan, b.states.length);
     for (const index of b.missing)
       throw deviceError(
         "FAILED",
@@ -187,12 +173,18 @@ export async function executableOf(
     }
   };
   /** Brings outputs back, into the caller's arrays or fresh ones. */
-  const results = async (entry: EntryName | null, inputs: Tensors, at: Extent, into: Tensors | null) => {
-    const wanted = entry === null ? plan : entryOf(plan, entry);
-    checkExtent(at);
-    checkTensors("input", wanted.inputs.map(asHost), inputs, at);
-    if (into !== null) checkTensors("output", wanted.outputs.map(asHost), into, at);
-    const { b, p } = await forward(entry, inputs, at);
+  const results = async (entry: Entry, inputs: Tensors, at: Extent, into: Tensors | null) => {
+    const { b, p } = await forward(
+      (of, held) => {
+        const wanted = entry(of, held);
+        checkExtent(at);
+        checkTensors("input", wanted.inputs.map(asHost), inputs, at);
+        if (into !== null) checkTensors("output", wanted.outputs.map(asHost), into, at);
+        return wanted;
+      },
+      inputs,
+      at,
+    );
     const out: Record<string, HostArray> = {};
     for (const [i, t] of p.plan.outputs.entries()) {
       const from = p.room.output[i];
@@ -210,38 +202,32 @@ export async function executableOf(
     return out;
   };
 
-  const decoding = (): Decoding => {
-    /** Where a state lies now. */
-    const stateOf = async (index: number) => {
-      const b = await onDevice();
-      if (!holdsStates(b)) throw statesLost(plan);
-      const tensor = b.states[index];
-      if (tensor === undefined) throw deviceError("FAILED", `'${plan.name}' has no state ${index}`);
-      return { session: b.session, tensor };
-    };
-    return {
-      reserve: (at) =>
-        inTurn(async () => {
-          const b = await onDevice();
-          // Steps are bound to the states that go.
-          forget();
-          await reserveStates(b, at);
-          if (poison) b.states.forEach((t) => poisonTensor(b.session, t));
-        }),
-      run: (entry, inputs, at) => inTurn(() => results(entry, inputs, at, null)),
-      read: (index) =>
-        inTurn(async () => {
-          const { session, tensor } = await stateOf(index);
-          return downloadBytes(session, tensor);
-        }),
-      write: (index, bytes) =>
-        inTurn(async () => {
-          const { session, tensor } = await stateOf(index);
-          if (bytes.length !== tensor.bytes)
-            throw deviceError("FAILED", `state ${index} has ${tensor.bytes} bytes, found ${bytes.length}`);
-          uploadBytes(session, tensor, bytes);
-        }),
-    };
+  const states: States = {
+    run: (entry, inputs, at) => inTurn(() => results(entry, inputs, at, null)),
+    allocate: (wanted) =>
+      inTurn(async () => {
+        const b = await onDevice();
+        // Steps are bound to the states that go.
+        forget();
+        release(b.session, b.states.splice(0));
+        for (const what of wanted) b.states.push(await allocate(b.session, what));
+        if (poison) b.states.forEach((t) => poisonTensor(b.session, t));
+      }),
+    read: (index, into) =>
+      inTurn(async () => {
+        const b = await onDevice();
+        await downloadBytes(b.session, stateOf(b, index), into);
+      }),
+    write: (index, from) =>
+      inTurn(async () => {
+        const b = await onDevice();
+        uploadBytes(b.session, stateOf(b, index), from);
+      }),
+  };
+  const stateOf = (b: Built, index: number): DeviceTensor => {
+    const found = b.states[index];
+    if (found === undefined) throw deviceError("DEVICE_LOST", `'${plan.name}' has no state ${index} now`);
+    return found;
   };
 
   built = await build(await sessionOfNow());
@@ -256,9 +242,9 @@ export async function executableOf(
     plan: built.chosen.plan,
     detail: `WebGPU ${built.session.text}${how.length === 0 ? "" : ` (${how.join(", ")})`}`,
     setWeight: (index, data) => inTurn(async () => setWeight(await onDevice(), index, data)),
-    run: (inputs, at) => inTurn(() => results(null, inputs, at, null)),
-    runInto: (inputs, at, into) => inTurn(async () => void (await results(null, inputs, at, into))),
-    ...(plan.decoding === undefined ? {} : { decoding: decoding() }),
+    run: (inputs, at) => inTurn(() => results(whole, inputs, at, null)),
+    runInto: (inputs, at, into) => inTurn(async () => void (await results(whole, inputs, at, into))),
+    states,
     profile: () => times,
     memory: (): MemoryUse => {
       const sum = (tensors: readonly DeviceTensor[] = []) => tensors.reduce((n, t) => n + t.bytes, 0);
@@ -268,7 +254,7 @@ export async function executableOf(
         inputs: sum(ready?.room.input),
         outputs: sum(ready?.room.output),
         arena: sum(ready?.room.slot),
-        ...(plan.decoding === undefined ? {} : { states: sum(built?.states) }),
+        states: sum(built?.states),
         scratch: (built?.runner.bytes ?? 0) + (built?.tables.bytes ?? 0),
       };
       return { ...parts, total: Object.values(parts).reduce((a, b) => a + b, 0) };
@@ -287,6 +273,10 @@ export async function executableOf(
     },
   };
 }
+
+/** The program to run, of the plan that does. */
+type Entry = (plan: Plan, held: number) => Plan;
+const whole: Entry = (plan) => plan;
 
 /** 16-bit tensors cross the border as f32. */
 const asHost = <T extends { readonly dtype: Dtype }>(t: T): T =>

@@ -100,7 +100,7 @@ export async function download(
   const bytes = bytesOf(dtype, to.length);
   const half = dtype === "f16" || dtype === "bf16";
   const target = half ? new Uint8Array(bytes) : new Uint8Array(to.buffer, to.byteOffset, to.byteLength);
-  await fetch(session, tensor, target);
+  await downloadBytes(session, tensor, target);
   if (half && to instanceof Float32Array) widen(new Uint16Array(target.buffer), dtype, to);
 }
 
@@ -108,13 +108,8 @@ export async function download(
 export async function downloadBytes(
   session: Session,
   tensor: DeviceTensor,
-): Promise<Uint8Array<ArrayBuffer>> {
-  const target = new Uint8Array(tensor.bytes);
-  await fetch(session, tensor, target);
-  return target;
-}
-
-async function fetch(session: Session, tensor: DeviceTensor, target: Uint8Array): Promise<void> {
+  target: Uint8Array,
+): Promise<void> {
   const bytes = target.length;
   const moves: (readonly [GPUBuffer, number, number, number])[] = [];
   pieces(tensor, bytes, 2 ** partLog(session), (...move) => void moves.push(move));

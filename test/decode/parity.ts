@@ -2,6 +2,7 @@
 import type { Device } from "../../runtime/device.ts";
 import { memorySource, writeSafetensors } from "../../runtime/safetensors.ts";
 import type { Program } from "../../runtime/plan.ts";
+import { decodingOf } from "../../runtime/generate/decoding.ts";
 import { xposRows } from "../../runtime/tables.ts";
 import { loadWeights } from "../../runtime/weights.ts";
 import { compileSpec, readSpec } from "../../src/compile.ts";
@@ -106,7 +107,7 @@ export async function decodeBeside(device: Device, program: Program, spec: Model
     weights: (set) => loadWeights(program.plan, source, (index, data) => set(index, data)),
   });
   try {
-    const { decoding } = executable;
+    const decoding = decodingOf(executable);
     const how = program.plan.decoding;
     if (decoding === undefined || how === undefined) throw new Error(`${device.name} does not decode`);
     const N = lengthFor(spec);
@@ -170,7 +171,7 @@ export async function saveAndRestore(device: Device, program: Program, spec: Mod
     weights: (set) => loadWeights(program.plan, source, (index, data) => set(index, data)),
   });
   try {
-    const { decoding } = executable;
+    const decoding = decodingOf(executable);
     const how = program.plan.decoding;
     if (decoding === undefined || how === undefined) throw new Error(`${device.name} does not decode`);
     const tokens = tokensFor(spec.vocab, 20, 7);
