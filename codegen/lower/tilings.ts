@@ -1,5 +1,6 @@
 /** How many rows and columns a group works on: a target's choice, which never changes a result. */
 import type { Dtype } from "../../src/kernel.ts";
+import type { AttentionSpec } from "../../src/spec.ts";
 import type { LinearTiling } from "./linear.ts";
 
 export type RowwiseOp = "norm" | "pointwise" | "embed" | "xpos";
@@ -23,6 +24,8 @@ export type Tilings = {
   readonly step?: LinearTiling;
   /** Keys of a tile when one query attends; 32 unless given. */
   readonly decodeKeys?: (headDim: number) => number;
+  /** Groups that share one query's keys; 1 unless given: where heads alone keep all processors busy. */
+  readonly decodeParts?: (spec: AttentionSpec) => number;
   /** Rows of `width` elements that a group of a row-wise operation holds at once. */
   readonly rows: (op: RowwiseOp, width: number) => number;
 };

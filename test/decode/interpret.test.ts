@@ -54,14 +54,20 @@ function interpreted(
   const none = () => {
     throw new Error("nothing here has a schedule");
   };
-  for (const { kernel, bind, scalars, grid } of lower(node, graph, none, tilings)) {
+  const between = new Map<string, Float32Array>();
+  for (const { kernel, bind, scalars, grid, temporaries = [] } of lower(node, graph, none, tilings)) {
+    for (const { id, shape } of temporaries)
+      if (!between.has(id)) {
+        const size = shape.reduce<number>((n, d) => n * (d === "B" ? at.B : d === "N" ? at.N : d), 1);
+        between.set(id, new Float32Array(size).fill(NaN));
+      }
     const known = made.get(machine) ?? new Map<string, Kernel>();
     made.set(machine, known);
     const key = JSON.stringify(kernel);
     const ready = known.get(key) ?? verified(machine(verifiedTiles(kernel)));
     known.set(key, ready);
     const buffers = Object.entries(bind).map(([name, b]) => {
-      const found = "value" in b ? values[b.value] : undefined;
+      const found = "value" in b ? (values[b.value] ?? between.get(b.value)) : undefined;
       if (found === undefined) throw new Error(`nothing is bound to ${name}`);
       return [name, found] as const;
     });
@@ -76,10 +82,18 @@ function interpreted(
 }
 const made = new Map<(kernel: TileKernel) => Kernel, Map<string, Kernel>>();
 
+/** More groups than keys at times, so that some have none. */
+const parts = ({ combine, branches }: AttentionSpec) => (combine === "mean" && branches.length > 1 ? 1 : 3);
 const machines: readonly (readonly [string, (kernel: TileKernel) => Kernel, Tilings])[] = [
   ["simd", distribute(simd), CPU_TILINGS],
   ["simt", simt({ lanes: 16, sharedBytes: 16384 }), GPU_TILINGS],
   ["simt with exchange", simt({ lanes: 64, sharedBytes: 16384, exchange: true }), GPU_TILINGS],
+  ["simd, split", distribute(simd), { ...CPU_TILINGS, decodeParts: parts, decodeKeys: () => 2 }],
+  [
+    "simt, split",
+    simt({ lanes: 16, sharedBytes: 16384, exchange: true }),
+    { ...GPU_TILINGS, decodeParts: parts, decodeKeys: () => 4 },
+  ],
 ];
 
 const causal: fc.Arbitrary<AttentionSpec> = fc
