@@ -107,6 +107,8 @@ export const cudaTarget: Target = {
 export const CUDA_TILINGS: Tilings = {
   attention: (headDim, stored) => (onMatrixUnits(headDim, stored) ? undefined : slices(headDim)),
   linear: { rows: 128, cols: 64, depth: 32 },
+  // Many groups: what counts is that weights come from memory in many places at once.
+  step: { rows: 4, cols: 64, depth: 128 },
   decodeParts: partsOf,
   // As many rows as the registers of a group hold, as a power of two.
   rows: (op, width) => {
