@@ -39,7 +39,10 @@ describe.skipIf(parts === null)("decoding on CUDA", () => {
 
   it("gives its states away and takes them back, bit for bit", async () => {
     const { spec, text } = modelOf("nested", "f16");
-    const { same, short } = await saveAndRestore(device, programOf(text, "cuda"), spec);
+    const before = driver.alive();
+    const { same, early, short } = await saveAndRestore(device, programOf(text, "cuda"), spec);
+    expect(driver.alive()).toEqual(before);
+    expect(early).toMatchObject({ name: "DeviceError", code: "DEVICE_LOST" });
     expect(same).toBe(true);
     expect(short).toMatchObject({ message: expect.stringMatching(/bytes, found 4/) as string });
   });

@@ -29,8 +29,9 @@ it("equals the forward pass where several tiles of rows are kept and moved at on
 it("gives its states away and takes them back, bit for bit", async () => {
   const { spec, text } = modelOf("nested");
   const device = wasmDevice({ threads: 1, poison: true });
-  const { same, short } = await saveAndRestore(device, programOf(text, "wasm"), spec);
+  const { same, early, short } = await saveAndRestore(device, programOf(text, "wasm"), spec);
   await device.dispose();
+  expect(early).toMatchObject({ name: "DeviceError", code: "DEVICE_LOST" });
   expect(same).toBe(true);
   expect(short).toMatchObject({ message: expect.stringMatching(/bytes, found 4/) as string });
 });

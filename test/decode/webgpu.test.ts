@@ -42,9 +42,10 @@ it.skipIf(!there)("says that the cache went with a lost device, and goes on from
   });
   const { spec, text } = modelOf("nested", "f16");
   const lose = () => made[0]?.destroy();
-  const { same, refused, short } = await saveAndRestore(losable, programOf(text, "wgsl"), spec, lose);
+  const { same, early, refused, short } = await saveAndRestore(losable, programOf(text, "wgsl"), spec, lose);
   await losable.dispose();
   expect(refused).toMatchObject({ name: "DeviceError", code: "DEVICE_LOST" });
+  expect(early).toMatchObject({ name: "DeviceError", code: "DEVICE_LOST" });
   expect(same).toBe(true);
   expect(short).toMatchObject({ message: expect.stringMatching(/bytes, found 4/) as string });
 });

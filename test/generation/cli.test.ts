@@ -9,6 +9,7 @@ import type { Model } from "../../runtime/index.ts";
 import { heddle, noise, tinyModel } from "../cli/session.ts";
 import { readSpec } from "../../src/compile.ts";
 import { modelGraph } from "../../src/model.ts";
+import type { ModelSpec } from "../../src/spec.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 // Inside the project, so that `heddle/runtime` is found as for a user.
@@ -17,10 +18,9 @@ afterAll(() => rmSync(place, { recursive: true }));
 const at = (name: string) => join(place, name);
 
 const model = readSpec(tinyModel).spec?.models[0];
-const weights = (() => {
-  if (model === undefined) throw new Error("no model");
-  return writeSafetensors(
-    modelGraph(model).weights.map(({ name, shape }, i) => {
+const weightsFor = (of: ModelSpec) =>
+  writeSafetensors(
+    modelGraph(of).weights.map(({ name, shape }, i) => {
       const data = noise(
         shape.reduce((a, b) => a * b, 1),
         i,
@@ -28,7 +28,8 @@ const weights = (() => {
       return { name, dtype: "F32" as const, shape, data };
     }),
   );
-})();
+if (model === undefined) throw new Error("no model");
+const weights = weightsFor(model);
 beforeAll(() => {
   writeFileSync(at("one.heddle"), tinyModel);
   writeFileSync(at("one.safetensors"), weights);
@@ -98,6 +99,26 @@ describe("heddle run --prompt", () => {
     const { code, out, err } = await run(...argv);
     expect(err).toMatch(message);
     expect({ code, out }).toEqual({ code: expected, out: "" });
+  });
+
+  it("makes room for what it is asked for, where a branch spans everything", async () => {
+    const endless = tinyModel.replace("segment 8 ", "segment all ").replace("learned 34", "xpos base 64");
+    writeFileSync(at("endless.heddle"), endless);
+    const found = readSpec(endless).spec?.models[0];
+    if (found === undefined) throw new Error("no model");
+    writeFileSync(at("endless.safetensors"), weightsFor(found));
+    const argv = [
+      "run",
+      at("endless.heddle"),
+      "one",
+      "--weights",
+      at("endless.safetensors"),
+      "--device",
+      "wasm",
+    ];
+    const { code, err } = await heddle([...argv, "--prompt", "abc", "--generate", "60"]);
+    expect(err).toMatch(/60 generated/);
+    expect(code).toBe(0);
   });
 
   it("refuses models that cannot, with the reason", async () => {
