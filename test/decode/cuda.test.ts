@@ -41,6 +41,7 @@ describe.skipIf(parts === null)("decoding on CUDA", () => {
     const { spec, text } = modelOf("nested", "f16");
     const before = driver.alive();
     const { same, early, short } = await saveAndRestore(device, programOf(text, "cuda"), spec);
+    await turns();
     expect(driver.alive()).toEqual(before);
     expect(early).toMatchObject({ name: "DeviceError", code: "DEVICE_LOST" });
     expect(same).toBe(true);

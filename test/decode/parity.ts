@@ -204,7 +204,9 @@ export async function saveAndRestore(device: Device, program: Program, spec: Mod
     const short = await decoding.write(0, new Uint8Array(4)).catch((error: unknown) => error);
     const same = String(await step()) === String(expected);
     // Room for more sequences lies elsewhere; runs at the same length must not use what they were bound to.
-    await decoding.reserve({ ...at, lanes: 3 });
+    await decoding.reserve({ ...at, lanes: 300 });
+    const fresh = { tokens: Int32Array.of(3), place: place(0), ...given };
+    await decoding.run("step", fresh, { N: 1, B: 1 });
     await prefill();
     return { same: same && String(await step()) === String(expected), early, refused, short };
   } finally {
