@@ -72,6 +72,8 @@ export type States = {
     inputs: Tensors,
     at: Extent,
   ): Promise<{ readonly [name: string]: HostArray }>;
+  /** How many states there are now: none before they are made, and where they went with a device. */
+  held(): Promise<number>;
   /** Makes a memory for each state of the plan; those that there were go. */
   allocate(
     wanted: readonly { readonly label: string; readonly bytes: number; readonly formula: string }[],

@@ -130,6 +130,12 @@ export async function generation(
   const placeOf = (of: readonly number[], first: readonly number[]): Int32Array =>
     Int32Array.of(...first, ...of, ...of.map(() => capacity));
 
+  /** A device that replaces a lost one holds no cache: what begins anew gets another, and nothing is left to resume. */
+  const begin = async (): Promise<void> => {
+    if (await decoding.ready()) return;
+    await decoding.reserve({ capacity, lanes });
+    sequences.forEach((_, i) => (sequences[i] = newLane()));
+  };
   const prefill = async (lane: number, tokens: readonly number[]): Promise<void> => {
     const N = tokens.length;
     if (N > 0)
@@ -204,6 +210,7 @@ export async function generation(
         return { tokens, before, maxTokens: roomFor(i, known + tokens.length, given.maxTokens) };
       });
       signal?.throwIfAborted();
+      if (!resume) await turn.take(begin);
       let speakers: Speaking[] = [];
       for (const [i, { tokens, before, maxTokens }] of plans.entries()) {
         const lane = before ?? newLane();
@@ -270,6 +277,7 @@ export async function generation(
       idle();
       return turn.take(async () => {
         const found = restored(loaded.plan, capacity, lanes, from);
+        await begin();
         for (const [index, state] of found.states.entries()) await decoding.write(index, state);
         found.lanes.forEach((lane, i) => (sequences[i] = laneOf(lane)));
       });

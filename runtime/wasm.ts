@@ -317,6 +317,7 @@ function executableOf(
   };
   const states: States = {
     run: (entry, inputs, at) => inTurn(() => run(entry(plan, fixed.states.length), inputs, at)),
+    held: () => inTurn(async () => fixed.states.length),
     allocate: (wanted) =>
       inTurn(async () => {
         const made = withStates(

@@ -11,6 +11,8 @@ import type { Extent, HostArray, Tensors } from "../tensors.ts";
 export type Decoding = {
   /** Makes the states for `lanes` sequences of at most `capacity` tokens; what they held before is lost. */
   readonly reserve: (at: { readonly capacity: number; readonly lanes: number }) => Promise<void>;
+  /** Whether the states are there; a device that replaces a lost one begins without. */
+  readonly ready: () => Promise<boolean>;
   /** Like `run` of an executable. @throws DeviceError DEVICE_LOST where the states are not there. */
   readonly run: (
     entry: EntryName,
@@ -61,6 +63,7 @@ export function decodingOf({
       await states.allocate(wanted);
       sizes = wanted.map((w) => w.bytes);
     },
+    ready: async () => (await states.held()) === how.states.length,
     run: (which, inputs, at) =>
       states.run(
         (of, held) => {

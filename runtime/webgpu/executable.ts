@@ -204,6 +204,7 @@ export async function executableOf(
 
   const states: States = {
     run: (entry, inputs, at) => inTurn(() => results(entry, inputs, at, null)),
+    held: () => inTurn(async () => (await onDevice()).states.length),
     allocate: (wanted) =>
       inTurn(async () => {
         const b = await onDevice();

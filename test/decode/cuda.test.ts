@@ -39,6 +39,7 @@ describe.skipIf(parts === null)("decoding on CUDA", () => {
 
   it("gives its states away and takes them back, bit for bit", async () => {
     const { spec, text } = modelOf("nested", "f16");
+    await turns();
     const before = driver.alive();
     const { same, early, short } = await saveAndRestore(device, programOf(text, "cuda"), spec);
     await turns();
