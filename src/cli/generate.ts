@@ -6,7 +6,6 @@ import { modelDefinition } from "../../codegen/ts/definition.ts";
 import { bytes, cl100k, generation } from "../../runtime/generate.ts";
 import type { GenerationSession, Tokenizer } from "../../runtime/generate.ts";
 import { inputError } from "../../runtime/input-error.ts";
-import { fileSource } from "../../runtime/node.ts";
 import { compileSpec } from "../compile.ts";
 import type { ModelSpec } from "../spec.ts";
 import { exitCodes, usageError } from "./failure.ts";
@@ -17,6 +16,7 @@ import type { Io } from "./io.ts";
 import { count, seed } from "./options.ts";
 import type { RunOptions } from "./run.ts";
 import { checkedSpec, modelNamed } from "./spec-file.ts";
+import { openWeights } from "./weights.ts";
 
 export type GenerateOptions = {
   readonly prompt?: string;
@@ -88,7 +88,7 @@ export async function generate(
   const progress = progressOn(io);
   const trace = traceTo(io);
   progress.say(`compiling ${name}`);
-  const weights = await fileSource(options.weights);
+  const weights = await openWeights(options.weights, options.rename);
   let session: GenerationSession | undefined;
   try {
     const [compiled] = compileSpec(file.spec, {

@@ -18,14 +18,14 @@ afterAll(() => rmSync(place, { recursive: true }));
 const at = (name: string) => join(place, name);
 
 const model = readSpec(tinyModel).spec?.models[0];
-const weightsFor = (of: ModelSpec) =>
+const weightsFor = (of: ModelSpec, prefix = "") =>
   writeSafetensors(
     modelGraph(of).weights.map(({ name, shape }, i) => {
       const data = noise(
         shape.reduce((a, b) => a * b, 1),
         i,
       );
-      return { name, dtype: "F32" as const, shape, data };
+      return { name: prefix + name, dtype: "F32" as const, shape, data };
     }),
   );
 if (model === undefined) throw new Error("no model");
@@ -79,6 +79,13 @@ describe("heddle run --prompt", () => {
     );
     expect(penalized.out).not.toBe(likeliest.out);
     expect((await run("--prompt", "abc", "--top-p", "1e-9", "--generate", "20")).out).toBe(likeliest.out);
+  });
+
+  it("reads weights under other names, as every run does", async () => {
+    writeFileSync(at("renamed.safetensors"), weightsFor(model, "decoder."));
+    const argv = ["run", at("one.heddle"), "one", "--weights", at("renamed.safetensors"), "--device", "wasm"];
+    const renamed = await heddle([...argv, "--rename", "decoder.=", "--prompt", "abc", "--generate", "5"]);
+    expect(renamed.out).toBe((await run("--prompt", "abc", "--generate", "5")).out);
   });
 
   it.each([
