@@ -35,6 +35,7 @@ export function modelReach(spec: ModelSpec): Reach {
   const cannot = (why: string): Reach => ({ tokens: 0, why });
   if (spec.input !== "tokens") return cannot(`model '${spec.name}' takes features, not tokens`);
   if (spec.head === "none") return cannot(`model '${spec.name}' has no head, so it predicts no tokens`);
+  if (spec.kind !== "decoder") return cannot(`model '${spec.name}' is an encoder; only decoders generate`);
   if (spec.pool !== null || spec.classToken || spec.grid !== null)
     return cannot(`model '${spec.name}' reads a sequence as a whole; it does not go on token by token`);
   const reach = reachOf(spec.attention);

@@ -2,7 +2,7 @@
  * What runs a Program. Every method that a device with its own memory could have to wait for is asynchronous, and numbers
  * cross the border by copy, so that a GPU can stand behind the same interface as WebAssembly.
  */
-import type { EntryName, Plan, Program } from "./plan.ts";
+import type { Plan, Program } from "./plan.ts";
 import type { Extent, HostArray, Tensors } from "./tensors.ts";
 
 /** Bytes in use, by what they hold. `total` is what the device really took, so at least the sum of the others. */
@@ -57,18 +57,28 @@ export type Executable = {
   /** Like `run`, into the caller's arrays; outputs that are not named stay on the device. */
   runInto(inputs: Tensors, at: Extent, outputs: Tensors): Promise<void>;
   memory(): MemoryUse;
-  /** Of a program that was compiled for generation; absent where it was not, or where the device cannot. */
-  readonly decoding?: Decoding;
+  /** Memory that stays from run to run, for programs that were compiled with it (`Plan.decoding`); absent where the device has none. */
+  readonly states?: States;
   dispose(): Promise<void>;
 };
 
-/** The entries of a plan (`Plan.decoding`), and the states they share. Runs wait for each other, and for those of the executable. */
-export type Decoding = {
-  /** Makes the states for `lanes` sequences of at most `capacity` tokens; what they held before is lost. */
-  reserve(at: { readonly capacity: number; readonly lanes: number }): Promise<void>;
-  /** Like `run` of an executable. @throws where `reserve` was not called. */
-  run(entry: EntryName, inputs: Tensors, at: Extent): Promise<{ readonly [name: string]: HostArray }>;
-  /** The bytes of `plan.decoding.states[index]` in its storage type, little-endian, in a fresh array. */
-  read(index: number): Promise<Uint8Array<ArrayBuffer>>;
-  write(index: number, bytes: Uint8Array): Promise<void>;
+/**
+ * What generation asks of a device; runtime/generate/decoding.ts makes the rest of it. Everything here waits for what was asked before.
+ */
+export type States = {
+  /** Like `run` of an executable, of what `entry` makes of the plan that runs here and of how many states there are. */
+  run(
+    entry: (plan: Plan, held: number) => Plan,
+    inputs: Tensors,
+    at: Extent,
+  ): Promise<{ readonly [name: string]: HostArray }>;
+  /** How many states there are now: none before they are made, and where they went with a device. */
+  held(): Promise<number>;
+  /** Makes a memory for each state of the plan; those that there were go. */
+  allocate(
+    wanted: readonly { readonly label: string; readonly bytes: number; readonly formula: string }[],
+  ): Promise<void>;
+  /** Copies a whole state out, or in. */
+  read(index: number, into: Uint8Array<ArrayBuffer>): Promise<void>;
+  write(index: number, from: Uint8Array): Promise<void>;
 };

@@ -5,6 +5,7 @@
 import type { ModelDefinition } from "./definition.ts";
 import { tokensOf, whole } from "./inputs.ts";
 import { inputError } from "./input-error.ts";
+import { decodingOf } from "./generate/decoding.ts";
 import { laneOf, newLane, savedLane, speaking } from "./generate/lane.ts";
 import type { GeneratedToken, Lane, Speaking } from "./generate/lane.ts";
 import { restored, saved } from "./generate/save.ts";
@@ -105,7 +106,7 @@ export async function generation(
     );
   const capacity = capacityOf(name, how, options.capacity);
   const loaded = await openWith(program, options);
-  const { decoding } = loaded;
+  const decoding = decodingOf(loaded);
   const states = loaded.plan.decoding?.states ?? [];
   try {
     if (decoding === undefined) throw inputError(`${loaded.device} cannot generate yet: take another device`);
@@ -129,6 +130,12 @@ export async function generation(
   const placeOf = (of: readonly number[], first: readonly number[]): Int32Array =>
     Int32Array.of(...first, ...of, ...of.map(() => capacity));
 
+  /** A device that replaces a lost one holds no cache: what begins anew gets another, and nothing is left to resume. */
+  const begin = async (): Promise<void> => {
+    if (await decoding.ready()) return;
+    await decoding.reserve({ capacity, lanes });
+    sequences.forEach((_, i) => (sequences[i] = newLane()));
+  };
   const prefill = async (lane: number, tokens: readonly number[]): Promise<void> => {
     const N = tokens.length;
     if (N > 0)
@@ -163,9 +170,7 @@ export async function generation(
 
   const read = (prompt: Prompt): readonly (readonly number[])[] => {
     const one = typeof prompt === "string" || prompt.every((x) => typeof x === "number");
-    const list = (one && (typeof prompt === "string" || prompt.length > 0) ? [prompt] : prompt) as readonly (
-      string | readonly number[]
-    )[];
+    const list = (one ? [prompt] : prompt) as readonly (string | readonly number[])[];
     return list.map((given, i) => {
       if (typeof given !== "string") return [...tokensOf(given, given.length, vocab)];
       if (tokenizer === undefined)
@@ -205,6 +210,7 @@ export async function generation(
         return { tokens, before, maxTokens: roomFor(i, known + tokens.length, given.maxTokens) };
       });
       signal?.throwIfAborted();
+      if (!resume) await turn.take(begin);
       let speakers: Speaking[] = [];
       for (const [i, { tokens, before, maxTokens }] of plans.entries()) {
         const lane = before ?? newLane();
@@ -271,6 +277,7 @@ export async function generation(
       idle();
       return turn.take(async () => {
         const found = restored(loaded.plan, capacity, lanes, from);
+        await begin();
         for (const [index, state] of found.states.entries()) await decoding.write(index, state);
         found.lanes.forEach((lane, i) => (sequences[i] = laneOf(lane)));
       });

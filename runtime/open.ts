@@ -1,5 +1,5 @@
 /** The best device of this host for a program. */
-import type { Decoding, Device, Executable, WeightSource } from "./device.ts";
+import type { Device, Executable, WeightSource } from "./device.ts";
 import { inputError } from "./input-error.ts";
 import type { Plan, Program } from "./plan.ts";
 import type { Extent, HostArray } from "./tensors.ts";
@@ -44,7 +44,7 @@ export type Loaded = {
   readonly plan: Plan;
   readonly run: (at: Extent, inputs: readonly HostArray[]) => Promise<readonly Float32Array[]>;
   readonly memory: Executable["memory"];
-  readonly decoding: Decoding | undefined;
+  readonly states: Executable["states"];
   readonly dispose: () => void;
 };
 
@@ -144,7 +144,7 @@ export async function openDevice(
     },
     plan: executable.plan,
     memory: () => executable.memory(),
-    decoding: executable.decoding,
+    states: executable.states,
     dispose: () => void device.dispose(),
   };
 }

@@ -43,7 +43,7 @@ export type Candidates = { readonly tokens: readonly number[]; readonly probabil
 export function penalized(logits: Float32Array, seen: Iterable<number>, penalty: number): Float32Array {
   if (penalty === 1) return logits;
   const changed = logits.slice();
-  for (const token of new Set(seen)) {
+  for (const token of seen) {
     const x = logits[token];
     if (x !== undefined) changed[token] = x > 0 ? x / penalty : x * penalty;
   }

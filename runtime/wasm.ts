@@ -1,9 +1,9 @@
 /** The WebAssembly device: one module and one memory for each program, threads where the host allows them. */
-import type { Decoding, Device, Executable } from "./device.ts";
+import type { Device, Executable, States } from "./device.ts";
 import { weightLength } from "./memory.ts";
 import { turnsOf } from "./chunks.ts";
-import { entryOf, sizeOf, variantFor } from "./plan.ts";
-import type { EntryName, Plan, Program, TensorSpec, WasmModules } from "./plan.ts";
+import { sizeOf, variantFor } from "./plan.ts";
+import type { Plan, Program, TensorSpec, WasmModules } from "./plan.ts";
 import { tableValues } from "./tables.ts";
 import { checkExtent, checkTensors, elementsAt } from "./tensors.ts";
 import type { Extent, HostArray, Tensors } from "./tensors.ts";
@@ -182,6 +182,8 @@ const CHUNKS = 16;
 const BREATH_MS = 40;
 /** The bits of a quiet NaN. */
 const NAN_BITS = 0x7fc00000;
+/** Four of them are a NaN. */
+const NAN_BYTE = 0xff;
 
 function executableOf(
   plan: Plan,
@@ -214,8 +216,7 @@ function executableOf(
       ? new Int32Array(memory.buffer, address, elements)
       : new Float32Array(memory.buffer, address, elements);
 
-  const reserve = (bytes: number, at: Extent) => {
-    const what = `N=${at.N}, B=${at.B}`;
+  const reserve = (bytes: number, what: string) => {
     if (bytes > MOST_BYTES) throw tooLarge(plan, bytes, what);
     const pages = Math.ceil((bytes - memory.buffer.byteLength) / PAGE);
     if (pages <= 0) return;
@@ -235,7 +236,7 @@ function executableOf(
     // Rows of a table are the same at every length, so a longer one serves shorter runs.
     const rows = Math.max(tableRows, at.N);
     const moving = movingLayout(plan, variant, fixed, rows, at);
-    reserve(moving.end, at);
+    reserve(moving.end, `N=${at.N}, B=${at.B}`);
     if (rows > tableRows)
       plan.tables.forEach((table, i) => {
         const values = tableValues(table, rows);
@@ -309,45 +310,28 @@ function executableOf(
     const { outputs } = await forward(plan, inputs, at);
     return Object.fromEntries(plan.outputs.map((t, i) => [t.name, fresh(t, outputs[i])]));
   };
-  const decoding = (): Decoding => {
-    let sizes: readonly number[] = [];
-    const entries = new Map<EntryName, Plan>();
-    const bytesOf = (index: number) => {
-      const [address, size] = [fixed.states[index], sizes[index]];
-      if (address === undefined || size === undefined) throw say(`'${plan.name}' has no state ${index} yet`);
-      return new Uint8Array(memory.buffer, address, size);
-    };
-    return {
-      reserve: (at) =>
-        inTurn(async () => {
-          checkExtent({ N: at.capacity, B: at.lanes });
-          const made = withStates(plan, fixedOnly, at);
-          prepared = undefined;
-          reserve(made.end, { N: at.capacity, B: at.lanes });
-          ({ sizes } = made);
-          fixed = made;
-          if (poison)
-            sizes.forEach((_, i) => {
-              const state = bytesOf(i);
-              new Int32Array(memory.buffer, state.byteOffset, state.length / 4).fill(NAN_BITS);
-            });
-        }),
-      run: (name, inputs, at) =>
-        inTurn(async () => {
-          if (sizes.length === 0) throw say(`the states of '${plan.name}' were not reserved`);
-          const entry = entries.get(name) ?? entryOf(plan, name);
-          entries.set(name, entry);
-          return run(entry, inputs, at);
-        }),
-      read: (index) => inTurn(async () => Uint8Array.from(bytesOf(index))),
-      write: (index, bytes) =>
-        inTurn(async () => {
-          const state = bytesOf(index);
-          if (bytes.length !== state.length)
-            throw say(`state ${index} of '${plan.name}' has ${state.length} bytes, found ${bytes.length}`);
-          state.set(bytes);
-        }),
-    };
+  /** A state's bytes. Made anew for each use: memory that grows takes its views away. */
+  const stateAt = (index: number): Uint8Array => {
+    const [address, size] = [fixed.states[index], fixed.sizes[index]];
+    if (address === undefined) throw say(`'${plan.name}' has no state ${index}`);
+    return new Uint8Array(memory.buffer, address, size);
+  };
+  const states: States = {
+    run: (entry, inputs, at) => inTurn(() => run(entry(plan, fixed.states.length), inputs, at)),
+    held: () => inTurn(async () => fixed.states.length),
+    allocate: (wanted) =>
+      inTurn(async () => {
+        const made = withStates(
+          fixedOnly,
+          wanted.map((w) => w.bytes),
+        );
+        prepared = undefined;
+        reserve(made.end, "its cache");
+        fixed = made;
+        if (poison) fixed.sizes.forEach((_, i) => stateAt(i).fill(NAN_BYTE));
+      }),
+    read: (index, into) => inTurn(async () => into.set(stateAt(index))),
+    write: (index, from) => inTurn(async () => stateAt(index).set(from)),
   };
 
   return {
@@ -380,10 +364,10 @@ function executableOf(
     memory: () => ({
       ...fixed.bytes,
       ...(prepared?.moving.bytes ?? { tables: 0, inputs: 0, outputs: 0, arena: 0 }),
-      ...(plan.decoding === undefined ? {} : { states: fixed.end - fixedOnly.end }),
+      states: fixed.end - fixedOnly.end,
       total: memory.buffer.byteLength,
     }),
-    ...(plan.decoding === undefined ? {} : { decoding: decoding() }),
+    states,
     dispose: async () => {
       await last;
       if (disposed) return;

@@ -1,7 +1,7 @@
 /** The tensors and launches of a program at one length: made once, used by every run until the length changes. */
 import { deviceError } from "../device-error.ts";
 import { sizeOf, variantFor } from "../plan.ts";
-import type { BufferRef, CudaProgram, Step } from "../plan.ts";
+import type { BufferRef, CudaProgram, Plan, Step } from "../plan.ts";
 import { roomOf, sizeText } from "../room.ts";
 import type { Room, RoomFor } from "../room.ts";
 import { tableValues } from "../tables.ts";
@@ -23,7 +23,7 @@ export type Built = {
   readonly kernels: Kernels;
   readonly weights: readonly DeviceMemory[];
   /** Of a program that generates, once they were reserved. */
-  readonly states: readonly DeviceMemory[];
+  readonly states: DeviceMemory[];
   readonly missing: Set<number>;
 };
 
@@ -38,6 +38,8 @@ export type ReadyStep = {
 
 /** What lives as long as N and B stay the same. */
 export type Prepared = {
+  /** The program's own, or one of its entries. */
+  readonly plan: Plan;
   readonly at: Extent;
   readonly room: Room<DeviceMemory>;
   readonly steps: readonly ReadyStep[];
@@ -61,9 +63,8 @@ const MOST_COUNT = 2 ** 31 - 2 ** 16 - 1;
  * Makes everything that a run at N and B needs; on a failure nothing stays behind.
  * @throws DeviceError LIMITS, OUT_OF_MEMORY
  */
-export async function prepare(b: Built, at: Extent, options: PrepareOptions): Promise<Prepared> {
-  const { session, stream, chosen } = b;
-  const { plan } = chosen;
+export async function prepare(b: Built, plan: Plan, at: Extent, options: PrepareOptions): Promise<Prepared> {
+  const { session, stream } = b;
   const wanted = roomOf(plan, at);
   const made: DeviceMemory[] = [];
   const roomFor = async (list: readonly RoomFor[]): Promise<readonly DeviceMemory[]> => {
@@ -75,7 +76,7 @@ export async function prepare(b: Built, at: Extent, options: PrepareOptions): Pr
     }
     return memories;
   };
-  const counts = countsOf(b, at);
+  const counts = countsOf(plan, at);
   let staging: Staging | undefined;
   let graph: CudaGraph | null = null;
   const dispose = () => {
@@ -99,7 +100,7 @@ export async function prepare(b: Built, at: Extent, options: PrepareOptions): Pr
     }
     const steps = counts.flatMap((c) => (c.groups === 0 ? [] : [readyStep(b, room, c, options.maxGridX)]));
     if (options.graph && steps.length > 0) graph = stream.capture(() => enqueue(stream, steps));
-    return { at: { N: at.N, B: at.B }, room, steps, staging, graph, dispose };
+    return { plan, at: { N: at.N, B: at.B }, room, steps, staging, graph, dispose };
   } catch (error) {
     dispose();
     throw error;
@@ -121,7 +122,7 @@ export function enqueue(
 type Counted = { readonly step: Step; readonly groups: number; readonly scalars: readonly number[] };
 
 /** The numbers of every step. @throws DeviceError LIMITS where kernels cannot count so far. */
-function countsOf({ chosen: { plan } }: Built, at: Extent): readonly Counted[] {
+function countsOf(plan: Plan, at: Extent): readonly Counted[] {
   const variant = variantFor(plan, at.N);
   if (variant.chunks !== undefined) throw new Error(`heddle: internal: '${plan.name}' has chunks on CUDA`);
   return variant.steps.map((step) => {

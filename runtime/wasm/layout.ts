@@ -19,8 +19,9 @@ const align = (bytes: number) => Math.ceil(bytes / ALIGN) * ALIGN;
 /** What does not depend on N and B. */
 export type Fixed = {
   readonly weights: readonly number[];
-  /** None before they are reserved. */
+  /** Where states lie, and their bytes; none before they are made. */
   readonly states: readonly number[];
+  readonly sizes: readonly number[];
   readonly scratch: number;
   /** Bytes from one thread's scratch memory to the next's. */
   readonly scratchStride: number;
@@ -41,25 +42,18 @@ export function fixedLayout(plan: Plan, modules: WasmModules, threads: number): 
   const scratchStride = align(Math.max(0, ...plan.kernels.map((k) => k.sharedBytes))) + ALIGN;
   end += scratchStride * threads;
   const bytes = { weights: scratch - (weights[0] ?? scratch), scratch: end - scratch };
-  return { weights, states: [], scratch, scratchStride, end, bytes };
+  return { weights, states: [], sizes: [], scratch, scratchStride, end, bytes };
 }
 
-/** The states of a plan behind what is fixed. */
-export function withStates(
-  plan: Plan,
-  fixed: Fixed,
-  at: { readonly capacity: number; readonly lanes: number },
-): Fixed & { readonly sizes: readonly number[] } {
+/** States of so many bytes behind what is fixed. */
+export function withStates(fixed: Fixed, sizes: readonly number[]): Fixed {
   let { end } = fixed;
-  const sizes = (plan.decoding?.states ?? []).map(
-    ({ elements }) => 4 * sizeOf(elements, { N: at.capacity, B: at.lanes }),
-  );
   const states = sizes.map((bytes) => {
     const here = end;
     end += align(bytes);
     return here;
   });
-  return { ...fixed, states, end, sizes };
+  return { ...fixed, states, sizes, end };
 }
 
 /** What depends on N and B. `tableRows` is the length the tables are made for, at least N. */

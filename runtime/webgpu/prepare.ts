@@ -20,13 +20,15 @@ export type Built = {
   readonly pipelines: Pipelines;
   readonly weights: readonly DeviceTensor[];
   /** Of a program that generates, once they were reserved. */
-  readonly states: readonly DeviceTensor[];
+  readonly states: DeviceTensor[];
   readonly missing: Set<number>;
   readonly runner: Runner;
   readonly tables: BoundTables;
 };
 /** What lives as long as N and B stay the same. */
 export type Prepared = {
+  /** The program's own, or one of its entries. */
+  readonly plan: Plan;
   readonly at: Extent;
   readonly steps: readonly ReadyStep[];
   readonly room: Room<DeviceTensor>;
@@ -39,9 +41,8 @@ const MOST_ELEMENTS = 2 ** 31 - 1;
  * Makes and binds everything that a run at N and B needs; on a failure nothing stays behind.
  * @throws DeviceError LIMITS, OUT_OF_MEMORY
  */
-export async function prepare(b: Built, at: Extent): Promise<Prepared> {
-  const { session, chosen } = b;
-  const { plan } = chosen;
+export async function prepare(b: Built, plan: Plan, at: Extent): Promise<Prepared> {
+  const { session } = b;
   const variant = variantFor(plan, at.N);
   if (variant.chunks !== undefined) throw new Error(`heddle: internal: '${plan.name}' has chunks on WebGPU`);
   const wanted = roomOf(plan, at);
@@ -74,7 +75,7 @@ export async function prepare(b: Built, at: Extent): Promise<Prepared> {
       if (to !== undefined) upload(session, to, "f32", tableValues(table, at.N));
     });
     const steps = await stepsOf(b, plan, variant, room, at);
-    return { at: { N: at.N, B: at.B }, steps, room };
+    return { plan, at: { N: at.N, B: at.B }, steps, room };
   } catch (error) {
     release(session, made);
     throw error;

@@ -17,6 +17,8 @@ import { runReference } from "../reference.ts";
 import type { ModelSpec, Spec } from "../spec.ts";
 import { exitCodes, usageError } from "./failure.ts";
 import type { ExitCode } from "./failure.ts";
+import { generate } from "./generate.ts";
+import type { GenerateOptions } from "./generate.ts";
 import { gpuOptions, openCudaDevice, targetsFor } from "./gpu.ts";
 import { grouped, progressOn, traceTo } from "./io.ts";
 import type { Io } from "./io.ts";
@@ -56,9 +58,16 @@ type Runner = {
   readonly dispose: () => Promise<void>;
 };
 
-export async function run(path: string, name: string, options: RunOptions, io: Io): Promise<ExitCode> {
+export async function run(
+  path: string,
+  name: string,
+  options: RunOptions & GenerateOptions,
+  io: Io,
+): Promise<ExitCode> {
+  if (options.prompt !== undefined || options.generate !== undefined)
+    return generate(path, name, options, io);
   if ((options.inputs === undefined) === (options.text === undefined))
-    throw usageError("give either --inputs or --text");
+    throw usageError("give either --inputs or --text, or --prompt");
   if (options.output === undefined && !options.bits)
     throw usageError("there is nothing to do: give --output for a file, --bits for a figure, or both");
   if (options.hidden && options.output === undefined) throw usageError("--hidden needs --output");

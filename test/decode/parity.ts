@@ -2,6 +2,7 @@
 import type { Device } from "../../runtime/device.ts";
 import { memorySource, writeSafetensors } from "../../runtime/safetensors.ts";
 import type { Program } from "../../runtime/plan.ts";
+import { decodingOf } from "../../runtime/generate/decoding.ts";
 import { xposRows } from "../../runtime/tables.ts";
 import { loadWeights } from "../../runtime/weights.ts";
 import { compileSpec, readSpec } from "../../src/compile.ts";
@@ -12,11 +13,11 @@ import { normal } from "../attention/run.ts";
 /** Small models that have between them all branches, offset rules, positions and ways to combine that decoding knows. */
 export const MODELS: { readonly [name: string]: string } = {
   nested: `attention a { heads 6 head_dim 8 causal true
-    branch segment 8 dilation 1  branch segment 16 dilation 2  branch segment 48 dilation 4  branch segment 96 dilation 6
+    branch segment 4 dilation 1  branch segment 8 dilation 2  branch segment 24 dilation 4  branch segment 48 dilation 6
     offset head % dilation }
   model m { kind decoder vocab 37 dim 48 layers 2 ffn 40 gelu attention a position xpos base 4 norm sub_ln }`,
   torchscale: `attention a { heads 8 head_dim 4 causal true
-    branch i in 0..3 { segment 16 * 2 ** i  dilation 2 ** i } compat torchscale }
+    branch i in 0..3 { segment 8 * 2 ** i  dilation 2 ** i } compat torchscale }
   model m { kind decoder vocab 29 dim 32 layers 2 ffn 36 swish attention a position learned 256 norm pre_ln }`,
   grouped: `attention a { heads 6 kv_heads 2 head_dim 8 causal true
     branch segment 12 dilation 1  branch segment 36 dilation 3  branch segment 10 dilation 4 }
@@ -29,8 +30,27 @@ export const MODELS: { readonly [name: string]: string } = {
   model m { kind decoder vocab 37 dim 24 layers 2 ffn 40 gelu attention a position xpos base 512 norm sub_ln }`,
 };
 
-export function modelOf(name: string, dtype = ""): { readonly spec: ModelSpec; readonly text: string } {
-  const text = (MODELS[name] ?? "").replace("causal true", `causal true ${dtype}`);
+/** Segments that leave several tiles of rows to keep and to move: as many tokens as only fast devices have time for. */
+export const LONG: typeof MODELS = {
+  long: `attention a { heads 2 head_dim 8 causal true
+    branch segment 128 dilation 1  branch segment 256 dilation 2 }
+  model m { kind decoder vocab 37 dim 16 layers 1 ffn 24 gelu attention a position xpos base 4 norm sub_ln }`,
+};
+
+/**
+ * In 16 bits with a larger xPos base: blocks of 16 tokens, several in one tile, would scale queries and keys past f16 where the matrix
+ * units multiply them (the forward pass of CUDA).
+ */
+export function modelOf(
+  name: string,
+  dtype = "",
+  of = MODELS,
+): { readonly spec: ModelSpec; readonly text: string } {
+  const plain = of[name] ?? "";
+  const text = (dtype === "f16" ? plain.replace("base 4 ", "base 64 ") : plain).replace(
+    "causal true",
+    `causal true ${dtype === "" ? "" : `dtype ${dtype}`}`,
+  );
   const { spec, diagnostics } = readSpec(text);
   const found = spec?.models[0];
   if (found === undefined) throw new Error(diagnostics.map((d) => d.message).join("\n"));
@@ -67,7 +87,7 @@ export const tokensFor = (vocab: number, count: number, seed: number): Int32Arra
 
 /** 3 × the longest segment + 5, of those that end. */
 export const lengthFor = (spec: ModelSpec): number =>
-  3 * Math.max(...spec.attention.branches.map((b) => b.segment).filter(Number.isFinite)) + 5;
+  3 * Math.max(1, ...spec.attention.branches.map((b) => b.segment).filter(Number.isFinite)) + 5;
 
 export type Parity = {
   /** Of the logits, over all rows that were decoded. */
@@ -87,14 +107,14 @@ export async function decodeBeside(device: Device, program: Program, spec: Model
     weights: (set) => loadWeights(program.plan, source, (index, data) => set(index, data)),
   });
   try {
-    const { decoding } = executable;
+    const decoding = decodingOf(executable);
     const how = program.plan.decoding;
     if (decoding === undefined || how === undefined) throw new Error(`${device.name} does not decode`);
     const N = lengthFor(spec);
     const lanes = 3;
     // Lanes need not be those of the batch.
     const laneOf = [2, 0, 1];
-    const prompts = [0, Math.floor(N / 3), N - 40];
+    const prompts = [0, Math.floor(N / 3), Math.max(1, N - 40)];
     await decoding.reserve({ capacity: N, lanes });
     const sequences = prompts.map((_, b) => tokensFor(spec.vocab, N, 50 + b));
     const whole = await Promise.all(
@@ -130,12 +150,65 @@ export async function decodeBeside(device: Device, program: Program, spec: Model
           const error = Math.abs(
             (logits?.[k * spec.vocab + v] ?? NaN) - (whole[b]?.[(at[k] ?? 0) * spec.vocab + v] ?? NaN),
           );
-          if (!(error <= worst)) worst = error;
+          worst = Math.max(worst, Number.isNaN(error) ? Infinity : error);
         }
         rows++;
       });
     }
     return { worst, scale, rows, bytes: executable.memory().states ?? 0 };
+  } finally {
+    await executable.dispose();
+  }
+}
+
+/**
+ * A prompt's states are saved, then what the device holds goes (`lose`, or by making the states anew): a step is refused or empty until
+ * they are restored, and then gives the bits that it gave before.
+ */
+export async function saveAndRestore(device: Device, program: Program, spec: ModelSpec, lose?: () => void) {
+  const source = checkpointOf(program);
+  const executable = await device.compile(program, {
+    weights: (set) => loadWeights(program.plan, source, (index, data) => set(index, data)),
+  });
+  try {
+    const decoding = decodingOf(executable);
+    const how = program.plan.decoding;
+    if (decoding === undefined || how === undefined) throw new Error(`${device.name} does not decode`);
+    const tokens = tokensFor(spec.vocab, 20, 7);
+    const place = (t: number) => Int32Array.of(t, 0, 40);
+    const at = { capacity: 40, lanes: 1 };
+    const prefill = () => decoding.run("prefill", { tokens, place: place(0) }, { N: 20, B: 1 });
+    const early: unknown = await prefill().then(
+      () => "a run without states was not refused",
+      (error: unknown) => error,
+    );
+    await decoding.reserve(at);
+    await prefill();
+    const given = Object.fromEntries(
+      how.rows.map(({ input, table }) => [input, xposRows(table, 1, () => 20)]),
+    );
+    const step = async () =>
+      (await decoding.run("step", { tokens: Int32Array.of(3), place: place(20), ...given }, { N: 1, B: 1 }))[
+        "logits"
+      ];
+    const states: Uint8Array[] = [];
+    for (const index of how.states.keys()) states.push(await decoding.read(index));
+    const expected = await step();
+    let refused: unknown;
+    if (lose !== undefined) {
+      lose();
+      refused = await step().catch((error: unknown) => error);
+    }
+    await decoding.reserve(at);
+    for (const [index, bytes] of states.entries()) await decoding.write(index, bytes);
+    const short = await decoding.write(0, new Uint8Array(4)).catch((error: unknown) => error);
+    const same = String(await step()) === String(expected);
+    // Room for more sequences lies elsewhere; runs at the same length must not use what they were bound to.
+    await decoding.reserve({ ...at, lanes: 300 });
+    const fresh = { tokens: Int32Array.of(3), place: place(0), ...given };
+    await decoding.run("step", fresh, { N: 1, B: 1 });
+    await prefill();
+    return { same: same && String(await step()) === String(expected), early, refused, short };
   } finally {
     await executable.dispose();
   }

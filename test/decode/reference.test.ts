@@ -1,6 +1,8 @@
 /** The bounded cache in f64: decoding over it is the attention of every prefix, and it never grows. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { cacheSize } from "../../codegen/decode.ts";
+import { sizeOf } from "../../runtime/plan.ts";
 import { reachOf } from "../../src/decode/reach.ts";
 import { cacheShape, laneRows, numbers } from "../../src/geometry.ts";
 import { attention } from "../../src/reference.ts";
@@ -57,7 +59,7 @@ function difference(
     worst = Math.max(worst, apart(made.lse[head] ?? NaN, lse));
     out.forEach((x, d) => {
       const error = apart(made.out[head * spec.headDim + d] ?? NaN, x);
-      if (!(error <= worst)) worst = error;
+      worst = Math.max(worst, Number.isNaN(error) ? Infinity : error);
     });
   }
   return worst;
@@ -161,6 +163,17 @@ const inTurn = paper((h, r) => h % r);
 const inBlocks = paper((h, r) => Math.floor(h / Math.ceil(12 / r)));
 
 describe("the size of the cache", () => {
+  it("is the same as a formula of a plan and as a count", () => {
+    const at = fc.record({ N: fc.integer({ min: 1, max: 200 }), B: fc.integer({ min: 1, max: 4 }) });
+    fc.assert(
+      fc.property(causal(24), at, (spec, extent) => {
+        expect(sizeOf(cacheSize(spec), extent)).toBe(cacheElements(spec, extent.B, extent.N));
+      }),
+      { numRuns: 300, seed: 12 },
+    );
+    for (const N of [1e6, 1e9]) expect((2 * sizeOf(cacheSize(inTurn), { N, B: 1 })) / 2 ** 20).toBe(24);
+  });
+
   it("of paper_32k stays below 33 MiB per layer in f16, the same from 10^6 to 10^9 tokens", () => {
     for (const [spec, most] of [
       [inTurn, 24],

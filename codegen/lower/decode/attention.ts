@@ -32,6 +32,7 @@ import { decayTables, rebase, type AttentionNode } from "../attention/tiles.ts";
 import type { Launch } from "../launch.ts";
 import { timesOf } from "../shape.ts";
 import type { Tilings } from "../tilings.ts";
+import { mergeLaunch, partLse, partRows, partValues } from "./merge.ts";
 import { cacheRows, newBlock, PLACE, placeOf, shapeFor, STREAMS, streamTable } from "./cache.ts";
 
 type DecodeNode = Extract<Node, { readonly op: "decode" }>;
@@ -43,33 +44,44 @@ const KEYS = 32;
 export function lowerDecode(node: DecodeNode, tilings: Tilings): readonly Launch<TileKernel>[] {
   const { spec } = node;
   const keys = tilings.decodeKeys?.(spec.headDim) ?? KEYS;
+  const parts = tilings.decodeParts?.(spec) ?? 1;
+  const bind = {
+    q: { value: node.q },
+    k: { value: node.k },
+    v: { value: node.v },
+    place: { value: node.place },
+    cache: { value: node.state },
+  };
+  const split = parts > 1;
+  const to = split
+    ? { parts: { value: `${node.out}.parts` }, part_lse: { value: `${node.out}.part_lse` } }
+    : { out: { value: node.out } };
   return [
     {
       title: `${spec.name}: decode ${node.out}`,
-      kernel: decodeKernel(node, keys),
-      bind: {
-        q: { value: node.q },
-        k: { value: node.k },
-        v: { value: node.v },
-        place: { value: node.place },
-        cache: { value: node.state },
-        out: { value: node.out },
-      },
+      kernel: decodeKernel(node, keys, parts),
+      bind: { ...bind, ...to },
       scalars: { B: "B" },
-      grid: timesOf("B", spec.heads),
+      grid: timesOf("B", spec.heads * parts),
+      ...(split ? { temporaries: partValues(node.out, spec, parts) } : {}),
     },
+    ...(split ? [mergeLaunch(node.out, spec, parts)] : []),
   ];
 }
 
-function decodeKernel(node: DecodeNode, keys: number): TileKernel {
+function decodeKernel(node: DecodeNode, keys: number, parts: number): TileKernel {
   const { spec, decay } = node;
   const { heads, kvHeads, headDim, branches } = spec;
   const shape = shapeFor(spec);
   const mean = spec.combine === "mean" && branches.length > 1;
   const b = newBlock();
   const I = expressions(b, spec);
-  const head = b.bind("head", rem(group, i32(heads)));
-  const sequence = b.bind("sequence", div(group, i32(heads)));
+  const query = parts === 1 ? group : b.bind("query", div(group, i32(parts)));
+  const part = parts === 1 ? i32(0) : b.bind("part", rem(group, i32(parts)));
+  const head = b.bind("head", rem(query, i32(heads)));
+  const sequence = b.bind("sequence", div(query, i32(heads)));
+  /** One of the parts stores the token, and counts it. */
+  const first = I.eq(part, i32(0));
   const place = placeOf(b, sequence);
   const t = place.position;
   const cache = cacheRows(b, spec, place);
@@ -106,13 +118,14 @@ function decodeKernel(node: DecodeNode, keys: number): TileKernel {
     const owner = eq(load(OWNERS, add(i32(branch * heads), head), "i32"), i32(1));
     const body = b.nested(() => {
       const row = div(rem(t, i32(segment)), i32(dilation));
-      const to = b.bind("to", cache.element(branch, streamOf(branch), row));
+      const to = b.bind("to", cache.rowOf(branch, streamOf(branch), row));
       b.push(
         { s: "write", tile: "new_k", rows: cache.rows(to, "key", i32(1), i32(1)) },
         { s: "write", tile: "new_v", rows: cache.rows(to, "value", i32(1), i32(1)) },
       );
     });
-    b.push({ s: "if", cond: I.and(eq(inBranch(branch), i32(1)), owner), then: body });
+    const stores = I.and(I.and(eq(inBranch(branch), i32(1)), owner), first);
+    b.push({ s: "if", cond: stores, then: body });
   }
 
   /** Absorbs a tile of keys that is read by `read`; columns from `count` on are none. */
@@ -146,7 +159,7 @@ function decodeKernel(node: DecodeNode, keys: number): TileKernel {
           const piece = cachePieces(I, shape, branch, offsetOf(branch), t, t)[i];
           if (piece === undefined) return;
           b.push(
-            set("piece_from", cache.element(piece.region, streamOf(piece.region), piece.row)),
+            set("piece_from", cache.rowOf(piece.region, streamOf(piece.region), piece.row)),
             set("piece_step", i32(piece.step)),
             set("piece_token", piece.token),
             set("piece_apart", i32(branches[branch]?.dilation ?? 1)),
@@ -159,7 +172,7 @@ function decodeKernel(node: DecodeNode, keys: number): TileKernel {
       const j0 = ref("j0");
       const loop = b.nested(() => {
         const count = b.bind("width", I.min(i32(keys), sub(ref("piece_count"), j0)));
-        const first = b.bind("at", add(ref("piece_from"), mul(mul(j0, ref("piece_step")), i32(2 * headDim))));
+        const first = b.bind("at", add(ref("piece_from"), mul(j0, ref("piece_step"))));
         const tokens = {
           position: b.bind("key", add(ref("piece_token"), mul(j0, ref("piece_apart")))),
           step: ref("piece_apart"),
@@ -173,7 +186,8 @@ function decodeKernel(node: DecodeNode, keys: number): TileKernel {
           null,
         );
       });
-      b.push({ s: "for", name: "j0", from: i32(0), to: ref("piece_count"), step: keys, body: loop });
+      const from = mul(part, i32(keys));
+      b.push({ s: "for", name: "j0", from, to: ref("piece_count"), step: keys * parts, body: loop });
     });
     b.push({ s: "for", name: "turn", from: i32(0), to: i32(pieces.length), step: 1, body });
   };
@@ -194,19 +208,22 @@ function decodeKernel(node: DecodeNode, keys: number): TileKernel {
     walk(branches.map((_, branch) => branch));
     const all = b.bind("members", members);
     const last = b.nested(() => newest(float(all)));
-    b.push({ s: "if", cond: I.lt(i32(0), all), then: last });
-    b.push(...finish(out, null));
+    b.push({ s: "if", cond: I.and(I.lt(i32(0), all), first), then: last });
+    if (parts === 1) b.push(...finish(out, null));
+    else b.push(...finish(partRows(group, 1, headDim), partLse(group, 1)));
   }
 
   return {
-    name: `decode_${spec.name}${decay === undefined ? "" : `_xpos${decay.base}`}_${keys}`,
+    name: `decode_${spec.name}${decay === undefined ? "" : `_xpos${decay.base}`}_${keys}${parts === 1 ? "" : `_${parts}`}`,
     buffers: [
       { name: "q", dtype: "f32", access: "read" },
       { name: "k", dtype: "f32", access: "read" },
       { name: "v", dtype: "f32", access: "read" },
       PLACE,
       { name: "cache", dtype: "f32", access: "readwrite" },
-      { name: "out", dtype: "f32", access: "write" },
+      ...(parts === 1 ? ["out"] : ["parts", "part_lse"]).map(
+        (name) => ({ name, dtype: "f32", access: "write" }) as const,
+      ),
     ],
     scalars: [{ name: "B", type: "i32" }],
     tables: [offsetTable(spec), streamTable(spec), ownerTable(node), ...decayTables(work)],

@@ -62,20 +62,18 @@ export function cacheRows(
   const counts = shape.regions.map((r) =>
     b.bind("region_rows", regionRows(I, shape, r.branch, where.capacity)),
   );
-  /** The element at which a row's key begins. */
-  const element = (branch: number, stream: Expr, row: Expr): Expr => {
-    const before = add(bases[branch] ?? i32(0), mul(stream, counts[branch] ?? i32(0)));
-    return mul(add(before, row), i32(2 * headDim));
-  };
-  /** Keys, or values, from an element on. */
-  const rows = (base: Expr, part: "key" | "value", step: Expr, count: Expr): Rows => ({
+  /** A row of the whole cache. */
+  const rowOf = (branch: number, stream: Expr, row: Expr): Expr =>
+    add(add(bases[branch] ?? i32(0), mul(stream, counts[branch] ?? i32(0))), row);
+  /** Keys, or values, from a row on. */
+  const rows = (first: Expr, part: "key" | "value", step: Expr, count: Expr): Rows => ({
     buffer: "cache",
-    base: part === "key" ? base : add(base, i32(headDim)),
+    base: add(mul(first, i32(2 * headDim)), i32(part === "key" ? 0 : headDim)),
     stride: mul(step, i32(2 * headDim)),
     count,
     cols: headDim,
   });
-  return { element, rows };
+  return { rowOf, rows };
 }
 
 export { newBlock };

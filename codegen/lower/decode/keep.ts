@@ -83,7 +83,7 @@ function rememberKernel(spec: AttentionSpec, branch: number): TileKernel {
       count,
       cols: headDim,
     });
-    const to = b.bind("to", cache.element(branch, stream, first));
+    const to = b.bind("to", cache.rowOf(branch, stream, first));
     b.push(
       { s: "copy", tile: "K", rows: given("k") },
       { s: "copy", tile: "V", rows: given("v") },
@@ -146,8 +146,8 @@ function promoteKernel(spec: AttentionSpec, branch: number, tiles: number): Tile
       const move = b.nested(() => {
         const other = b.bind("other", load(STREAMS, add(i32(piece.region * heads), head), "i32"));
         const row = add(piece.row, mul(first, i32(piece.step)));
-        const from = b.bind("from", cache.element(piece.region, other, row));
-        const to = b.bind("to", cache.element(branch, stream, add(piece.slot, first)));
+        const from = b.bind("from", cache.rowOf(piece.region, other, row));
+        const to = b.bind("to", cache.rowOf(branch, stream, add(piece.slot, first)));
         b.push(
           { s: "copy", tile: "K", rows: cache.rows(from, "key", i32(piece.step), count) },
           { s: "copy", tile: "V", rows: cache.rows(from, "value", i32(piece.step), count) },

@@ -94,6 +94,7 @@ export function fileCommands(program: Command, io: Io, ended: (code: ExitCode) =
       "--out <path>",
       "file or folder (default: SPEC.generated.ts, SPEC.wgsl/ or SPEC.cuda/ beside the spec)",
     )
+    .option("--generate", "models that predict tokens can also generate (heddle/runtime/generate)", false)
     .option("--check", "write nothing; fail when what is on disk is not what would be written", false)
     .addOption(formatOption())
     .addOption(jsonOption("the same as --format json"))
