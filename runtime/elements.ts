@@ -2,7 +2,7 @@
  * The element types of a safetensors file and their conversion to f32 or i32. Assumes a little-endian machine, as every
  * WebAssembly host is, where whole F32 and I32 ranges are copied.
  */
-import { bf16Value, f16Value } from "./half.ts";
+import { widen } from "./half.ts";
 
 /** Bytes per element of every type of the format. */
 export const widths = {
@@ -31,7 +31,7 @@ export const isFloat = (dtype: SafetensorsDtype): boolean =>
   dtype === "F16" || dtype === "BF16" || dtype === "F32" || dtype === "F64";
 
 type Get = (view: DataView, offset: number) => number | bigint;
-/** null: copied as it is; undefined: not read. */
+/** null: whole ranges are copied or widened; undefined: not read. */
 const getters: { readonly [D in SafetensorsDtype]: Get | null | undefined } = {
   BOOL: (view, offset) => view.getUint8(offset),
   U8: (view, offset) => view.getUint8(offset),
@@ -40,8 +40,8 @@ const getters: { readonly [D in SafetensorsDtype]: Get | null | undefined } = {
   F8_E4M3: undefined,
   I16: (view, offset) => view.getInt16(offset, true),
   U16: (view, offset) => view.getUint16(offset, true),
-  F16: (view, offset) => f16Value(view.getUint16(offset, true)),
-  BF16: (view, offset) => bf16Value(view.getUint16(offset, true)),
+  F16: null,
+  BF16: null,
   I32: null,
   U32: (view, offset) => view.getUint32(offset, true),
   F32: null,
@@ -61,13 +61,21 @@ export type Convert = (
 export function converter(dtype: SafetensorsDtype): Convert | undefined {
   const get = getters[dtype];
   if (get === undefined) return undefined;
+  if (dtype === "F16" || dtype === "BF16")
+    return (bytes, to, at) => {
+      const aligned = bytes.byteOffset % 2 === 0 ? bytes : bytes.slice();
+      const bits = new Uint16Array(aligned.buffer, aligned.byteOffset, aligned.length / 2);
+      if (to instanceof Float32Array)
+        widen(bits, dtype === "F16" ? "f16" : "bf16", to.subarray(at, at + bits.length));
+      return undefined;
+    };
   if (get === null)
     return (bytes, to, at) => {
       new Uint8Array(to.buffer, to.byteOffset).set(bytes, at * 4);
       return undefined;
     };
   const width = widths[dtype];
-  // An F64 may be infinite but must not become so; F16 and BF16 always fit.
+  // An F64 may be infinite but must not become so.
   const fits: (value: number) => boolean = isFloat(dtype)
     ? (value) => dtype !== "F64" || Number.isFinite(Math.fround(value)) || !Number.isFinite(value)
     : (value) => value === (value | 0);

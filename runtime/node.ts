@@ -23,8 +23,10 @@ export async function fileSource(path: string): Promise<FileSource> {
   return {
     name: path,
     size: found.size,
-    read: async (start, end) => {
-      const bytes = new Uint8Array(Math.max(0, Math.min(end, found.size) - start));
+    read: async (start, end, { into } = {}) => {
+      const length = Math.max(0, Math.min(end, found.size) - start);
+      const bytes =
+        into !== undefined && into.length >= length ? into.subarray(0, length) : new Uint8Array(length);
       let at = 0;
       while (at < bytes.length) {
         const { bytesRead } = await handle.read(bytes, at, bytes.length - at, start + at);

@@ -30,6 +30,8 @@ export type ReadOptions = {
   readonly until?: number | undefined;
   /** Ends the read, which rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
+  /** Memory of the caller, at least `end - start` bytes, that the bytes may be put into. What is returned may be a part of it. */
+  readonly into?: Uint8Array | undefined;
 };
 
 export const memorySource = (bytes: Uint8Array, name?: string): ByteSource => ({
@@ -208,7 +210,7 @@ function shown(value: Json | undefined): string {
 }
 
 /** Bytes converted at a time: peak memory is the result plus this. */
-const chunkBytes = 1 << 20;
+export const chunkBytes = 1 << 20;
 
 /**
  * The elements of one tensor, reading its range only. Float types give f32 (F64 is rounded), integer and boolean types
@@ -225,12 +227,12 @@ export async function readTensor(
   return result;
 }
 
-/** Like `readTensor`, into the first elements of `to`. `seen` is shown every piece of the tensor's own bytes, in order. */
+/** Like `readTensor`, into the first elements of `to`. `into` has `chunkBytes`, if it is given. `seen` is shown every piece of the tensor's own bytes, in order. */
 export async function readInto(
   source: ByteSource,
   entry: TensorEntry,
   to: Float32Array | Int32Array,
-  { signal, until = entry.end }: ReadOptions = {},
+  { signal, until = entry.end, into }: ReadOptions = {},
   seen?: (bytes: Uint8Array) => void,
 ): Promise<void> {
   const { dtype, start, end } = entry;
@@ -238,7 +240,7 @@ export async function readInto(
   if (convert === undefined)
     throw safetensorsError(source, "dtype", `tensor '${entry.name}' is ${dtype}, which heddle does not read`);
   for (let from = start; from < end; from += chunkBytes) {
-    const bytes = await readRange(source, from, Math.min(from + chunkBytes, end), { signal, until });
+    const bytes = await readRange(source, from, Math.min(from + chunkBytes, end), { signal, until, into });
     const misfit = convert(bytes, to, (from - start) / widths[dtype]);
     if (misfit !== undefined)
       throw safetensorsError(

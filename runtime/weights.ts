@@ -7,7 +7,7 @@ import { commonRenaming, nearest } from "./names.ts";
 import type { Renaming } from "./names.ts";
 import { packInPlace } from "./panels.ts";
 import type { Plan, PlanWeight } from "./plan.ts";
-import { readInto, readTensor } from "./safetensors.ts";
+import { chunkBytes, readInto, readTensor } from "./safetensors.ts";
 import type { ByteSource, SafetensorsHeader, TensorEntry } from "./safetensors.ts";
 
 export { packPanels } from "./panels.ts";
@@ -214,10 +214,11 @@ export async function loadWeights(
   const of = reads.reduce((sum, { tensor }) => sum + tensor.end - tensor.start, 0);
   // One array for all: what a collector would free too late is never made.
   const memory = new Float32Array(reads.reduce((most, { elements }) => Math.max(most, elements), 0));
+  const into = new Uint8Array(chunkBytes);
   let done = 0;
   for (const { tensor, until, uses } of reads) {
     const verifier = tensor.verify?.();
-    await readInto(tensor.source, tensor, memory, { signal, until }, (piece) => {
+    await readInto(tensor.source, tensor, memory, { signal, until, into }, (piece) => {
       verifier?.add(piece);
       bytes?.((done += piece.length), of);
     });

@@ -37,12 +37,17 @@ export async function persist<T>(
     const cut = new AbortController();
     const abort = () => cut.abort(signal?.reason);
     signal?.addEventListener("abort", abort, { once: true });
-    const silent = () => cut.abort(passing(`nothing came for ${stallMs} ms`));
-    let clock = setTimeout(silent, stallMs);
+    // One clock for many pieces: what came last is looked up when it rings.
+    let latest = performance.now();
+    const ring = () => {
+      const left = latest + stallMs - performance.now();
+      if (left > 0) clock = setTimeout(ring, left);
+      else cut.abort(passing(`nothing came for ${stallMs} ms`));
+    };
+    let clock = setTimeout(ring, stallMs);
     const alive = (kept: boolean) => {
       if (kept) failures = 0;
-      clearTimeout(clock);
-      clock = setTimeout(silent, stallMs);
+      latest = performance.now();
     };
     let last: Passing;
     try {

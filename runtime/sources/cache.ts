@@ -22,26 +22,29 @@ function digest(bytes: Uint8Array): Uint8Array {
   return hash.digest();
 }
 
-/** Bytes [start, end): from the store where they are whole there, otherwise by `fetch` and then into the store. */
+/** Bytes [start, end) into `to`: from the store where they are whole there, otherwise by `fetch` and then into the store. */
 export async function kept(
   store: RangeStore | undefined,
   start: number,
   end: number,
-  fetch: () => Promise<Uint8Array>,
-): Promise<Uint8Array> {
+  to: Uint8Array,
+  fetch: () => Promise<void>,
+): Promise<void> {
   if (store === undefined) return fetch();
   const range = `${start}-${end}`;
   const found = await store.get(range).catch(() => undefined);
   if (found?.length === end - start + DIGEST) {
     const bytes = found.subarray(DIGEST);
     const expected = digest(bytes);
-    if (expected.every((byte, i) => byte === found[i])) return bytes;
+    if (expected.every((byte, i) => byte === found[i])) {
+      to.set(bytes);
+      return;
+    }
   }
-  const bytes = await fetch();
-  const entry = new Uint8Array(DIGEST + bytes.length);
-  entry.set(digest(bytes));
-  entry.set(bytes, DIGEST);
+  await fetch();
+  const entry = new Uint8Array(DIGEST + to.length);
+  entry.set(digest(to));
+  entry.set(to, DIGEST);
   // A full disk or a closed store costs the next reload some time, not this one its weights.
   await store.set(range, entry).catch(() => undefined);
-  return bytes;
 }

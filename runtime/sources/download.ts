@@ -9,14 +9,14 @@ import { sourceError } from "./source-error.ts";
 /** A file as it was when it was opened. */
 export type Known = Link & { readonly size: number; readonly version: Version };
 
-/** Exactly [start, end). Rejects with a SourceError: "http", "network", "ranges" or "changed". */
+/** Exactly [start, end), into all of `bytes`. Rejects with a SourceError: "http", "network", "ranges" or "changed". */
 export function download(
   known: Known,
   start: number,
   end: number,
+  bytes: Uint8Array,
   signal: AbortSignal | undefined,
-): Promise<Uint8Array> {
-  const bytes = new Uint8Array(end - start);
+): Promise<void> {
   let got = 0;
   return persist(
     known.patience,
@@ -36,7 +36,6 @@ export function download(
         return got < bytes.length;
       });
       if (got < bytes.length) throw passing(`the connection ended at byte ${start + got}, before ${end}`);
-      return bytes;
     },
     gaveUp(known, () => `reading byte ${start + got} of ${known.size}`),
   );

@@ -33,12 +33,12 @@ export async function urlSource(address: string | URL, options: UrlOptions = {})
   const link: Link = { url, name, options, patience: { retries, backoffMs, stallMs } };
   const { bytes, got, size, version } = await open(link);
   const known: Known = { ...link, size, version };
-  if (got < bytes.length) bytes.set(await download(known, got, bytes.length, signal), got);
+  if (got < bytes.length) await download(known, got, bytes.length, bytes.subarray(got), signal);
   if (size === bytes.length) return memorySource(bytes, name);
   const text = versionText(version);
   const store = text === undefined ? undefined : await cache?.open(url, text).catch(() => undefined);
-  const fetchRange: FetchRange = (start, end, signal) =>
-    kept(store, start, end, () => download(known, start, end, signal));
+  const fetchRange: FetchRange = (start, end, to, signal) =>
+    kept(store, start, end, to, () => download(known, start, end, to, signal));
   return { name, size, read: windowed(size, bytes, fetchRange) };
 }
 
