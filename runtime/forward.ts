@@ -37,10 +37,9 @@ export async function forward(d: Definition, given: ForwardInputs, pass: Pass): 
   const tokens = d.input === "tokens";
   fits(d.input, input, tokens ? [B, length] : [B, length, widthOf(d)]);
   if (d.grid === undefined && coords !== undefined)
-    throw inputError(`model '${d.name}' has no positions in a grid: it takes no coordinates`);
+    throw inputError(`model '${d.name}' takes no coordinates`);
   if (d.grid !== undefined) {
-    if (coords === undefined)
-      throw inputError(`model '${d.name}' places its tiles in a grid: give coords [batch, length, 2]`);
+    if (coords === undefined) throw inputError(`model '${d.name}' needs coords [batch, length, 2]`);
     fits("coords", coords, [B, length, 2]);
   }
   if (paddingMask !== undefined) fits("the padding mask", paddingMask, [B, length]);
@@ -153,9 +152,7 @@ function lengthsOf(d: Definition, mask: ArrayLike<number>, B: number, length: nu
     while (count > 0 && mask[b * length + count - 1] !== 0) count--;
     for (let n = 0; n < count; n++)
       if (mask[b * length + n] !== 0)
-        throw inputError(
-          `the padding mask hides token ${n} of sequence ${b}, before tokens that it does not hide: padding must stand at the end`,
-        );
+        throw inputError(`the padding mask hides token ${n} of sequence ${b}: padding must stand at the end`);
     if (count === 0) throw inputError(`the padding mask hides all of sequence ${b}`);
     padded ||= count < length;
     return count;

@@ -9,7 +9,7 @@ export function positionsFit(
 ): void {
   if (placed === true && N !== positions)
     throw inputError(
-      `${N} patches do not fit model '${name}': it has a position for each of ${positions} places, and takes as many. Interpolate its positions for images of another size`,
+      `${N} patches do not fit model '${name}': it has a position for each of ${positions} places`,
     );
   if (placed === true) return;
   if (positions !== null && N + 2 > positions)

@@ -202,7 +202,7 @@ describe("padded sequences", () => {
     );
     const good = f32("coords", [1, 3, 2], new Float32Array(6));
     expect(await told(good, ints("padding_mask", [1, 3], new Int32Array([1, 0, 0])))).toMatch(
-      /the padding mask hides token 0 of sequence 0, before tokens that it does not hide/,
+      /the padding mask hides token 0 of sequence 0: padding must stand at the end/,
     );
     expect(await told(good, ints("padding_mask", [1, 3], new Int32Array([1, 1, 1])))).toMatch(
       /the padding mask hides all of sequence 0/,
