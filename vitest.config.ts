@@ -7,6 +7,7 @@ const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 export default defineConfig({
   resolve: {
     alias: [
+      { find: /^heddle\/runtime\/generate$/, replacement: here("runtime/generate.ts") },
       { find: /^heddle\/runtime\/node$/, replacement: here("runtime/node.ts") },
       { find: /^heddle\/runtime\/sources$/, replacement: here("runtime/sources.ts") },
       { find: /^heddle\/runtime\/cuda$/, replacement: here("runtime/cuda.ts") },

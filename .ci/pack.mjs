@@ -15,6 +15,8 @@ const needed = [
   "dist/runtime/index.js",
   "dist/runtime/index.d.ts",
   "dist/runtime/node.js",
+  "dist/runtime/generate.js",
+  "dist/runtime/generate.d.ts",
   "dist/runtime/cuda/cuda.js",
   "runtime/native/shim.c",
   "README.md",

@@ -12,7 +12,14 @@ export function argumentsOf(node: Node): readonly ValueId[] {
     case "embed":
       return [node.tokens, node.weight];
     case "position":
+    case "class_token":
       return [node.x, node.weight];
+    case "grid":
+      return [node.x, node.rows, node.columns];
+    case "mask":
+      return [node.x, node.mask];
+    case "pool":
+      return [node.x];
     case "norm":
       return [node.x, node.weight, node.bias];
     case "linear": {
@@ -27,6 +34,16 @@ export function argumentsOf(node: Node): readonly ValueId[] {
       return [node.x, node.residual];
     case "attention":
       return [node.q, node.k, node.v];
+    case "rotate":
+      return [node.x, node.table];
+    case "place":
+      return [node.x, node.weight, node.place];
+    case "decode":
+      return [node.q, node.k, node.v, node.place, node.state];
+    case "remember":
+      return [node.k, node.v, node.place];
+    case "promote":
+      return [node.place];
   }
 }
 

@@ -6,10 +6,13 @@
  * reuse is right at every length. Within such a class values take the first free slot in order of execution; intervals then
  * need exactly as many slots as values are ever alive at once, so the arena does not grow with the number of layers.
  */
+import { chunkOf, chunkWords, runsOf } from "./chunks.ts";
+import type { Run } from "./chunks.ts";
 import { sizeOf } from "../runtime/plan.ts";
 import type { BufferRef, Plan, PlanKernel, PlanVariant, PlanWeight, Step } from "../runtime/plan.ts";
-import type { PlanTable, TensorSpec } from "../runtime/plan.ts";
+import type { EntryName, PlanDecoding, PlanEntry, PlanTable, TensorSpec } from "../runtime/plan.ts";
 import type { Dim, Graph, Value, ValueId, Weight } from "../src/graph.ts";
+import type { GraphState } from "../src/graph/decode.ts";
 import type { Kernel, Size } from "../src/kernel.ts";
 import type { Warp } from "../src/warp.ts";
 import type { Binding, Launch } from "./lower/launch.ts";
@@ -28,6 +31,20 @@ export type PlanInput<K extends Kernel<Warp> = Kernel> = {
   readonly variants: readonly LoweredVariant<K>[];
   /** Makes the hidden values outputs `hidden.0` … `hidden.L`, apart from those that are inputs or outputs already. */
   readonly hidden?: boolean;
+  /** Rows of a chunk, where sequences are to run in chunks. */
+  readonly chunk?: number;
+  /** Programs beside the main one, over its weights and kernels, and the states they share. */
+  readonly decoding?: LoweredDecoding<K>;
+};
+
+/** A program beside the main one. */
+export type LoweredEntry<K extends Kernel<Warp> = Kernel> = {
+  readonly graph: Graph;
+  readonly variants: readonly LoweredVariant<K>[];
+};
+export type LoweredDecoding<K extends Kernel<Warp> = Kernel> = Omit<PlanDecoding, "states" | "entries"> & {
+  readonly states: readonly GraphState[];
+  readonly entries: { readonly [N in EntryName]?: LoweredEntry<K> };
 };
 
 export type PlanResult<K extends Kernel<Warp> = Kernel> = {
@@ -60,14 +77,13 @@ export function wordsOf({ dtype, shape }: Pick<Value, "dtype" | "shape">): Size 
 
 /** The Plan of a program. Throws an internal error where launches and graph do not agree. */
 export function makePlan<K extends Kernel<Warp> = Kernel>(input: PlanInput<K>): PlanResult<K> {
-  const { graph } = input;
+  const { graph, decoding } = input;
   const places = placesOf(graph, input.hidden === true);
+  const states = new Map((decoding?.states ?? []).map((s, index) => [s.id, index]));
   const kernels = new Map<string, { readonly index: number; readonly kernel: K; readonly body: string }>();
   const planKernels: PlanKernel[] = [];
   const weights: PlanWeight[] = [];
   const weightIndex = new Map<string, number>();
-  const tables: PlanTable[] = [];
-  const tableIndex = new Map<string, number>();
 
   const kernelOf = (launch: Launch<K>): number => {
     const { kernel } = launch;
@@ -98,50 +114,76 @@ export function makePlan<K extends Kernel<Warp> = Kernel>(input: PlanInput<K>): 
     return list.push(item) - 1;
   };
 
-  const variants = input.variants.map((variant): PlanVariant => {
-    const values = valuesOf(graph, variant.launches);
-    const { slotOf, slots } = assignSlots(variant.launches, values, places);
-    const refOf = (binding: Binding, launch: Launch<K>): BufferRef => {
-      if ("table" in binding) return { in: "table", index: intern(tables, tableIndex, binding.table) };
-      const weight = places.weights.get(binding.value);
-      if (weight !== undefined) {
-        const { name, shape, dtype } = weight;
-        if (dtype === "i32") throw internal(`weight '${name}' holds integers`);
-        const stored = dtype === "f32" ? {} : { dtype };
-        const bound: PlanWeight = { name, shape, layout: binding.layout ?? "rows", ...stored };
-        return { in: "weight", index: intern(weights, weightIndex, bound) };
-      }
-      if (binding.layout === "panels")
-        throw internal(`'${launch.title}' wants '${binding.value}' in panels, but only weights are repacked`);
-      const direct = places.direct.get(binding.value);
-      if (direct !== undefined) return direct;
-      const slot = slotOf.get(binding.value);
-      if (slot === undefined) throw internal(`'${launch.title}' uses the unknown value '${binding.value}'`);
-      return { in: "slot", index: slot };
-    };
-    const steps = variant.launches.map((launch): Step => {
-      const { kernel } = launch;
-      checkNames(launch, "buffer", Object.keys(launch.bind), kernel.buffers);
-      checkNames(launch, "scalar", Object.keys(launch.scalars), kernel.scalars);
-      return {
-        kernel: kernelOf(launch),
-        title: launch.title,
-        buffers: kernel.buffers.map((b) => refOf(launch.bind[b.name] as Binding, launch)),
-        scalars: kernel.scalars.map((s) => launch.scalars[s.name] as Size),
-        grid: launch.grid,
+  /** What a plan has of its own besides weights and kernels. */
+  const entryFor = ({ graph, variants: lowered }: LoweredEntry<K>, places: Places): PlanEntry => {
+    const tables: PlanTable[] = [];
+    const tableIndex = new Map<string, number>();
+    const variants = lowered.map((variant): PlanVariant => {
+      const values = valuesOf(graph, variant.launches);
+      const { launches } = variant;
+      const runs = input.chunk === undefined ? [] : runsFor(graph, launches, values, places, states);
+      const rows = input.chunk ?? 0;
+      const { slotOf, slots } = assignSlots(launches, values, places, (id, words) =>
+        runs.some((r) => r.inside.has(id)) ? chunkWords(words, rows) : words,
+      );
+      const refOf = (binding: Binding, launch: Launch<K>): BufferRef => {
+        if ("table" in binding) return { in: "table", index: intern(tables, tableIndex, binding.table) };
+        const weight = places.weights.get(binding.value);
+        if (weight !== undefined) {
+          const { name, shape, dtype } = weight;
+          if (dtype === "i32") throw internal(`weight '${name}' holds integers`);
+          const stored = dtype === "f32" ? {} : { dtype };
+          const bound: PlanWeight = { name, shape, layout: binding.layout ?? "rows", ...stored };
+          return { in: "weight", index: intern(weights, weightIndex, bound) };
+        }
+        if (binding.layout === "panels")
+          throw internal(
+            `'${launch.title}' wants '${binding.value}' in panels, but only weights are repacked`,
+          );
+        const direct = places.direct.get(binding.value);
+        if (direct !== undefined) return direct;
+        const state = states.get(binding.value);
+        if (state !== undefined) return { in: "state", index: state };
+        const slot = slotOf.get(binding.value);
+        if (slot === undefined) throw internal(`'${launch.title}' uses the unknown value '${binding.value}'`);
+        return { in: "slot", index: slot };
       };
+      const steps = variant.launches.map((launch): Step => {
+        const { kernel } = launch;
+        checkNames(launch, "buffer", Object.keys(launch.bind), kernel.buffers);
+        checkNames(launch, "scalar", Object.keys(launch.scalars), kernel.scalars);
+        return {
+          kernel: kernelOf(launch),
+          title: launch.title,
+          buffers: kernel.buffers.map((b) => refOf(launch.bind[b.name] as Binding, launch)),
+          scalars: kernel.scalars.map((s) => launch.scalars[s.name] as Size),
+          grid: launch.grid,
+        };
+      });
+      const chunks = runs.map((run) =>
+        chunkOf(run, rows, [...new Set([...run.inside].flatMap((id) => slotOf.get(id) ?? []))]),
+      );
+      const { upTo, schedule } = variant;
+      return { upTo, schedule, steps, ...(chunks.length === 0 ? {} : { chunks }), slots };
     });
-    return { upTo: variant.upTo, schedule: variant.schedule, steps, slots };
-  });
+    return {
+      inputs: graph.inputs.map((v) => tensorOf(v.name, v)),
+      outputs: places.outputs,
+      tables,
+      variants,
+    };
+  };
+  const main = entryFor(input, places);
+  const beside = (entry: LoweredEntry<K>) => entryFor(entry, placesOf(entry.graph, false));
 
   const bound = new Set(weights.map((w) => w.name));
   const plan: Plan = {
     format: 1,
     name: input.name,
-    inputs: graph.inputs.map((v) => tensorOf(v.name, v)),
-    outputs: places.outputs,
+    inputs: main.inputs,
+    outputs: main.outputs,
     weights,
-    tables,
+    tables: main.tables,
     accepts: [
       ...graph.weights.filter((w) => !bound.has(w.name)).map(({ name, shape }) => ({ name, shape })),
       ...graph.aliases.map(({ alias, of }) => {
@@ -152,14 +194,46 @@ export function makePlan<K extends Kernel<Warp> = Kernel>(input: PlanInput<K>): 
       ...graph.ignored,
     ],
     kernels: planKernels,
-    variants,
+    variants: main.variants,
+    ...(decoding === undefined ? {} : { decoding: decodingOf(decoding, beside) }),
   };
   return { plan, kernels: [...kernels.values()].map((k) => k.kernel), hidden: places.hidden };
+}
+
+function decodingOf<K extends Kernel<Warp>>(
+  { states, entries, ...rest }: LoweredDecoding<K>,
+  entryFor: (entry: LoweredEntry<K>) => PlanEntry,
+): PlanDecoding {
+  const { prefill, step, promote } = entries;
+  if (prefill === undefined || step === undefined) throw internal("generation needs a prefill and a step");
+  return {
+    states: states.map(({ id, ...state }) => ({ name: id, ...state })),
+    entries: {
+      prefill: entryFor(prefill),
+      step: entryFor(step),
+      ...(promote === undefined ? {} : { promote: entryFor(promote) }),
+    },
+    ...rest,
+  };
 }
 
 /** Every value that launches may name besides inputs and weights: the graph's and the lowering's own. */
 export const valuesOf = (graph: Graph, launches: readonly Launch<unknown>[]): ReadonlyMap<ValueId, Value> =>
   new Map([...graph.values, ...launches.flatMap((l) => l.temporaries ?? [])].map((v) => [v.id, v]));
+
+/** The runs of launches that go chunk by chunk. */
+export const runsFor = (
+  graph: Graph,
+  launches: readonly Launch<unknown>[],
+  values: ReadonlyMap<ValueId, Value>,
+  places: { readonly direct: { readonly has: (id: ValueId) => boolean } },
+  states: { readonly has: (id: ValueId) => boolean },
+): readonly Run[] =>
+  runsOf(
+    launches,
+    new Map([...graph.inputs.map((v) => [v.id, v] as const), ...values]),
+    (id) => places.direct.has(id) || states.has(id),
+  );
 
 type Places = {
   readonly weights: ReadonlyMap<ValueId, Weight>;
@@ -197,6 +271,7 @@ function assignSlots(
   launches: readonly Launch<unknown>[],
   values: ReadonlyMap<ValueId, Value>,
   places: Places,
+  sizeFor: (id: ValueId, words: Size) => Size,
 ): { readonly slotOf: ReadonlyMap<ValueId, number>; readonly slots: readonly Size[] } {
   const mentioned = launches.map((launch) => {
     const ids = Object.values(launch.bind).flatMap((b) => ("value" in b ? [b.value] : []));
@@ -214,7 +289,7 @@ function assignSlots(
   mentioned.forEach((ids, at) => {
     for (const id of ids) {
       if (slotOf.has(id)) continue;
-      const size = wordsOf(values.get(id) as Value);
+      const size = sizeFor(id, wordsOf(values.get(id) as Value));
       const available = free.get(JSON.stringify(size));
       slotOf.set(id, available?.shift() ?? slots.push(size) - 1);
     }

@@ -13,10 +13,12 @@
  *   overlap), and its size formula is that of the value;
  * - every kernel is used, and so are weights and tables.
  */
-import { sizeOf, storageOf } from "../runtime/plan.ts";
-import type { BufferRef, Plan, PlanKernel, PlanVariant, Size } from "../runtime/plan.ts";
+import { entryOf, sizeOf, storageOf } from "../runtime/plan.ts";
+import type { BufferRef, EntryName, Plan, PlanKernel, PlanVariant, Size } from "../runtime/plan.ts";
+import { chunkWords } from "./chunks.ts";
 import { valuesOf, wordsOf } from "./plan.ts";
-import type { LoweredVariant, PlanInput } from "./plan.ts";
+import type { LoweredEntry, LoweredVariant, PlanInput } from "./plan.ts";
+import { chunkedValues } from "./verify-chunks.ts";
 import type { Graph, ValueId } from "../src/graph.ts";
 import type { Kernel } from "../src/kernel.ts";
 import type { Warp } from "../src/warp.ts";
@@ -26,6 +28,25 @@ const keyOf = (ref: BufferRef): string => `${ref.in} ${ref.index}`;
 
 /** Throws an internal error unless `plan` does what `input` asks; returns it otherwise. */
 export function verifyLaunches<K extends Kernel<Warp> = Kernel>(plan: Plan, input: PlanInput<K>): Plan {
+  const used = new Set<string>();
+  verifyEntry(plan, input, used);
+  for (const name of Object.keys(plan.decoding?.entries ?? {}) as EntryName[]) {
+    const entry = input.decoding?.entries[name];
+    if (entry === undefined) throw internal(`nobody asked for the entry '${name}'`);
+    verifyEntry(entryOf(plan, name), entry, used);
+  }
+  everyUsed(used, "kernel", plan.kernels.length);
+  everyUsed(used, "weight", plan.weights.length);
+  everyUsed(used, "state", plan.decoding?.states.length ?? 0);
+  return plan;
+}
+
+function everyUsed(used: ReadonlySet<string>, kind: string, count: number): void {
+  for (let i = 0; i < count; i++) if (!used.has(`${kind} ${i}`)) throw internal(`${kind} ${i} is never used`);
+}
+
+/** One program of a plan: the main one, or one beside it. */
+function verifyEntry<K extends Kernel<Warp>>(plan: Plan, input: LoweredEntry<K>, all: Set<string>): void {
   if (plan.variants.length === 0) throw internal("it has no variant");
   if (plan.variants.length !== input.variants.length) throw internal("a variant is missing");
   const used = new Set<string>();
@@ -37,16 +58,10 @@ export function verifyLaunches<K extends Kernel<Warp> = Kernel>(plan: Plan, inpu
     below = variant.upTo ?? below;
     verifyVariant(plan, variant, input.variants[i] as LoweredVariant<K>, input.graph, used);
   });
-  const everyUsed = (kind: string, count: number) => {
-    for (let i = 0; i < count; i++)
-      if (!used.has(`${kind} ${i}`)) throw internal(`${kind} ${i} is never used`);
-  };
-  everyUsed("kernel", plan.kernels.length);
-  everyUsed("weight", plan.weights.length);
-  everyUsed("table", plan.tables.length);
+  everyUsed(used, "table", plan.tables.length);
+  used.forEach((key) => all.add(key));
   const names = plan.outputs.map((o) => o.name);
   if (new Set(names).size !== names.length) throw internal(`outputs share a name: ${names.join(", ")}`);
-  return plan;
 }
 
 function verifyVariant(
@@ -60,14 +75,26 @@ function verifyVariant(
   const values = valuesOf(graph, meant.launches);
   const sizes = new Map<ValueId, Size>();
   for (const v of values.values()) sizes.set(v.id, wordsOf(v));
-  const dtypes = new Map([...graph.inputs, ...graph.weights, ...values.values()].map((v) => [v.id, v.dtype]));
+  const shapes = new Map([...graph.inputs, ...values.values()].map((v) => [v.id, v.shape]));
+  for (const [id, rows] of chunkedValues(variant, meant.launches, shapes)) {
+    const words = sizes.get(id);
+    if (words !== undefined) sizes.set(id, chunkWords(words, rows));
+  }
+  const dtypes = new Map(
+    [...graph.inputs, ...graph.weights, ...values.values(), ...(graph.states ?? [])].map((v) => [
+      v.id,
+      v.dtype,
+    ]),
+  );
   const counts: { readonly [K in BufferRef["in"]]: number } = {
     input: plan.inputs.length,
     output: plan.outputs.length,
     weight: plan.weights.length,
     table: plan.tables.length,
     slot: variant.slots.length,
+    state: plan.decoding?.states.length ?? 0,
   };
+  const states = new Map((graph.states ?? []).map((s, index) => [s.id, index]));
   /** Which value a slot or an output holds now. */
   const holds = new Map<string, ValueId>();
   const made = new Set<ValueId>();
@@ -89,6 +116,11 @@ function verifyVariant(
       if (!(ref.index >= 0 && ref.index < counts[ref.in])) throw internal(`${where}: no ${keyOf(ref)}`);
       used.add(keyOf(ref));
       const binding = launch.bind[buffer.name];
+      if (
+        ref.in === "state" &&
+        !("value" in (binding ?? {}) && states.get((binding as { value: string }).value) === ref.index)
+      )
+        throw internal(`${where}: '${buffer.name}' is not the state it should be`);
       if (binding === undefined) throw internal(`${where}: nothing is bound to '${buffer.name}'`);
       const writes = buffer.access !== "read";
       const fixed = ref.in === "input" || ref.in === "weight" || ref.in === "table";
@@ -101,7 +133,8 @@ function verifyVariant(
       if (writes && fixed) throw internal(`${where} writes ${keyOf(ref)}`);
       if ("table" in binding !== (ref.in === "table"))
         throw internal(`${where}: '${buffer.name}' is not the table it should be`);
-      if (fixed || "table" in binding) return;
+      // What a state holds is left from earlier runs.
+      if (fixed || "table" in binding || ref.in === "state") return;
       const starts = buffer.access === "readwrite" && !made.has(binding.value);
       if (buffer.access !== "write" && !starts && holds.get(keyOf(ref)) !== binding.value)
         throw internal(

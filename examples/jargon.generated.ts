@@ -103,27 +103,20 @@ const $step_5: $Plan["variants"][number]["steps"][number] = {
 };
 const $step_6: $Plan["variants"][number]["steps"][number] = {
   kernel: 3,
-  title: "xpos layers.0.q_xpos",
-  buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
-  scalars: ["N"],
-  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
-};
-const $step_7: $Plan["variants"][number]["steps"][number] = {
-  kernel: 3,
   title: "xpos layers.0.k_xpos",
   buffers: [{ in: "slot", index: 2 }, { in: "table", index: 1 }, { in: "slot", index: 4 }],
   scalars: ["N"],
   grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
 };
-const $step_8: $Plan["variants"][number]["steps"][number] = {
+const $step_7: $Plan["variants"][number]["steps"][number] = {
   kernel: 4,
   title: "small: branch 0 (segment 256, dilation 1)",
   buffers: [
-    { in: "slot", index: 1 },
+    { in: "slot", index: 5 },
     { in: "slot", index: 4 },
     { in: "slot", index: 3 },
     { in: "slot", index: 2 },
-    { in: "slot", index: 5 },
+    { in: "slot", index: 6 },
   ],
   scalars: ["N", 0, 256, 1, 1, 256, 0, 0],
   grid: {
@@ -137,15 +130,15 @@ const $step_8: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_9: $Plan["variants"][number]["steps"][number] = {
+const $step_8: $Plan["variants"][number]["steps"][number] = {
   kernel: 4,
   title: "small: branch 1 (segment 512, dilation 2)",
   buffers: [
-    { in: "slot", index: 1 },
+    { in: "slot", index: 5 },
     { in: "slot", index: 4 },
     { in: "slot", index: 3 },
     { in: "slot", index: 2 },
-    { in: "slot", index: 5 },
+    { in: "slot", index: 6 },
   ],
   scalars: ["N", 1, 512, 2, 0, 512, 0, 0],
   grid: {
@@ -159,15 +152,15 @@ const $step_9: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_10: $Plan["variants"][number]["steps"][number] = {
+const $step_9: $Plan["variants"][number]["steps"][number] = {
   kernel: 4,
   title: "small: branch 2 (segment 1024, dilation 4)",
   buffers: [
-    { in: "slot", index: 1 },
+    { in: "slot", index: 5 },
     { in: "slot", index: 4 },
     { in: "slot", index: 3 },
     { in: "slot", index: 2 },
-    { in: "slot", index: 5 },
+    { in: "slot", index: 6 },
   ],
   scalars: ["N", 2, 1024, 4, 0, 1024, 0, 0],
   grid: {
@@ -181,15 +174,15 @@ const $step_10: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_11: $Plan["variants"][number]["steps"][number] = {
+const $step_10: $Plan["variants"][number]["steps"][number] = {
   kernel: 5,
   title: "small: branch 3 (segment 2048, dilation 8)",
   buffers: [
-    { in: "slot", index: 1 },
+    { in: "slot", index: 5 },
     { in: "slot", index: 4 },
     { in: "slot", index: 3 },
     { in: "slot", index: 2 },
-    { in: "slot", index: 5 },
+    { in: "slot", index: 6 },
   ],
   scalars: ["N", 3, 2048, 8, 0],
   grid: {
@@ -203,42 +196,21 @@ const $step_11: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_12: $Plan["variants"][number]["steps"][number] = {
-  kernel: 3,
-  title: "xpos layers.1.q_xpos",
-  buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
-  scalars: ["N"],
-  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
-};
-const $step_13: $Plan["variants"][number]["steps"][number] = {
+const $step_11: $Plan["variants"][number]["steps"][number] = {
   kernel: 3,
   title: "xpos layers.1.k_xpos",
   buffers: [{ in: "slot", index: 2 }, { in: "table", index: 1 }, { in: "slot", index: 4 }],
   scalars: ["N"],
   grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
 };
-const $step_14: $Plan["variants"][number]["steps"][number] = {
-  kernel: 3,
-  title: "xpos layers.2.q_xpos",
-  buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
-  scalars: ["N"],
-  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
-};
-const $step_15: $Plan["variants"][number]["steps"][number] = {
+const $step_12: $Plan["variants"][number]["steps"][number] = {
   kernel: 3,
   title: "xpos layers.2.k_xpos",
   buffers: [{ in: "slot", index: 2 }, { in: "table", index: 1 }, { in: "slot", index: 4 }],
   scalars: ["N"],
   grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
 };
-const $step_16: $Plan["variants"][number]["steps"][number] = {
-  kernel: 3,
-  title: "xpos layers.3.q_xpos",
-  buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
-  scalars: ["N"],
-  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
-};
-const $step_17: $Plan["variants"][number]["steps"][number] = {
+const $step_13: $Plan["variants"][number]["steps"][number] = {
   kernel: 3,
   title: "xpos layers.3.k_xpos",
   buffers: [{ in: "slot", index: 2 }, { in: "table", index: 1 }, { in: "slot", index: 4 }],
@@ -335,35 +307,42 @@ const $kernel_7: $Plan["kernels"][number] = {
   sharedBytes: 9216,
   workgroup: 64,
 };
-const $step_18: $Plan["variants"][number]["steps"][number] = {
+const $step_14: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.0.attention_in",
   buffers: [{ in: "slot", index: 0 }, { in: "weight", index: 1 }, { in: "weight", index: 2 }, { in: "slot", index: 1 }],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_19: $Plan["variants"][number]["steps"][number] = {
+const $step_15: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.0.k",
   buffers: [{ in: "slot", index: 1 }, { in: "weight", index: 3 }, { in: "weight", index: 4 }, { in: "slot", index: 2 }],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_20: $Plan["variants"][number]["steps"][number] = {
+const $step_16: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.0.v",
   buffers: [{ in: "slot", index: 1 }, { in: "weight", index: 5 }, { in: "weight", index: 6 }, { in: "slot", index: 3 }],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_21: $Plan["variants"][number]["steps"][number] = {
+const $step_17: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.0.q",
   buffers: [{ in: "slot", index: 1 }, { in: "weight", index: 7 }, { in: "weight", index: 8 }, { in: "slot", index: 4 }],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_22: $Plan["variants"][number]["steps"][number] = {
+const $step_18: $Plan["variants"][number]["steps"][number] = {
+  kernel: 3,
+  title: "xpos layers.0.q_xpos",
+  buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
+  scalars: ["N"],
+  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
+};
+const $step_19: $Plan["variants"][number]["steps"][number] = {
   kernel: 4,
   title: "small: branch 0 (segment 256, dilation 1)",
   buffers: [
@@ -385,7 +364,7 @@ const $step_22: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_23: $Plan["variants"][number]["steps"][number] = {
+const $step_20: $Plan["variants"][number]["steps"][number] = {
   kernel: 4,
   title: "small: branch 1 (segment 512, dilation 2)",
   buffers: [
@@ -407,7 +386,7 @@ const $step_23: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_24: $Plan["variants"][number]["steps"][number] = {
+const $step_21: $Plan["variants"][number]["steps"][number] = {
   kernel: 4,
   title: "small: branch 2 (segment 1024, dilation 4)",
   buffers: [
@@ -429,7 +408,7 @@ const $step_24: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_25: $Plan["variants"][number]["steps"][number] = {
+const $step_22: $Plan["variants"][number]["steps"][number] = {
   kernel: 5,
   title: "small: branch 3 (segment 2048, dilation 8)",
   buffers: [
@@ -451,7 +430,7 @@ const $step_25: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_26: $Plan["variants"][number]["steps"][number] = {
+const $step_23: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.0.attention_norm",
   buffers: [
@@ -463,7 +442,7 @@ const $step_26: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_27: $Plan["variants"][number]["steps"][number] = {
+const $step_24: $Plan["variants"][number]["steps"][number] = {
   kernel: 6,
   title: "linear layers.0.attended",
   buffers: [
@@ -476,7 +455,7 @@ const $step_27: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_28: $Plan["variants"][number]["steps"][number] = {
+const $step_25: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.0.ffn_in",
   buffers: [
@@ -488,7 +467,7 @@ const $step_28: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_29: $Plan["variants"][number]["steps"][number] = {
+const $step_26: $Plan["variants"][number]["steps"][number] = {
   kernel: 7,
   title: "linear layers.0.active",
   buffers: [
@@ -500,7 +479,7 @@ const $step_29: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 16] },
 };
-const $step_30: $Plan["variants"][number]["steps"][number] = {
+const $step_27: $Plan["variants"][number]["steps"][number] = {
   kernel: 8,
   title: "norm layers.0.ffn_norm",
   buffers: [
@@ -512,7 +491,7 @@ const $step_30: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 4] },
 };
-const $step_31: $Plan["variants"][number]["steps"][number] = {
+const $step_28: $Plan["variants"][number]["steps"][number] = {
   kernel: 9,
   title: "linear layers.0.out",
   buffers: [
@@ -525,7 +504,7 @@ const $step_31: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_32: $Plan["variants"][number]["steps"][number] = {
+const $step_29: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.1.attention_in",
   buffers: [
@@ -537,7 +516,7 @@ const $step_32: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_33: $Plan["variants"][number]["steps"][number] = {
+const $step_30: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.1.k",
   buffers: [
@@ -549,7 +528,7 @@ const $step_33: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_34: $Plan["variants"][number]["steps"][number] = {
+const $step_31: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.1.v",
   buffers: [
@@ -561,7 +540,7 @@ const $step_34: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_35: $Plan["variants"][number]["steps"][number] = {
+const $step_32: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.1.q",
   buffers: [
@@ -573,7 +552,14 @@ const $step_35: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_36: $Plan["variants"][number]["steps"][number] = {
+const $step_33: $Plan["variants"][number]["steps"][number] = {
+  kernel: 3,
+  title: "xpos layers.1.q_xpos",
+  buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
+  scalars: ["N"],
+  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
+};
+const $step_34: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.1.attention_norm",
   buffers: [
@@ -585,7 +571,7 @@ const $step_36: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_37: $Plan["variants"][number]["steps"][number] = {
+const $step_35: $Plan["variants"][number]["steps"][number] = {
   kernel: 6,
   title: "linear layers.1.attended",
   buffers: [
@@ -598,7 +584,7 @@ const $step_37: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_38: $Plan["variants"][number]["steps"][number] = {
+const $step_36: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.1.ffn_in",
   buffers: [
@@ -610,7 +596,7 @@ const $step_38: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_39: $Plan["variants"][number]["steps"][number] = {
+const $step_37: $Plan["variants"][number]["steps"][number] = {
   kernel: 7,
   title: "linear layers.1.active",
   buffers: [
@@ -622,7 +608,7 @@ const $step_39: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 16] },
 };
-const $step_40: $Plan["variants"][number]["steps"][number] = {
+const $step_38: $Plan["variants"][number]["steps"][number] = {
   kernel: 8,
   title: "norm layers.1.ffn_norm",
   buffers: [
@@ -634,7 +620,7 @@ const $step_40: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 4] },
 };
-const $step_41: $Plan["variants"][number]["steps"][number] = {
+const $step_39: $Plan["variants"][number]["steps"][number] = {
   kernel: 9,
   title: "linear layers.1.out",
   buffers: [
@@ -647,7 +633,7 @@ const $step_41: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_42: $Plan["variants"][number]["steps"][number] = {
+const $step_40: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.2.attention_in",
   buffers: [
@@ -659,7 +645,7 @@ const $step_42: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_43: $Plan["variants"][number]["steps"][number] = {
+const $step_41: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.2.k",
   buffers: [
@@ -671,7 +657,7 @@ const $step_43: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_44: $Plan["variants"][number]["steps"][number] = {
+const $step_42: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.2.v",
   buffers: [
@@ -683,7 +669,7 @@ const $step_44: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_45: $Plan["variants"][number]["steps"][number] = {
+const $step_43: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.2.q",
   buffers: [
@@ -695,7 +681,14 @@ const $step_45: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_46: $Plan["variants"][number]["steps"][number] = {
+const $step_44: $Plan["variants"][number]["steps"][number] = {
+  kernel: 3,
+  title: "xpos layers.2.q_xpos",
+  buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
+  scalars: ["N"],
+  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
+};
+const $step_45: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.2.attention_norm",
   buffers: [
@@ -707,7 +700,7 @@ const $step_46: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_47: $Plan["variants"][number]["steps"][number] = {
+const $step_46: $Plan["variants"][number]["steps"][number] = {
   kernel: 6,
   title: "linear layers.2.attended",
   buffers: [
@@ -720,7 +713,7 @@ const $step_47: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_48: $Plan["variants"][number]["steps"][number] = {
+const $step_47: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.2.ffn_in",
   buffers: [
@@ -732,7 +725,7 @@ const $step_48: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_49: $Plan["variants"][number]["steps"][number] = {
+const $step_48: $Plan["variants"][number]["steps"][number] = {
   kernel: 7,
   title: "linear layers.2.active",
   buffers: [
@@ -744,7 +737,7 @@ const $step_49: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 16] },
 };
-const $step_50: $Plan["variants"][number]["steps"][number] = {
+const $step_49: $Plan["variants"][number]["steps"][number] = {
   kernel: 8,
   title: "norm layers.2.ffn_norm",
   buffers: [
@@ -756,7 +749,7 @@ const $step_50: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 4] },
 };
-const $step_51: $Plan["variants"][number]["steps"][number] = {
+const $step_50: $Plan["variants"][number]["steps"][number] = {
   kernel: 9,
   title: "linear layers.2.out",
   buffers: [
@@ -769,7 +762,7 @@ const $step_51: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_52: $Plan["variants"][number]["steps"][number] = {
+const $step_51: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.3.attention_in",
   buffers: [
@@ -781,7 +774,7 @@ const $step_52: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_53: $Plan["variants"][number]["steps"][number] = {
+const $step_52: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.3.k",
   buffers: [
@@ -793,7 +786,7 @@ const $step_53: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_54: $Plan["variants"][number]["steps"][number] = {
+const $step_53: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.3.v",
   buffers: [
@@ -805,7 +798,7 @@ const $step_54: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_55: $Plan["variants"][number]["steps"][number] = {
+const $step_54: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.3.q",
   buffers: [
@@ -816,6 +809,13 @@ const $step_55: $Plan["variants"][number]["steps"][number] = {
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
+};
+const $step_55: $Plan["variants"][number]["steps"][number] = {
+  kernel: 3,
+  title: "xpos layers.3.q_xpos",
+  buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
+  scalars: ["N"],
+  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
 };
 const $step_56: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
@@ -1498,12 +1498,18 @@ const $jargon_plan: $Plan = {
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
         },
+        {
+          kernel: 3,
+          title: "xpos layers.0.q_xpos",
+          buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 5 }],
+          scalars: ["N"],
+          grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
+        },
         $step_6,
         $step_7,
         $step_8,
         $step_9,
         $step_10,
-        $step_11,
         {
           kernel: 1,
           title: "norm layers.0.attention_norm",
@@ -1524,7 +1530,7 @@ const $jargon_plan: $Plan = {
             { in: "weight", index: 11 },
             { in: "weight", index: 12 },
             { in: "slot", index: 0 },
-            { in: "slot", index: 2 },
+            { in: "slot", index: 7 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
@@ -1533,10 +1539,10 @@ const $jargon_plan: $Plan = {
           kernel: 1,
           title: "norm layers.0.ffn_in",
           buffers: [
-            { in: "slot", index: 2 },
+            { in: "slot", index: 7 },
             { in: "weight", index: 13 },
             { in: "weight", index: 14 },
-            { in: "slot", index: 0 },
+            { in: "slot", index: 1 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
@@ -1545,10 +1551,10 @@ const $jargon_plan: $Plan = {
           kernel: 7,
           title: "linear layers.0.active",
           buffers: [
-            { in: "slot", index: 0 },
+            { in: "slot", index: 1 },
             { in: "weight", index: 15 },
             { in: "weight", index: 16 },
-            { in: "slot", index: 6 },
+            { in: "slot", index: 8 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 8] },
@@ -1557,10 +1563,10 @@ const $jargon_plan: $Plan = {
           kernel: 8,
           title: "norm layers.0.ffn_norm",
           buffers: [
-            { in: "slot", index: 6 },
+            { in: "slot", index: 8 },
             { in: "weight", index: 17 },
             { in: "weight", index: 18 },
-            { in: "slot", index: 7 },
+            { in: "slot", index: 9 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
@@ -1569,10 +1575,10 @@ const $jargon_plan: $Plan = {
           kernel: 9,
           title: "linear layers.0.out",
           buffers: [
-            { in: "slot", index: 7 },
+            { in: "slot", index: 9 },
             { in: "weight", index: 19 },
             { in: "weight", index: 20 },
-            { in: "slot", index: 2 },
+            { in: "slot", index: 7 },
             { in: "slot", index: 0 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
@@ -1626,12 +1632,18 @@ const $jargon_plan: $Plan = {
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
         },
-        $step_12,
-        $step_13,
+        {
+          kernel: 3,
+          title: "xpos layers.1.q_xpos",
+          buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 5 }],
+          scalars: ["N"],
+          grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
+        },
+        $step_11,
+        $step_7,
         $step_8,
         $step_9,
         $step_10,
-        $step_11,
         {
           kernel: 1,
           title: "norm layers.1.attention_norm",
@@ -1652,7 +1664,7 @@ const $jargon_plan: $Plan = {
             { in: "weight", index: 31 },
             { in: "weight", index: 32 },
             { in: "slot", index: 0 },
-            { in: "slot", index: 2 },
+            { in: "slot", index: 7 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
@@ -1661,10 +1673,10 @@ const $jargon_plan: $Plan = {
           kernel: 1,
           title: "norm layers.1.ffn_in",
           buffers: [
-            { in: "slot", index: 2 },
+            { in: "slot", index: 7 },
             { in: "weight", index: 33 },
             { in: "weight", index: 34 },
-            { in: "slot", index: 0 },
+            { in: "slot", index: 1 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
@@ -1673,10 +1685,10 @@ const $jargon_plan: $Plan = {
           kernel: 7,
           title: "linear layers.1.active",
           buffers: [
-            { in: "slot", index: 0 },
+            { in: "slot", index: 1 },
             { in: "weight", index: 35 },
             { in: "weight", index: 36 },
-            { in: "slot", index: 6 },
+            { in: "slot", index: 8 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 8] },
@@ -1685,10 +1697,10 @@ const $jargon_plan: $Plan = {
           kernel: 8,
           title: "norm layers.1.ffn_norm",
           buffers: [
-            { in: "slot", index: 6 },
+            { in: "slot", index: 8 },
             { in: "weight", index: 37 },
             { in: "weight", index: 38 },
-            { in: "slot", index: 7 },
+            { in: "slot", index: 9 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
@@ -1697,10 +1709,10 @@ const $jargon_plan: $Plan = {
           kernel: 9,
           title: "linear layers.1.out",
           buffers: [
-            { in: "slot", index: 7 },
+            { in: "slot", index: 9 },
             { in: "weight", index: 39 },
             { in: "weight", index: 40 },
-            { in: "slot", index: 2 },
+            { in: "slot", index: 7 },
             { in: "slot", index: 0 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
@@ -1754,12 +1766,18 @@ const $jargon_plan: $Plan = {
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
         },
-        $step_14,
-        $step_15,
+        {
+          kernel: 3,
+          title: "xpos layers.2.q_xpos",
+          buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 5 }],
+          scalars: ["N"],
+          grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
+        },
+        $step_12,
+        $step_7,
         $step_8,
         $step_9,
         $step_10,
-        $step_11,
         {
           kernel: 1,
           title: "norm layers.2.attention_norm",
@@ -1780,7 +1798,7 @@ const $jargon_plan: $Plan = {
             { in: "weight", index: 51 },
             { in: "weight", index: 52 },
             { in: "slot", index: 0 },
-            { in: "slot", index: 2 },
+            { in: "slot", index: 7 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
@@ -1789,10 +1807,10 @@ const $jargon_plan: $Plan = {
           kernel: 1,
           title: "norm layers.2.ffn_in",
           buffers: [
-            { in: "slot", index: 2 },
+            { in: "slot", index: 7 },
             { in: "weight", index: 53 },
             { in: "weight", index: 54 },
-            { in: "slot", index: 0 },
+            { in: "slot", index: 1 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
@@ -1801,10 +1819,10 @@ const $jargon_plan: $Plan = {
           kernel: 7,
           title: "linear layers.2.active",
           buffers: [
-            { in: "slot", index: 0 },
+            { in: "slot", index: 1 },
             { in: "weight", index: 55 },
             { in: "weight", index: 56 },
-            { in: "slot", index: 6 },
+            { in: "slot", index: 8 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 8] },
@@ -1813,10 +1831,10 @@ const $jargon_plan: $Plan = {
           kernel: 8,
           title: "norm layers.2.ffn_norm",
           buffers: [
-            { in: "slot", index: 6 },
+            { in: "slot", index: 8 },
             { in: "weight", index: 57 },
             { in: "weight", index: 58 },
-            { in: "slot", index: 7 },
+            { in: "slot", index: 9 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
@@ -1825,10 +1843,10 @@ const $jargon_plan: $Plan = {
           kernel: 9,
           title: "linear layers.2.out",
           buffers: [
-            { in: "slot", index: 7 },
+            { in: "slot", index: 9 },
             { in: "weight", index: 59 },
             { in: "weight", index: 60 },
-            { in: "slot", index: 2 },
+            { in: "slot", index: 7 },
             { in: "slot", index: 0 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
@@ -1882,12 +1900,18 @@ const $jargon_plan: $Plan = {
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
         },
-        $step_16,
-        $step_17,
+        {
+          kernel: 3,
+          title: "xpos layers.3.q_xpos",
+          buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 5 }],
+          scalars: ["N"],
+          grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
+        },
+        $step_13,
+        $step_7,
         $step_8,
         $step_9,
         $step_10,
-        $step_11,
         {
           kernel: 1,
           title: "norm layers.3.attention_norm",
@@ -1908,7 +1932,7 @@ const $jargon_plan: $Plan = {
             { in: "weight", index: 71 },
             { in: "weight", index: 72 },
             { in: "slot", index: 0 },
-            { in: "slot", index: 2 },
+            { in: "slot", index: 7 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
@@ -1917,10 +1941,10 @@ const $jargon_plan: $Plan = {
           kernel: 1,
           title: "norm layers.3.ffn_in",
           buffers: [
-            { in: "slot", index: 2 },
+            { in: "slot", index: 7 },
             { in: "weight", index: 73 },
             { in: "weight", index: 74 },
-            { in: "slot", index: 0 },
+            { in: "slot", index: 1 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
@@ -1929,10 +1953,10 @@ const $jargon_plan: $Plan = {
           kernel: 7,
           title: "linear layers.3.active",
           buffers: [
-            { in: "slot", index: 0 },
+            { in: "slot", index: 1 },
             { in: "weight", index: 75 },
             { in: "weight", index: 76 },
-            { in: "slot", index: 6 },
+            { in: "slot", index: 8 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 8] },
@@ -1941,10 +1965,10 @@ const $jargon_plan: $Plan = {
           kernel: 8,
           title: "norm layers.3.ffn_norm",
           buffers: [
-            { in: "slot", index: 6 },
+            { in: "slot", index: 8 },
             { in: "weight", index: 77 },
             { in: "weight", index: 78 },
-            { in: "slot", index: 7 },
+            { in: "slot", index: 9 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
@@ -1953,11 +1977,11 @@ const $jargon_plan: $Plan = {
           kernel: 9,
           title: "linear layers.3.out",
           buffers: [
-            { in: "slot", index: 7 },
+            { in: "slot", index: 9 },
             { in: "weight", index: 79 },
             { in: "weight", index: 80 },
-            { in: "slot", index: 2 },
-            { in: "slot", index: 0 },
+            { in: "slot", index: 7 },
+            { in: "slot", index: 1 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
@@ -1966,10 +1990,10 @@ const $jargon_plan: $Plan = {
           kernel: 1,
           title: "norm final",
           buffers: [
-            { in: "slot", index: 0 },
+            { in: "slot", index: 1 },
             { in: "weight", index: 81 },
             { in: "weight", index: 82 },
-            { in: "slot", index: 1 },
+            { in: "slot", index: 7 },
           ],
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 8] },
@@ -1977,20 +2001,29 @@ const $jargon_plan: $Plan = {
         {
           kernel: 10,
           title: "linear logits",
-          buffers: [{ in: "slot", index: 1 }, { in: "weight", index: 83 }, { in: "output", index: 0 }],
+          buffers: [{ in: "slot", index: 7 }, { in: "weight", index: 83 }, { in: "output", index: 0 }],
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
         },
       ],
+      chunks: [
+        { from: 0, to: 5, rows: 1024, slots: [1] },
+        { from: 11, to: 21, rows: 1024, slots: [1, 7, 8, 9] },
+        { from: 27, to: 37, rows: 1024, slots: [1, 7, 8, 9] },
+        { from: 43, to: 53, rows: 1024, slots: [1, 7, 8, 9] },
+        { from: 59, to: 67, rows: 1024, slots: [1, 7, 8, 9] },
+      ],
       slots: [
         { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "min", args: [{ op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] }, 262144] },
         { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
         { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
         { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
         { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
         { op: "mul", args: [{ op: "mul", args: [8, "B"] }, "N"] },
-        { op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] },
-        { op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] },
+        { op: "min", args: [{ op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] }, 262144] },
+        { op: "min", args: [{ op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] }, 1048576] },
+        { op: "min", args: [{ op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] }, 1048576] },
       ],
     },
   ],
@@ -2082,12 +2115,15 @@ const $jargon_plan_wgsl: $Plan = {
       schedule: "annulus 64x32",
       steps: [
         $step_5,
+        $step_14,
+        $step_15,
+        $step_16,
+        $step_17,
         $step_18,
+        $step_6,
         $step_19,
         $step_20,
         $step_21,
-        $step_6,
-        $step_7,
         $step_22,
         $step_23,
         $step_24,
@@ -2100,14 +2136,13 @@ const $jargon_plan_wgsl: $Plan = {
         $step_31,
         $step_32,
         $step_33,
+        $step_11,
+        $step_19,
+        $step_20,
+        $step_21,
+        $step_22,
         $step_34,
         $step_35,
-        $step_12,
-        $step_13,
-        $step_22,
-        $step_23,
-        $step_24,
-        $step_25,
         $step_36,
         $step_37,
         $step_38,
@@ -2117,13 +2152,12 @@ const $jargon_plan_wgsl: $Plan = {
         $step_42,
         $step_43,
         $step_44,
-        $step_45,
-        $step_14,
-        $step_15,
+        $step_12,
+        $step_19,
+        $step_20,
+        $step_21,
         $step_22,
-        $step_23,
-        $step_24,
-        $step_25,
+        $step_45,
         $step_46,
         $step_47,
         $step_48,
@@ -2134,12 +2168,11 @@ const $jargon_plan_wgsl: $Plan = {
         $step_53,
         $step_54,
         $step_55,
-        $step_16,
-        $step_17,
+        $step_13,
+        $step_19,
+        $step_20,
+        $step_21,
         $step_22,
-        $step_23,
-        $step_24,
-        $step_25,
         $step_56,
         $step_57,
         $step_58,
@@ -2249,12 +2282,15 @@ const $jargon_plan_wgsl_2: $Plan = {
       schedule: "annulus 64x32",
       steps: [
         $step_5,
+        $step_14,
+        $step_15,
+        $step_16,
+        $step_17,
         $step_18,
+        $step_6,
         $step_19,
         $step_20,
         $step_21,
-        $step_6,
-        $step_7,
         $step_22,
         $step_23,
         $step_24,
@@ -2267,14 +2303,13 @@ const $jargon_plan_wgsl_2: $Plan = {
         $step_31,
         $step_32,
         $step_33,
+        $step_11,
+        $step_19,
+        $step_20,
+        $step_21,
+        $step_22,
         $step_34,
         $step_35,
-        $step_12,
-        $step_13,
-        $step_22,
-        $step_23,
-        $step_24,
-        $step_25,
         $step_36,
         $step_37,
         $step_38,
@@ -2284,13 +2319,12 @@ const $jargon_plan_wgsl_2: $Plan = {
         $step_42,
         $step_43,
         $step_44,
-        $step_45,
-        $step_14,
-        $step_15,
+        $step_12,
+        $step_19,
+        $step_20,
+        $step_21,
         $step_22,
-        $step_23,
-        $step_24,
-        $step_25,
+        $step_45,
         $step_46,
         $step_47,
         $step_48,
@@ -2301,12 +2335,11 @@ const $jargon_plan_wgsl_2: $Plan = {
         $step_53,
         $step_54,
         $step_55,
-        $step_16,
-        $step_17,
+        $step_13,
+        $step_19,
+        $step_20,
+        $step_21,
         $step_22,
-        $step_23,
-        $step_24,
-        $step_25,
         $step_56,
         $step_57,
         $step_58,

@@ -7,7 +7,7 @@ const places: Readonly<Record<string, string>> = {
   operand: "a number, a name or `(`",
   word: "a word",
   branch: "`segment`",
-  position: "`xpos`, `learned` or `none`",
+  position: "`xpos`, `learned`, `grid` or `none`",
 };
 
 const named: Readonly<Record<string, string>> = {

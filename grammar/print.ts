@@ -54,7 +54,8 @@ const field = (f: Ast.AttentionField | Ast.ModelField | Ast.ScheduleField): stri
       return `ffn ${expression(f.dim)}${f.activation === null ? "" : ` ${f.activation.text}`}`;
     case "position": {
       const base = f.base === null ? "" : ` base ${expression(f.base)}`;
-      return `position ${f.value.text}${base}${f.rows === null ? "" : ` ${expression(f.rows)}`}`;
+      const rows = f.rows === null ? "" : ` ${expression(f.rows)}`;
+      return `position ${f.value.text}${base}${rows}${f.tile === null ? "" : ` tile ${expression(f.tile)}`}`;
     }
     default:
       return `${f.field} ${"text" in f.value ? f.value.text : expression(f.value)}`;

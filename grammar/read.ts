@@ -101,9 +101,15 @@ const reader = (report: (d: Diagnostic) => void, stumbled: Stumbles) => {
       const [how] = [
         ...tokens(position, "Xpos"),
         ...tokens(position, "Learned"),
+        ...tokens(position, "Grid"),
         ...tokens(position, "Word"),
       ];
-      const [number] = nodes(position, "expression");
+      const [tileWord] = tokens(position, "Tile");
+      const behindTile = (n: CstNode) =>
+        tileWord !== undefined && (n.location?.startOffset ?? 0) > tileWord.startOffset;
+      const numbers = nodes(position, "expression");
+      const number = numbers.find((n) => !behindTile(n));
+      const tile = numbers.find(behindTile);
       const value = { text: how?.tokenType.LABEL ?? "", span: how === undefined ? span : spanOf(how) };
       const amount = number === undefined ? null : expression(number, span);
       const xpos = value.text === "xpos";
@@ -113,6 +119,8 @@ const reader = (report: (d: Diagnostic) => void, stumbled: Stumbles) => {
           how !== undefined && tokens(position, "Word").length > 0 ? { ...value, text: how.image } : value,
         base: xpos ? (amount ?? (tokens(position, "Base").length > 0 ? { is: "hole", span } : null)) : null,
         rows: xpos ? null : amount,
+        tile:
+          tileWord === undefined ? null : tile === undefined ? { is: "hole", span } : expression(tile, span),
         span,
       };
     }

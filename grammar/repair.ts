@@ -33,8 +33,9 @@ const title: Readonly<Record<Block, string>> = {
 const after = new Map<TokenType, readonly string[]>([
   [k("branch"), ["segment"]],
   [k("branches"), ["segments"]],
-  [k("position"), ["xpos", "learned"]],
+  [k("position"), ["xpos", "learned", "grid"]],
   [k("xpos"), ["base"]],
+  [k("grid"), ["tile"]],
 ]);
 
 const is = (token: IToken | undefined, ...types: readonly TokenType[]) =>

@@ -241,6 +241,21 @@ class HeddleParser extends CstParser {
             });
           },
         },
+        {
+          ALT: () => {
+            this.CONSUME(k("grid"));
+            this.OPTION3({
+              GATE: () => this.valueAhead(),
+              DEF: () => {
+                this.SUBRULE3(this.expression);
+                this.OPTION4(() => {
+                  this.CONSUME(k("tile"));
+                  this.SUBRULE4(this.expression);
+                });
+              },
+            });
+          },
+        },
         { GATE: () => this.valueAhead(), ALT: () => this.CONSUME(t.Word) },
       ],
     });

@@ -55,6 +55,8 @@ const structure = [
   "base",
   "xpos",
   "learned",
+  "grid",
+  "tile",
   "on",
 ] as const;
 

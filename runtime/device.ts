@@ -13,6 +13,8 @@ export type MemoryUse = {
   readonly outputs: number;
   /** Slots that the values between steps share. */
   readonly arena: number;
+  /** What stays between runs besides weights; absent where nothing does. */
+  readonly states?: number;
   /** Tiles of the threads; on CUDA pinned memory of the host, through which inputs and outputs go. */
   readonly scratch: number;
   readonly total: number;
@@ -55,5 +57,28 @@ export type Executable = {
   /** Like `run`, into the caller's arrays; outputs that are not named stay on the device. */
   runInto(inputs: Tensors, at: Extent, outputs: Tensors): Promise<void>;
   memory(): MemoryUse;
+  /** Memory that stays from run to run, for programs that were compiled with it (`Plan.decoding`); absent where the device has none. */
+  readonly states?: States;
   dispose(): Promise<void>;
+};
+
+/**
+ * What generation asks of a device; runtime/generate/decoding.ts makes the rest of it. Everything here waits for what was asked before.
+ */
+export type States = {
+  /** Like `run` of an executable, of what `entry` makes of the plan that runs here and of how many states there are. */
+  run(
+    entry: (plan: Plan, held: number) => Plan,
+    inputs: Tensors,
+    at: Extent,
+  ): Promise<{ readonly [name: string]: HostArray }>;
+  /** How many states there are now: none before they are made, and where they went with a device. */
+  held(): Promise<number>;
+  /** Makes a memory for each state of the plan; those that there were go. */
+  allocate(
+    wanted: readonly { readonly label: string; readonly bytes: number; readonly formula: string }[],
+  ): Promise<void>;
+  /** Copies a whole state out, or in. */
+  read(index: number, into: Uint8Array<ArrayBuffer>): Promise<void>;
+  write(index: number, from: Uint8Array): Promise<void>;
 };

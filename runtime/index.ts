@@ -22,7 +22,7 @@ export type { InputError } from "./input-error.ts";
 export { memoryOf } from "./memory.ts";
 export type { Memory } from "./memory.ts";
 export type { Plan, Program, WasmModules } from "./plan.ts";
-export { memorySource, readHeader, readTensor, writeSafetensors } from "./safetensors.ts";
+export { memorySource, readHeader, readTensor } from "./safetensors.ts";
 export type {
   ByteSource,
   ReadOptions,

@@ -4,9 +4,14 @@ import { inputError } from "./input-error.ts";
 
 /** Learned positions are read from row 2 on (fairseq), so N tokens need N + 2 rows. */
 export function positionsFit(
-  { name, positions }: Pick<ModelDefinition, "name" | "positions">,
+  { name, positions, placed }: Pick<ModelDefinition, "name" | "positions" | "placed">,
   N: number,
 ): void {
+  if (placed === true && N !== positions)
+    throw inputError(
+      `${N} patches do not fit model '${name}': it has a position for each of ${positions} places`,
+    );
+  if (placed === true) return;
   if (positions !== null && N + 2 > positions)
     throw inputError(
       `${N} tokens are too many for model '${name}': its ${positions} learned positions serve ${positions - 2}`,

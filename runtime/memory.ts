@@ -1,6 +1,7 @@
 /** What a program needs of memory, from its Plan alone. */
 import { sizeOf, variantFor } from "./plan.ts";
 import type { Dtype, Plan, PlanWeight, TensorSpec } from "./plan.ts";
+import { tableLength } from "./tables.ts";
 import { elementsAt } from "./tensors.ts";
 
 /** Bytes on the device, in the storage types of the plan. */
@@ -40,7 +41,7 @@ export function memoryOf(plan: Plan, at: { readonly N: number; readonly B: numbe
     inputs: tensors(plan.inputs),
     outputs: tensors(plan.outputs),
     activations: sum(variantFor(plan, at.N).slots.map((s) => 4 * sizeOf(s, at))),
-    tables: sum(plan.tables.map((t) => 4 * at.N * t.headDim)),
+    tables: sum(plan.tables.map((t) => 4 * tableLength(t, at.N))),
   };
   return { ...parts, total: Object.values(parts).reduce((a, b) => a + b, 0) };
 }

@@ -5,6 +5,8 @@ import type { AttentionDefinition, ModelDefinition, ModelInput, ModelOutput } fr
 import type { MemoryUse } from "./device.ts";
 import { openDevice } from "./open.ts";
 import type { DeviceOptions, Loaded } from "./open.ts";
+import { forward, rowsFor, widthOf } from "./forward.ts";
+import type { ForwardInputs, Pass } from "./forward.ts";
 import { inputError } from "./input-error.ts";
 import { fits, positionsFit, tokensOf, whole } from "./inputs.ts";
 import { memoryOf } from "./memory.ts";
@@ -100,10 +102,25 @@ export type CreateOptions = DeviceOptions & {
   readonly signal?: AbortSignal;
 };
 /** `length` defaults to what the array holds for `batch` sequences (1 unless given). */
-export type ForwardOptions = { readonly batch?: number; readonly length?: number };
-/** `logits` [batch, length, vocab] or `out` [batch, length, dim]. */
+export type ForwardOptions = {
+  readonly batch?: number;
+  readonly length?: number;
+  /** [batch, length, 2], of models with positions in a grid: x and y of each tile, in pixels of the slide. */
+  readonly coords?: ArrayLike<number> | undefined;
+  /**
+   * [batch, length], other than 0 where a sequence is padded. With the spec's `padding zero` an encoder clears padded tokens and attends
+   * to them, as torchscale does; otherwise each sequence runs at its own length, and rows of padding come out as zeros.
+   */
+  readonly paddingMask?: ArrayLike<number> | undefined;
+};
+/**
+ * `logits` [batch, length, vocab] or `out` [batch, length, dim]; of a pooled model `out` [batch, dim] or `logits` [batch, classes]. A
+ * class token adds one row to the length.
+ */
 export type ForwardResult<O extends ModelOutput> = O extends ModelOutput
   ? { readonly [K in O]: Float32Array } & {
+      /** [layers + 1, batch, dim]: pooled rows of the embedding and of every layer, of a model with `states all`. */
+      readonly states?: Float32Array;
       /** [layers + 1, batch, length, dim], of a program compiled with hidden values. */
       readonly hidden?: Float32Array;
     }
@@ -116,7 +133,7 @@ export type BitsOptions = {
 
 export type ModelSession<I extends ModelInput = ModelInput, O extends ModelOutput = ModelOutput> = {
   readonly device: string;
-  /** Tokens [batch, length], or features [batch, length, dim]. Rejects with an InputError where they do not fit. */
+  /** Tokens [batch, length], or features [batch, length, width]. Rejects with an InputError where they do not fit. */
   readonly forward: (
     input: I extends "tokens" ? ArrayLike<number> : Float32Array,
     options?: ForwardOptions,
@@ -154,41 +171,46 @@ async function createModel<I extends ModelInput, O extends ModelOutput>(
   definition: ModelDefinition<I, O>,
   options: CreateOptions,
 ): Promise<ModelSession<I, O>> {
-  const { name, program, vocab, dim, output } = definition;
+  const { name, program, vocab, output } = definition;
   const { plan } = program;
   const loaded = await openWith(program, options);
   const turn = oneAtATime(`model '${name}'`);
-  const at = plan.outputs.findIndex((o) => o.name === output);
-
-  const run = async (input: ArrayLike<number>, B: number, N: number): Promise<ForwardResult<O>> => {
-    positionsFit(definition, N);
-    const given = definition.input === "tokens" ? tokensOf(input, N, vocab) : Float32Array.from(input);
-    const outputs = await loaded.run({ N, B }, [given]);
+  const pass: Pass = async (at, inputs) => {
+    const outputs = await loaded.run(at, inputs);
+    const named = (name: string) => produced(outputs[plan.outputs.findIndex((o) => o.name === name)]);
+    const stacked = (arrays: readonly ArrayLike<number>[]) => {
+      const all = new Float32Array(arrays.reduce((n, a) => n + a.length, 0));
+      arrays.reduce((n, a) => (all.set(a, n), n + a.length), 0);
+      return all;
+    };
+    const layers = Array.from({ length: definition.layers + 1 }, (_, i) => `state.${i}`);
+    const hidden = definition.hidden?.map((place) =>
+      place.in === "output" ? produced(outputs[place.index]) : (inputs[place.index] ?? []),
+    );
+    return {
+      result: named(output),
+      ...(definition.states === true ? { states: stacked(layers.map(named)) } : {}),
+      ...(hidden === undefined ? {} : { hidden: stacked(hidden) }),
+    };
+  };
+  const run = async (given: ForwardInputs): Promise<ForwardResult<O>> => {
+    const { result, ...rest } = await forward(definition, given, pass);
     // The name of the output is the type parameter, which a computed key cannot carry.
-    const result = { [output]: produced(outputs[at]) } as ForwardResult<O>;
-    if (definition.hidden === undefined) return result;
-    const layer = B * N * dim;
-    const hidden = new Float32Array(definition.hidden.length * layer);
-    definition.hidden.forEach((place, i) => {
-      const values = place.in === "output" ? produced(outputs[place.index]) : given;
-      hidden.set(values, i * layer);
-    });
-    return { ...result, hidden };
+    return { [output]: result, ...rest } as ForwardResult<O>;
   };
 
   return {
     device: loaded.device,
-    forward: (input, { batch = 1, length } = {}) =>
-      turn.take(() => {
+    forward: (input, { batch = 1, length, coords, paddingMask } = {}) =>
+      turn.take(async () => {
         const B = whole(batch, "batch", 1);
-        const wide = definition.input === "tokens" ? 1 : dim;
-        const N = whole(length ?? input.length / (B * wide), "length", 1);
-        fits(definition.input, input, definition.input === "tokens" ? [B, N] : [B, N, dim]);
-        return run(input, B, N);
+        const wide = definition.input === "tokens" ? 1 : widthOf(definition);
+        const tokens = whole(length ?? input.length / (B * wide), "length", 1);
+        return run({ input, batch: B, length: tokens, coords, paddingMask });
       }),
     bits: (tokens, { window, progress } = {}) =>
       turn.take(async () => {
-        if (definition.input !== "tokens" || output !== "logits")
+        if (definition.input !== "tokens" || output !== "logits" || definition.pooled === true)
           throw inputError(
             `model '${name}' goes from ${definition.input} to ${output}: it predicts no tokens`,
           );
@@ -198,12 +220,16 @@ async function createModel<I extends ModelInput, O extends ModelOutput>(
         positionsFit(definition, Math.min(W, tokens.length - 1));
         const all = tokensOf(tokens, tokens.length, vocab);
         const logitsOf = async (part: Int32Array) => {
-          const { logits } = (await run(part, 1, part.length)) as ForwardResult<"logits">;
+          const { logits } = (await run({
+            input: part,
+            batch: 1,
+            length: part.length,
+          })) as ForwardResult<"logits">;
           return logits;
         };
         return bitsOver(all, vocab, W, logitsOf, progress);
       }),
-    memory: ({ length, batch = 1 }) => memoryOf(loaded.plan, { N: length, B: batch }),
+    memory: ({ length, batch = 1 }) => memoryOf(loaded.plan, { N: rowsFor(definition, length), B: batch }),
     memoryInUse: loaded.memory,
     dispose: () => {
       turn.close();
@@ -213,7 +239,7 @@ async function createModel<I extends ModelInput, O extends ModelOutput>(
 }
 
 /** The device with the checkpoint in it; nothing stays behind when the checkpoint does not fit. */
-async function openWith(program: Program, options: CreateOptions): Promise<Loaded> {
+export async function openWith(program: Program, options: CreateOptions): Promise<Loaded> {
   let { signal } = options;
   signal?.throwIfAborted();
   const loaded = await openDevice(program, options, async (set) => {
@@ -238,7 +264,7 @@ function produced(output: Float32Array | undefined): Float32Array {
 }
 
 /** Runs share one arena, so they wait for each other. */
-function oneAtATime(what: string) {
+export function oneAtATime(what: string) {
   let last: Promise<unknown> = Promise.resolve();
   let closed = false;
   return {

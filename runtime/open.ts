@@ -44,6 +44,7 @@ export type Loaded = {
   readonly plan: Plan;
   readonly run: (at: Extent, inputs: readonly HostArray[]) => Promise<readonly Float32Array[]>;
   readonly memory: Executable["memory"];
+  readonly states: Executable["states"];
   readonly dispose: () => void;
 };
 
@@ -143,6 +144,7 @@ export async function openDevice(
     },
     plan: executable.plan,
     memory: () => executable.memory(),
+    states: executable.states,
     dispose: () => void device.dispose(),
   };
 }

@@ -54,7 +54,9 @@ export type BufferRef =
   /** A table the host computes for the current N (`Plan.tables`). */
   | { readonly in: "table"; readonly index: number }
   /** A slot of the arena; several values share a slot at different times. */
-  | { readonly in: "slot"; readonly index: number };
+  | { readonly in: "slot"; readonly index: number }
+  /** What stays from run to run, for all entries of a plan (`Plan.decoding.states`). */
+  | { readonly in: "state"; readonly index: number };
 
 export type PlanWeight = {
   /** Name in the checkpoint. */
@@ -71,16 +73,20 @@ export type PlanWeight = {
 };
 
 /**
- * Host-made tables. `xpos`: [N, headDim] of (cos, sin) pairs: at row n, pair i has the angle n · 10000^(−2i/headDim) with
+ * Host-made tables, f32. `xpos`: [N, headDim] of (cos, sin) pairs: at row n, pair i has the angle n · 10000^(−2i/headDim) with
  * torch's f32 roundings (`xposFrequencies` in runtime/tables.ts) and both multiplied by ζ_i^(sign·(n mod block)/base), computed in f64.
+ * `sincos`: [rows, width], row p the sines of p · 10000^(−2k/width), k < width/2, then the cosines.
  */
-export type PlanTable = {
-  readonly kind: "xpos";
-  readonly headDim: number;
-  readonly base: number;
-  readonly block: number;
-  readonly sign: 1 | -1;
-};
+export type PlanTable =
+  | {
+      readonly kind: "xpos";
+      readonly headDim: number;
+      readonly base: number;
+      readonly block: number;
+      readonly sign: 1 | -1;
+    }
+  | { readonly kind: "sincos"; readonly rows: number; readonly width: number };
+export type XposTable = Extract<PlanTable, { readonly kind: "xpos" }>;
 
 export type PlanKernel = {
   /** Export name in the artifact. */
@@ -108,11 +114,25 @@ export type Step = {
   readonly grid: Size;
 };
 
+/**
+ * Steps `from` … `to` − 1 run one after another for each `rows` of the N·B rows, before the next rows: their formulas see the rows of the
+ * chunk as N, and 1 as B. Inputs, outputs and slots have a row for each token, of which the steps see those of the chunk from the first
+ * on; `slots` have room for the rows of one chunk only.
+ */
+export type PlanChunk = {
+  readonly from: number;
+  readonly to: number;
+  readonly rows: number;
+  readonly slots: readonly number[];
+};
+
 /** The steps for lengths N ≤ upTo (null: every longer one). Schedules may change with the length; results do not. */
 export type PlanVariant = {
   readonly upTo: number | null;
   readonly schedule: string;
   readonly steps: readonly Step[];
+  /** Steps that run chunk by chunk, in order; absent where none do. */
+  readonly chunks?: readonly PlanChunk[];
   /** 32-bit words of each arena slot: an f32 or i32 takes one, two 16-bit elements share one (⌈n/2⌉ for n). */
   readonly slots: readonly Size[];
 };
@@ -133,12 +153,57 @@ export type Plan = {
   }[];
   readonly kernels: readonly PlanKernel[];
   readonly variants: readonly PlanVariant[];
+  /** How to generate token by token; absent where the program was not compiled for it or cannot. */
+  readonly decoding?: PlanDecoding;
 };
+
+/** A buffer that keeps what one run left for the next: the keys and values of a layer that may still be read. */
+export type PlanState = {
+  readonly name: string;
+  readonly dtype: "f32" | "f16" | "bf16";
+  /** N: the tokens that a sequence may have; B: sequences kept side by side, each in a lane. */
+  readonly elements: Size;
+  /** Elements for each token of a cache that keeps them all: what `elements` is to be compared with. */
+  readonly perToken: number;
+};
+
+/** Another program over the weights, kernels and states of a plan: what a plan has of its own. */
+export type PlanEntry = Pick<Plan, "inputs" | "outputs" | "tables" | "variants">;
+
+/**
+ * Generation: `prefill` puts into the states what a prompt leaves visible; `step` takes one token of each of B sequences and gives the
+ * logits [B, 1, vocab] behind it. Both, and `promote`, take an i32 input `place` [3, B]: the tokens of each sequence before this run (0 for
+ * `prefill`), the lane of each, and the N that the states were made for, B times. In `step` and `promote` N is of no account.
+ */
+export type PlanDecoding = {
+  readonly states: readonly PlanState[];
+  readonly entries: { readonly prefill: PlanEntry; readonly step: PlanEntry; readonly promote?: PlanEntry };
+  /** Inputs of `step` [B, headDim], made by the host: row b is that of the table at the position of sequence b. */
+  readonly rows: readonly { readonly input: string; readonly table: XposTable }[];
+  /** `promote` must run before a step where some position is a multiple of one of these, and not 0. */
+  readonly moves: readonly number[];
+  /** Tokens that a sequence may have, and why not more; null: no end. */
+  readonly reach: { readonly tokens: number; readonly why: string } | null;
+  /** Whether the states grow with N without an end; otherwise any large N takes the same bytes. */
+  readonly grows: boolean;
+  /** Tells specs apart, so that no cache is read as that of another. */
+  readonly spec: string;
+};
+export type EntryName = keyof PlanDecoding["entries"];
+
+/** An entry as a plan of its own. */
+export function entryOf(plan: Plan, name: EntryName): Plan {
+  const entry = plan.decoding?.entries[name];
+  if (entry === undefined)
+    throw new Error(`heddle: '${plan.name}' was not compiled for generation, or has no '${name}'`);
+  return { ...plan, ...entry };
+}
 
 /** The storage type of what a reference names; undefined for slots, which hold values of any type. */
 export function storageOf(plan: Plan, ref: BufferRef): Dtype | undefined {
   if (ref.in === "slot") return undefined;
   if (ref.in === "table") return "f32";
+  if (ref.in === "state") return plan.decoding?.states[ref.index]?.dtype;
   if (ref.in === "weight") {
     const weight = plan.weights[ref.index];
     return weight === undefined ? undefined : (weight.dtype ?? "f32");

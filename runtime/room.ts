@@ -2,10 +2,11 @@
 import { bytesOf } from "./memory.ts";
 import { sizeOf, variantFor } from "./plan.ts";
 import type { BufferRef, Dtype, Plan, Size } from "./plan.ts";
+import { tableShape } from "./tables.ts";
 import type { Extent } from "./tensors.ts";
 
-/** Something for each tensor of a plan that is no weight, in the order of the plan. */
-export type Room<T> = { readonly [K in Exclude<BufferRef["in"], "weight">]: readonly T[] };
+/** Something for each tensor of a plan that lasts for runs at one length, in the order of the plan. */
+export type Room<T> = { readonly [K in Exclude<BufferRef["in"], "weight" | "state">]: readonly T[] };
 
 export type RoomFor = {
   /** `input 'q'`. */
@@ -25,7 +26,7 @@ export function roomOf(plan: Plan, at: Extent): Room<RoomFor> {
   return {
     input: plan.inputs.map((t) => room(`input '${t.name}'`, t.dtype, t.shape)),
     output: plan.outputs.map((t) => room(`output '${t.name}'`, t.dtype, t.shape)),
-    table: plan.tables.map((t) => room("a table of positions", "f32", ["N", t.headDim])),
+    table: plan.tables.map((t) => room("a table of positions", "f32", tableShape(t))),
     slot: variantFor(plan, at.N).slots.map((words, i) =>
       room(`values between the steps (slot ${i})`, "f32", [words]),
     ),

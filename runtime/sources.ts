@@ -17,6 +17,8 @@ import type { UrlOptions } from "./sources/url.ts";
 import { verified } from "./sources/verify.ts";
 import type { TensorHashes } from "./sources/verify.ts";
 
+export { writeSafetensors } from "./safetensors-writer.ts";
+export type { TensorToWrite } from "./safetensors-writer.ts";
 export { blobSource } from "./sources/blob.ts";
 export type { RangeCache, RangeStore } from "./sources/cache.ts";
 export { clearOpfsCache, opfsCache } from "./sources/opfs.ts";

@@ -1,5 +1,35 @@
 /** Tables that the host makes for a device: xPos angles and scales. Self-contained, so that a web page ships only this. */
-import type { PlanTable } from "./plan.ts";
+import type { PlanTable, Size, XposTable } from "./plan.ts";
+
+/** The shape of a table, at most as long as the longest sequence. */
+export const tableShape = (table: PlanTable): readonly [rows: Size, width: number] =>
+  table.kind === "xpos" ? ["N", table.headDim] : [table.rows, table.width];
+
+/** Elements of a table for sequences of N tokens. */
+export const tableLength = (table: PlanTable, N: number): number =>
+  table.kind === "xpos" ? N * table.headDim : table.rows * table.width;
+
+export const tableValues = (table: PlanTable, N: number): Float32Array =>
+  table.kind === "xpos" ? xposTable(table, N) : sincosTable(table);
+
+/** [rows, width]: see PlanTable. Angles and functions in f64, as Prov-GigaPath's pos_embed.py has them. */
+export function sincosTable({
+  rows,
+  width,
+}: {
+  readonly rows: number;
+  readonly width: number;
+}): Float32Array {
+  const half = width / 2;
+  const frequencies = Array.from({ length: half }, (_, k) => 10000 ** (-k / half));
+  const table = new Float32Array(rows * width);
+  for (let p = 0; p < rows; p++)
+    frequencies.forEach((frequency, k) => {
+      table[p * width + k] = Math.sin(p * frequency);
+      table[p * width + half + k] = Math.cos(p * frequency);
+    });
+  return table;
+}
 
 /**
  * 10000^(−2i/headDim) for pair i < headDim/2, in the roundings of torch's f32 expression
@@ -21,20 +51,27 @@ export function xposZeta(headDim: number): Float32Array {
  * [N, headDim] of pairs (cos·f, sin·f): at row n, pair i the angle fl32(n · frequency_i) and f = ζ_i^(sign·(n mod block)/base),
  * computed in f64 and rounded once.
  */
-export function xposTable(
-  { headDim, base, block, sign }: Pick<PlanTable, "headDim" | "base" | "block" | "sign">,
-  N: number,
+export const xposTable = (table: Omit<XposTable, "kind">, N: number): Float32Array =>
+  xposRows(table, N, (n) => n);
+
+/** [count, headDim]: as row i that of the table at position `positionOf(i)`. */
+export function xposRows(
+  { headDim, base, block, sign }: Omit<XposTable, "kind">,
+  count: number,
+  positionOf: (row: number) => number,
 ): Float32Array {
   const frequencies = xposFrequencies(headDim);
   const rates = Float64Array.from(xposZeta(headDim), (zeta) => (sign * Math.log(zeta)) / base);
-  const table = new Float32Array(N * headDim);
-  for (let n = 0; n < N; n++)
+  const table = new Float32Array(count * headDim);
+  for (let row = 0; row < count; row++) {
+    const n = positionOf(row);
     for (let i = 0; i < frequencies.length; i++) {
       const angle = Math.fround(n * (frequencies[i] ?? 0));
       const factor = Math.exp((rates[i] ?? 0) * (n % block));
-      table[n * headDim + 2 * i] = Math.cos(angle) * factor;
-      table[n * headDim + 2 * i + 1] = Math.sin(angle) * factor;
+      table[row * headDim + 2 * i] = Math.cos(angle) * factor;
+      table[row * headDim + 2 * i + 1] = Math.sin(angle) * factor;
     }
+  }
   return table;
 }
 

@@ -1,14 +1,23 @@
 /** The WebAssembly device: one module and one memory for each program, threads where the host allows them. */
-import type { Device, Executable } from "./device.ts";
+import type { Device, Executable, States } from "./device.ts";
 import { weightLength } from "./memory.ts";
+import { turnsOf } from "./chunks.ts";
 import { sizeOf, variantFor } from "./plan.ts";
 import type { Plan, Program, TensorSpec, WasmModules } from "./plan.ts";
-import { xposTable } from "./tables.ts";
+import { tableValues } from "./tables.ts";
 import { checkExtent, checkTensors, elementsAt } from "./tensors.ts";
 import type { Extent, HostArray, Tensors } from "./tensors.ts";
 import { engine, processors, turn } from "./wasm/engine.ts";
 import type { KernelFunction, WasmMemory } from "./wasm/engine.ts";
-import { addressOf, fixedLayout, inUnits, MOST_BYTES, movingLayout, PAGE } from "./wasm/layout.ts";
+import {
+  addressOf,
+  fixedLayout,
+  inUnits,
+  MOST_BYTES,
+  movingLayout,
+  PAGE,
+  withStates,
+} from "./wasm/layout.ts";
 import type { Fixed, Moving } from "./wasm/layout.ts";
 import { gather, poolOf, single } from "./worker.ts";
 import type { Launch, Pool, Team } from "./worker.ts";
@@ -157,6 +166,7 @@ function newMemory(plan: Plan, bytes: number, shared: boolean): WasmMemory {
 
 /** A plan at one N and B, ready to run: nothing below is allocated again while these stay the same. */
 type Prepared = {
+  readonly plan: Plan;
   readonly at: Extent;
   readonly moving: Moving;
   readonly launches: readonly Launch[];
@@ -172,15 +182,18 @@ const CHUNKS = 16;
 const BREATH_MS = 40;
 /** The bits of a quiet NaN. */
 const NAN_BITS = 0x7fc00000;
+/** Four of them are a NaN. */
+const NAN_BYTE = 0xff;
 
 function executableOf(
   plan: Plan,
   memory: WasmMemory,
-  fixed: Fixed,
+  fixedOnly: Fixed,
   team: Team,
   poison: boolean,
   detail: string,
 ): Executable {
+  let fixed = fixedOnly;
   const threads = team.workers + 1;
   const missing = new Set(plan.weights.keys());
   let prepared: Prepared | undefined;
@@ -203,8 +216,7 @@ function executableOf(
       ? new Int32Array(memory.buffer, address, elements)
       : new Float32Array(memory.buffer, address, elements);
 
-  const reserve = (bytes: number, at: Extent) => {
-    const what = `N=${at.N}, B=${at.B}`;
+  const reserve = (bytes: number, what: string) => {
     if (bytes > MOST_BYTES) throw tooLarge(plan, bytes, what);
     const pages = Math.ceil((bytes - memory.buffer.byteLength) / PAGE);
     if (pages <= 0) return;
@@ -215,22 +227,24 @@ function executableOf(
     }
   };
 
-  const prepare = (at: Extent): Prepared => {
-    if (prepared !== undefined && prepared.at.N === at.N && prepared.at.B === at.B) return prepared;
+  const prepare = (plan: Plan, at: Extent): Prepared => {
+    if (prepared?.plan === plan && prepared.at.N === at.N && prepared.at.B === at.B) return prepared;
     checkExtent(at);
+    // The entries of a plan take turns in the same memory.
+    if (prepared?.plan !== plan) tableRows = 0;
     const variant = variantFor(plan, at.N);
     // Rows of a table are the same at every length, so a longer one serves shorter runs.
     const rows = Math.max(tableRows, at.N);
     const moving = movingLayout(plan, variant, fixed, rows, at);
-    reserve(moving.end, at);
+    reserve(moving.end, `N=${at.N}, B=${at.B}`);
     if (rows > tableRows)
       plan.tables.forEach((table, i) => {
-        const values = xposTable(table, rows);
+        const values = tableValues(table, rows);
         new Float32Array(memory.buffer, moving.tables[i], values.length).set(values);
       });
     tableRows = rows;
 
-    const launches = variant.steps.flatMap((step): readonly Launch[] => {
+    const launches = turnsOf(plan, variant, at).flatMap(({ step, at, skip }): readonly Launch[] => {
       const kernel = plan.kernels[step.kernel];
       if (kernel === undefined) throw say(`internal: the plan has no kernel ${step.kernel}`);
       const grid = sizeOf(step.grid, at);
@@ -239,7 +253,7 @@ function executableOf(
         0,
         0,
         fixed.scratch,
-        ...step.buffers.map((ref) => addressOf(ref, fixed, moving)),
+        ...step.buffers.map((ref) => addressOf(ref, fixed, moving) + 4 * skip(ref)),
         ...step.scalars.map((size) => sizeOf(size, at)),
       ];
       const chunk = Math.ceil(grid / (CHUNKS * threads));
@@ -249,6 +263,7 @@ function executableOf(
       tensors.map((t, i) => viewOf(t.dtype, addresses[i] ?? 0, elementsAt(t.shape, at)));
     const from = moving.end - moving.bytes.outputs - moving.bytes.arena;
     prepared = {
+      plan,
       at: { N: at.N, B: at.B },
       moving,
       launches,
@@ -259,10 +274,10 @@ function executableOf(
     return prepared;
   };
 
-  const forward = async (inputs: Tensors, at: Extent): Promise<Prepared> => {
+  const forward = async (plan: Plan, inputs: Tensors, at: Extent): Promise<Prepared> => {
     for (const index of missing)
       throw say(`'${plan.name}' has no weights yet: '${plan.weights[index]?.name ?? index}' was not set`);
-    const ready = prepare(at);
+    const ready = prepare(plan, at);
     plan.inputs.forEach((t, i) => {
       const given = inputs[t.name];
       if (given !== undefined) ready.inputs[i]?.set(given);
@@ -286,9 +301,37 @@ function executableOf(
     if (view !== undefined) made.set(view);
     return made;
   };
-  const checked = (inputs: Tensors, at: Extent) => {
+  const checked = (plan: Plan, inputs: Tensors, at: Extent) => {
     checkExtent(at);
     checkTensors("input", plan.inputs, inputs, at);
+  };
+  const run = async (plan: Plan, inputs: Tensors, at: Extent) => {
+    checked(plan, inputs, at);
+    const { outputs } = await forward(plan, inputs, at);
+    return Object.fromEntries(plan.outputs.map((t, i) => [t.name, fresh(t, outputs[i])]));
+  };
+  /** A state's bytes. Made anew for each use: memory that grows takes its views away. */
+  const stateAt = (index: number): Uint8Array => {
+    const [address, size] = [fixed.states[index], fixed.sizes[index]];
+    if (address === undefined) throw say(`'${plan.name}' has no state ${index}`);
+    return new Uint8Array(memory.buffer, address, size);
+  };
+  const states: States = {
+    run: (entry, inputs, at) => inTurn(() => run(entry(plan, fixed.states.length), inputs, at)),
+    held: () => inTurn(async () => fixed.states.length),
+    allocate: (wanted) =>
+      inTurn(async () => {
+        const made = withStates(
+          fixedOnly,
+          wanted.map((w) => w.bytes),
+        );
+        prepared = undefined;
+        reserve(made.end, "its cache");
+        fixed = made;
+        if (poison) fixed.sizes.forEach((_, i) => stateAt(i).fill(NAN_BYTE));
+      }),
+    read: (index, into) => inTurn(async () => into.set(stateAt(index))),
+    write: (index, from) => inTurn(async () => stateAt(index).set(from)),
   };
 
   return {
@@ -307,17 +350,12 @@ function executableOf(
         new Float32Array(memory.buffer, address, elements).set(data);
         missing.delete(index);
       }),
-    run: (inputs, at) =>
-      inTurn(async () => {
-        checked(inputs, at);
-        const { outputs } = await forward(inputs, at);
-        return Object.fromEntries(plan.outputs.map((t, i) => [t.name, fresh(t, outputs[i])]));
-      }),
+    run: (inputs, at) => inTurn(() => run(plan, inputs, at)),
     runInto: (inputs, at, into) =>
       inTurn(async () => {
-        checked(inputs, at);
+        checked(plan, inputs, at);
         checkTensors("output", plan.outputs, into, at);
-        const { outputs } = await forward(inputs, at);
+        const { outputs } = await forward(plan, inputs, at);
         plan.outputs.forEach((t, i) => {
           const view = outputs[i];
           if (view !== undefined) into[t.name]?.set(view);
@@ -326,8 +364,10 @@ function executableOf(
     memory: () => ({
       ...fixed.bytes,
       ...(prepared?.moving.bytes ?? { tables: 0, inputs: 0, outputs: 0, arena: 0 }),
+      states: fixed.end - fixedOnly.end,
       total: memory.buffer.byteLength,
     }),
+    states,
     dispose: async () => {
       await last;
       if (disposed) return;

@@ -57,7 +57,7 @@ export function checkWeights(
     if (near === undefined) return { text: "" };
     const [from, to] = kind === "missing" ? [near, name] : [name, near];
     const text = kind === "missing" ? `its '${near}'` : `'${near}', which is missing`;
-    const fits = same(shapeOf(from), known.get(to) ?? []);
+    const fits = sameRows(shapeOf(from), known.get(to) ?? []);
     return { text: ` Did you mean ${text}?`, ...(fits ? { rename: { from, to } } : {}) };
   };
 
@@ -72,7 +72,7 @@ export function checkWeights(
         ...more,
         message: `The checkpoint has no '${name}' ${shapeText(shape)}.${text}`,
       });
-    } else if (!same(entry.shape, shape))
+    } else if (!sameRows(entry.shape, shape))
       problems.push({
         kind: "shape",
         name,
@@ -96,6 +96,22 @@ export function checkWeights(
     });
   }
   return problems;
+}
+
+/**
+ * Whether a tensor holds the wanted rows one after the other: axes of one in front do not matter (`cls_token` [1, 1, E]), nor into how many
+ * axes a row is divided (a convolution [E, 3, 32, 32] that is a matrix [E, 3072]).
+ */
+function sameRows(found: readonly number[], wanted: readonly number[]): boolean {
+  if (found.length < wanted.length) return false;
+  const product = (dims: readonly number[]) => dims.reduce((a, b) => a * b, 1);
+  const dims = [...found];
+  while (dims.length > wanted.length && dims[0] === 1) dims.shift();
+  return (
+    dims[0] === wanted[0] &&
+    (wanted.length === 1 ? dims.length === 1 : product(dims) === product(wanted)) &&
+    (dims.length > wanted.length || dims.every((d, i) => d === wanted[i]))
+  );
 }
 
 const same = (a: readonly number[], b: readonly number[]): boolean =>

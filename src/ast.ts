@@ -47,8 +47,29 @@ export const attentionWords = [
   "dtype",
   "compat",
 ] as const;
-export const modelNumbers = ["vocab", "dim", "layers", "embed_scale", "eps"] as const;
-export const modelWords = ["kind", "input", "attention", "norm", "embed_norm", "head", "final_norm"] as const;
+export const modelNumbers = [
+  "vocab",
+  "patch_embed",
+  "dim",
+  "layers",
+  "embed_scale",
+  "eps",
+  "pool_eps",
+  "classes",
+] as const;
+export const modelWords = [
+  "kind",
+  "input",
+  "attention",
+  "class_token",
+  "norm",
+  "embed_norm",
+  "head",
+  "final_norm",
+  "pool",
+  "states",
+  "checkpoint",
+] as const;
 export const scheduleNumbers = ["rows", "keys"] as const;
 export const scheduleWords = ["kind"] as const;
 
@@ -91,12 +112,14 @@ export type FfnField = {
   readonly activation: Name | null;
   readonly span: Span;
 };
-/** `position xpos [base b]`, `position learned rows`, `position none`. */
+/** `position xpos [base b]`, `position learned rows`, `position grid cells [tile t]`, `position none`. */
 export type PositionField = {
   readonly field: "position";
   readonly value: Name;
   readonly base: Expr | null;
+  /** Of `learned`, or the cells along one side of `grid`. */
   readonly rows: Expr | null;
+  readonly tile: Expr | null;
   readonly span: Span;
 };
 export type ModelField =
@@ -129,18 +152,25 @@ export const attentionFields = [
 export const modelFields = [
   "kind",
   "input",
+  "patch_embed",
   "vocab",
   "dim",
   "layers",
   "ffn",
   "attention",
   "position",
+  "class_token",
   "norm",
   "embed_scale",
   "embed_norm",
   "head",
   "final_norm",
   "eps",
+  "pool",
+  "pool_eps",
+  "states",
+  "classes",
+  "checkpoint",
 ] as const satisfies readonly ModelField["field"][];
 export const scheduleFields = ["kind", "rows", "keys"] as const satisfies readonly ScheduleField["field"][];
 

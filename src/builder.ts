@@ -55,6 +55,8 @@ export type AttentionOptions<H extends number = number, D extends number = numbe
 export type ModelOptions = {
   readonly kind: "decoder" | "encoder";
   readonly input?: "tokens" | "features";
+  /** Width of the features, which a linear layer takes to `dim`. */
+  readonly patchEmbed?: number;
   readonly vocab?: number;
   readonly dim: number;
   readonly layers: number;
@@ -63,13 +65,21 @@ export type ModelOptions = {
   readonly position?: {
     readonly xpos?: true | { readonly base: number };
     readonly learned?: number;
+    /** Cells along one side, and the side of a cell in pixels (256 unless given). */
+    readonly grid?: { readonly cells: number; readonly tile?: number };
   };
+  readonly classToken?: boolean;
   readonly norm?: "sub_ln" | "pre_ln" | "post_ln" | "deepnorm";
   readonly embedScale?: number | "sqrt(dim)";
   readonly embedNorm?: boolean;
   readonly head?: "separate" | "tied" | "none";
   readonly finalNorm?: boolean;
   readonly eps?: number;
+  readonly pool?: "class" | "mean" | "none";
+  readonly poolEps?: number;
+  readonly states?: "all" | "none";
+  readonly classes?: number;
+  readonly checkpoint?: "torchscale" | "gigapath" | "longvit";
 };
 
 export type ScheduleOptions = {
@@ -223,20 +233,30 @@ const ffnField = (ffn: ModelOptions["ffn"], path: string): Ast.FfnField => {
 };
 
 const positionFields = (position: ModelOptions["position"], path: string): readonly Ast.PositionField[] => {
-  const { xpos, learned } = position ?? {};
-  const field = (value: string, base: number | null, rows: number | null): Ast.PositionField => {
+  const { xpos, learned, grid } = position ?? {};
+  const field = (
+    value: string,
+    numbers: {
+      readonly base?: number;
+      readonly rows?: number | undefined;
+      readonly tile?: number | undefined;
+    },
+  ): Ast.PositionField => {
     const here = `${path}.position.${value}`;
+    const { base, rows, tile } = numbers;
     return {
       field: "position",
       value: word(value, here),
-      base: base === null ? null : number(base, `${here}.base`),
-      rows: rows === null ? null : number(rows, here),
+      base: base === undefined ? null : number(base, `${here}.base`),
+      rows: rows === undefined ? null : number(rows, value === "grid" ? `${here}.cells` : here),
+      tile: tile === undefined ? null : number(tile, `${here}.tile`),
       span: at(here),
     };
   };
   return [
-    ...(xpos === undefined ? [] : [field("xpos", xpos === true ? null : xpos.base, null)]),
-    ...(learned === undefined ? [] : [field("learned", null, learned)]),
+    ...(xpos === undefined ? [] : [field("xpos", xpos === true ? {} : xpos)]),
+    ...(learned === undefined ? [] : [field("learned", { rows: learned })]),
+    ...(grid === undefined ? [] : [field("grid", { rows: grid.cells, tile: grid.tile })]),
   ];
 };
 
@@ -256,18 +276,25 @@ export const model = <const N extends string>(name: N, options: ModelOptions): B
   const fields: readonly Ast.ModelField[] = [
     ...wordField("kind", "kind", o.kind, path),
     ...wordField("input", "input", o.input, path),
+    ...numberField("patch_embed", "patchEmbed", o.patchEmbed, path),
     ...numberField("vocab", "vocab", o.vocab, path),
     ...numberField("dim", "dim", o.dim, path),
     ...numberField("layers", "layers", o.layers, path),
     ffnField(o.ffn, path),
     ...wordField("attention", "attention", used, path),
     ...positionFields(o.position, path),
+    ...wordField("class_token", "classToken", o.classToken, path),
     ...wordField("norm", "norm", o.norm, path),
     ...embedScaleField(o.embedScale, path),
     ...wordField("embed_norm", "embedNorm", o.embedNorm, path),
     ...wordField("head", "head", o.head, path),
     ...wordField("final_norm", "finalNorm", o.finalNorm, path),
     ...numberField("eps", "eps", o.eps, path),
+    ...wordField("pool", "pool", o.pool, path),
+    ...numberField("pool_eps", "poolEps", o.poolEps, path),
+    ...wordField("states", "states", o.states, path),
+    ...numberField("classes", "classes", o.classes, path),
+    ...wordField("checkpoint", "checkpoint", o.checkpoint, path),
   ];
   return { item: "model", name: word(name, path), fields, span: at(path) };
 };

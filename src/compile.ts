@@ -12,6 +12,8 @@ import { cudaOps } from "../codegen/cuda/expression.ts";
 import { CUDA_TILINGS, cudaMachine, cudaTarget } from "../codegen/cuda/target.ts";
 import { CUDA_OPTIONS } from "../codegen/cuda/text.ts";
 import type { CudaKernelText } from "../codegen/cuda/text.ts";
+import { decodeGraphs } from "../codegen/decode.ts";
+import type { DecodeGraphs } from "../codegen/decode.ts";
 import { distribute } from "../codegen/distribute.ts";
 import { fuse } from "../codegen/fuse.ts";
 import { legalize } from "../codegen/legalize.ts";
@@ -22,7 +24,7 @@ import { CPU_TILINGS } from "../codegen/lower/tilings.ts";
 import type { Tilings } from "../codegen/lower/tilings.ts";
 import { simd } from "../codegen/machine/simd.ts";
 import { makePlan } from "../codegen/plan.ts";
-import type { LoweredVariant, PlanResult } from "../codegen/plan.ts";
+import type { LoweredDecoding, LoweredEntry, LoweredVariant, PlanResult } from "../codegen/plan.ts";
 import { simplify } from "../codegen/simplify.ts";
 import { unroll } from "../codegen/unroll.ts";
 import { verifyLaunches } from "../codegen/verify-launches.ts";
@@ -33,6 +35,8 @@ import { emitShader } from "../codegen/wgsl/emit.ts";
 import { wgslOps } from "../codegen/wgsl/expression.ts";
 import { GPU_TILINGS, gpuMachine, WGSL_VARIANTS, wgslTarget } from "../codegen/wgsl/target.ts";
 import { read } from "../grammar/index.ts";
+import { entryOf } from "../runtime/plan.ts";
+import type { EntryName } from "../runtime/plan.ts";
 import type { CudaProgram, Plan, Program, Shader, WasmModules, WgslProgram } from "../runtime/plan.ts";
 import type { Anchors } from "./anchors.ts";
 import type * as Ast from "./ast.ts";
@@ -44,7 +48,7 @@ import type { Kernel, TileKernel } from "./kernel.ts";
 import { attentionGraph, modelGraph } from "./model.ts";
 import { choose, rangesOf } from "./planner.ts";
 import type { LengthRange, Target, Wish } from "./planner.ts";
-import type { ScheduleKind } from "./schedule.ts";
+import type { Schedule, ScheduleKind } from "./schedule.ts";
 import { showGraph, showKernel, showPlan, showTiles } from "./show.ts";
 import type { AttentionSpec, ModelSpec, Spec } from "./spec.ts";
 import { NARROW, WIDE } from "./storage.ts";
@@ -76,8 +80,12 @@ export type CompileOptions = {
   readonly length?: number;
   /** Makes the hidden values of models outputs. */
   readonly hidden?: boolean;
+  /** Adds to models that predict tokens what generates with them; `modelReach` of codegen/decode.ts says which and how far. */
+  readonly generate?: boolean;
   /** Makes every value of the fused graph an output under its id, so that each kernel's own result can be checked. */
   readonly values?: boolean;
+  /** Rows of a chunk on WebAssembly, whose memory ends at 4 GiB (codegen/chunks.ts); null: sequences run whole. */
+  readonly chunk?: number | null;
   /** Turns the comments of shaders and CUDA C++ into references to the source: see `anchorsOf` in src/anchors.ts. */
   readonly anchors?: Anchors;
   /** What `HEDDLE_DEBUG` asks to see: 1 plan, 2 schedules, 3 tile kernels, 4 kernels, 5 modules. */
@@ -135,6 +143,8 @@ type Backend<X extends Warp = never> = {
   /** From a verified tile kernel to one that the target can print. */
   readonly machine: (kernel: TileKernel) => Kernel<X>;
   readonly ops: Supported;
+  /** Rows of a chunk, where sequences are to run in chunks. */
+  readonly chunk?: number;
 };
 
 /**
@@ -157,7 +167,7 @@ export function compileSpec(spec: Spec, options: CompileOptions): readonly Compi
     ...wanted(spec.models).map((m) => ({
       item: { kind: "model", spec: m } as const,
       attention: m.attention,
-      graph: prepared(modelGraph(m, storage), options),
+      ...modelDraft(m, storage, options),
     })),
   ];
 
@@ -213,10 +223,26 @@ type Draft = {
   readonly item: CompiledProgram["item"];
   readonly attention: AttentionSpec;
   readonly graph: Graph;
+  readonly decoding?: DecodeGraphs;
 };
 
+/** A model's graph, and those that generate with it where that is asked for and possible. */
+function modelDraft(
+  m: ModelSpec,
+  storage: Storage,
+  options: CompileOptions,
+): Pick<Draft, "graph" | "decoding"> {
+  const whole = modelGraph(m, storage);
+  const graph = prepared(whole, options);
+  const made = options.generate === true ? decodeGraphs(m, whole) : null;
+  if (made === null) return { graph };
+  const run = (g: Graph) => prepared(g, {});
+  const promote = made.promote === null ? null : run(made.promote);
+  return { graph, decoding: { ...made, prefill: run(made.prefill), step: run(made.step), promote } };
+}
+
 /** The graph as it is run. */
-function prepared(whole: Graph, options: CompileOptions): Graph {
+function prepared(whole: Graph, options: Pick<CompileOptions, "hidden" | "values">): Graph {
   sound(`graph '${whole.name}'`, verifyGraph(whole));
   const fused = fuse(options.hidden === true ? whole : { ...whole, hidden: [] });
   const outputs = fused.values.map(({ id }) => ({ name: id, value: id }));
@@ -224,6 +250,11 @@ function prepared(whole: Graph, options: CompileOptions): Graph {
   sound(`fused graph '${graph.name}'`, verifyGraph(graph));
   return graph;
 }
+
+const scheduled = (schedule: Schedule | null): Schedule => {
+  if (schedule === null) throw new Error("heddle: internal: a step has no attention to schedule");
+  return schedule;
+};
 
 type Planned<X extends Warp = never> = PlanResult<Kernel<X>> & { readonly tiles: readonly TileKernel[] };
 
@@ -236,9 +267,13 @@ function plansFor<X extends Warp = never>(
 ): { readonly plans: readonly Planned<X>[]; readonly kernels: readonly Kernel<X>[] } {
   const trace = tracing(options);
   const passes = passesOf(backend, trace);
-  const plans = drafts.map(({ attention, graph }): Planned<X> => {
+  const launchesOf = (graph: Graph, schedule: Schedule | null) =>
+    graph.nodes
+      .flatMap((node) => lower(node, graph, () => scheduled(schedule), backend.tilings))
+      .map((launch) => passes.run(launch));
+  const planned = (attention: AttentionSpec, graph: Graph): readonly LoweredVariant<Kernel<X>>[] => {
     trace(3, () => showGraph(graph));
-    const variants = rangesFor(attention, spec, options, backend.target).map(
+    return rangesFor(attention, spec, options, backend.target).map(
       ({ upTo, schedule }): LoweredVariant<Kernel<X>> => {
         const label = `${schedule.kind} ${schedule.rows}x${schedule.keys}`;
         trace(
@@ -246,11 +281,41 @@ function plansFor<X extends Warp = never>(
           () =>
             `schedule ${graph.name} on ${backend.target.name} ${upTo === null ? "any N" : `N <= ${upTo}`}: ${label}\n`,
         );
-        const tiled = graph.nodes.flatMap((node) => lower(node, graph, () => schedule, backend.tilings));
-        return { upTo, schedule: label, launches: tiled.map((launch) => passes.run(launch)) };
+        return { upTo, schedule: label, launches: launchesOf(graph, schedule) };
       },
     );
-    const input = { name: graph.name, graph, variants, hidden: options.hidden === true };
+  };
+  /** What decodes has no rows to schedule. */
+  const single = (graph: Graph): LoweredEntry<Kernel<X>> => {
+    trace(3, () => showGraph(graph));
+    return { graph, variants: [{ upTo: null, schedule: "decode", launches: launchesOf(graph, null) }] };
+  };
+  const decodingOf = (attention: AttentionSpec, made: DecodeGraphs): LoweredDecoding<Kernel<X>> => {
+    const { states, rows, moves, reach, grows, fingerprint, prefill, step, promote } = made;
+    return {
+      states,
+      entries: {
+        prefill: { graph: prefill, variants: planned(attention, prefill) },
+        step: single(step),
+        ...(promote === null ? {} : { promote: single(promote) }),
+      },
+      rows,
+      moves,
+      reach: reach.why === null ? null : { tokens: reach.tokens, why: reach.why },
+      grows,
+      spec: fingerprint,
+    };
+  };
+  const plans = drafts.map(({ attention, graph, decoding }): Planned<X> => {
+    const variants = planned(attention, graph);
+    const input = {
+      name: graph.name,
+      graph,
+      variants,
+      hidden: options.hidden === true,
+      ...(backend.chunk === undefined ? {} : { chunk: backend.chunk }),
+      ...(decoding === undefined ? {} : { decoding: decodingOf(attention, decoding) }),
+    };
     const result = makePlan(input);
     verifyLaunches(result.plan, input);
     sound(`plan '${result.plan.name}'`, verifyPlan(result.plan));
@@ -260,12 +325,19 @@ function plansFor<X extends Warp = never>(
   return { plans, kernels: passes.kernels() };
 }
 
+/**
+ * Rows of a chunk on WebAssembly: enough that threads have work to share in each step (32 tiles of a linear's rows), few enough that the
+ * hidden rows of an FFN of 3072 are 12 MiB.
+ */
+const CHUNK_ROWS = 1024;
+
 function compileWasm(drafts: readonly Draft[], spec: Spec, options: CompileOptions) {
   const { plans, kernels } = plansFor(drafts, spec, options, {
     target: wasmTarget,
     tilings: CPU_TILINGS,
     machine: distribute(simd),
     ops: wasmOps,
+    ...(options.chunk === null ? {} : { chunk: options.chunk ?? CHUNK_ROWS }),
   });
   const [base, relaxed] = [false, true].map((flag) => emitModule(kernels, { relaxed: flag }));
   if (base === undefined || relaxed === undefined) throw new Error("heddle: internal: no module");
@@ -371,8 +443,9 @@ function sameTensors(a: Plan, b: Plan): void {
       ...[inputs, outputs].map((list) => list.map((t) => [t.name, t.shape])),
       weights.map((w) => [w.name, w.shape, w.layout]),
     ]);
-  if (names(a) !== names(b))
-    throw new Error(`heddle: internal: the plans of '${a.name}' take different tensors`);
+  const entries = Object.keys(a.decoding?.entries ?? {}) as EntryName[];
+  const differ = names(a) !== names(b) || entries.some((n) => names(entryOf(a, n)) !== names(entryOf(b, n)));
+  if (differ) throw new Error(`heddle: internal: the plans of '${a.name}' take different tensors`);
 }
 
 type Trace = (level: number, text: () => string) => void;

@@ -11,6 +11,17 @@ export { annulusTile, hasWork, pathsOf, ringOf, roomOf } from "./geometry/annulu
 export type { AnnulusTile, Member, Ring } from "./geometry/annulus.ts";
 export { branchPhantoms, branchTile, hasPhantoms } from "./geometry/branch.ts";
 export type { BranchTile } from "./geometry/branch.ts";
+export {
+  cachePieces,
+  cacheShape,
+  laneRows,
+  moves,
+  regionAt,
+  regionBase,
+  regionRows,
+  takesPart,
+} from "./geometry/cache.ts";
+export type { CachePiece, CacheRegion, CacheShape } from "./geometry/cache.ts";
 export { classShape, classTile, foldInto, passKeys, passPhantoms } from "./geometry/class.ts";
 export type { ClassShape, ClassTile, Fold, Pass, PassKeys } from "./geometry/class.ts";
 export { annulusShape, regimeOf } from "./geometry/links.ts";

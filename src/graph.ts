@@ -2,6 +2,7 @@
  * The graph of a program: SSA over about a dozen operations. Every value is a dtype and a shape; a shape holds numbers
  * and at most the symbols N (tokens per sequence) and B (batch). Weights carry their checkpoint names.
  */
+import type { DecodeNode, GraphState } from "./graph/decode.ts";
 import type { AttentionSpec } from "./spec.ts";
 import type { FloatDtype } from "./storage.ts";
 
@@ -20,7 +21,12 @@ export type Activation = "gelu" | "relu" | "swish";
 /**
  * Node kinds and their meanings (x [B, N, E] unless said):
  * - embed: out[b, n] = weight[tokens[b, n]] · scale
- * - position: out[b, n] = x[b, n] + weight[n + 2] (fairseq's learned positions start at row 2)
+ * - position: out[b, n] = x[b, n] + weight[n + first] (fairseq's learned positions start at row 2, LongViT's at 0)
+ * - grid: out[b, n] = x[b, n] + (T[rows[b, n]], T[columns[b, n]]), the two halves of 2-D sin-cos positions; T [cells, E/2] holds for p < cells
+ *   sin(p·ω_k), then cos(p·ω_k), ω_k = 10000^(−4k/E), k < E/4, made in f64 and rounded to f32 (Prov-GigaPath's `pos_embed`)
+ * - class_token: out[b, 0] = weight, out[b, n] = x[b, n] for n ≥ 1; what x has in row 0 does not matter
+ * - mask: out[b, n] = mask[b, n] = 0 ? x[b, n] : 0
+ * - pool: out[b] = x[b, 0] (`class`), or the mean of x[b, n] over n ≥ from (`mean`)
  * - norm: layer norm over the last axis with weight, bias, eps
  * - linear: out = x Wᵀ + bias; optionally act(·), then + alpha · residual (the last two are filled in by `codegen/fuse`)
  * - activate: gelu (exact erf), relu or swish
@@ -31,8 +37,10 @@ export type Activation = "gelu" | "relu" | "swish";
  * - attention: q [B, N, heads·headDim], k, v [B, N, kvHeads·headDim] → out like q, lse [B, heads, N] (natural log of the
  *   union sum, −∞ where no branch covers a row). With `decay`, dimension pair i of q_m·k_n is multiplied by
  *   ζ_i^((⌊m/block⌋ − ⌊n/block⌋) · block / base), m and n the token positions of query and key.
+ * Those of decoding: see graph/decode.ts.
  */
 export type Node =
+  | DecodeNode
   | {
       readonly op: "embed";
       readonly out: ValueId;
@@ -40,7 +48,30 @@ export type Node =
       readonly weight: ValueId;
       readonly scale: number;
     }
-  | { readonly op: "position"; readonly out: ValueId; readonly x: ValueId; readonly weight: ValueId }
+  | {
+      readonly op: "position";
+      readonly out: ValueId;
+      readonly x: ValueId;
+      readonly weight: ValueId;
+      readonly first: number;
+    }
+  | {
+      readonly op: "grid";
+      readonly out: ValueId;
+      readonly x: ValueId;
+      readonly rows: ValueId;
+      readonly columns: ValueId;
+      readonly cells: number;
+    }
+  | { readonly op: "class_token"; readonly out: ValueId; readonly x: ValueId; readonly weight: ValueId }
+  | { readonly op: "mask"; readonly out: ValueId; readonly x: ValueId; readonly mask: ValueId }
+  | {
+      readonly op: "pool";
+      readonly out: ValueId;
+      readonly x: ValueId;
+      readonly of: "class" | "mean";
+      readonly from: number;
+    }
   | {
       readonly op: "norm";
       readonly out: ValueId;
@@ -108,6 +139,8 @@ export type Graph = {
   /** Named results: `logits` or `out`, `lse`, … `hidden` lists embedding output and each layer's output. */
   readonly outputs: readonly { readonly name: string; readonly value: ValueId }[];
   readonly hidden: readonly ValueId[];
+  /** What nodes change in place and what stays for later runs, under ids of its own. */
+  readonly states?: readonly GraphState[];
 };
 
 /**

@@ -7,15 +7,19 @@ import type * as Ast from "./ast.ts";
 import { attention, branches, model, program, torchscale } from "./builder.ts";
 import { diagnostic, isError, nearest } from "./diagnostic.ts";
 import type { Diagnostic } from "./diagnostic.ts";
-import { keyRoles } from "./import/keys.ts";
-import type { Config, Side } from "./import/keys.ts";
+import { forms, keyRoles } from "./import/keys.ts";
+import type { Config, Form, Side } from "./import/keys.ts";
 import { reading } from "./import/reading.ts";
+import { importPictures, picturesOf } from "./import/slides.ts";
+
+export const architectures = ["LongNetDecoder", "LongNetEncoder", "LongNetViT", "LongViT"] as const;
+export type Architecture = (typeof architectures)[number];
 
 export type ImportOptions = {
   /** The model's name; its attention is called `<name>_attention`. */
   readonly name?: string;
   /** Overrides the configuration's own `architecture`; without either the names of its keys decide. */
-  readonly architecture?: "LongNetDecoder" | "LongNetEncoder";
+  readonly architecture?: Architecture;
 };
 
 /** `ast` is null when there is an error. Warnings name what the configuration holds in vain. */
@@ -33,16 +37,23 @@ const sideOf = (config: Config, options: ImportOptions): Side | null => {
   return has("decoder") === has("encoder") ? null : has("decoder") ? "decoder" : "encoder";
 };
 
+const titles: { readonly [F in Form]: string } = {
+  decoder: "LongNet decoder",
+  encoder: "LongNet encoder",
+  gigapath: "slide encoder of Prov-GigaPath",
+  longvit: "LongViT",
+};
+
 /** Every key has its use, is known to mean nothing here, is not supported, or is unknown. */
-const judgeKeys = (config: Config, side: Side): readonly Diagnostic[] =>
+const judgeKeys = (config: Config, side: Form): readonly Diagnostic[] =>
   Object.entries(config).flatMap(([key, value]) => {
     const span = { path: `config.${key}` };
     const role = keyRoles(side).get(key);
     if (role === undefined) {
       const meant = nearest(key, keyRoles(side).keys());
-      const other = keyRoles(side === "decoder" ? "encoder" : "decoder").has(key);
+      const other = forms.some((f) => f !== side && keyRoles(f).has(key));
       const hint = other
-        ? `It belongs to the other side; this is a LongNet ${side}.`
+        ? `It belongs to another kind of model; this is a ${titles[side]}.`
         : meant === null
           ? null
           : `Did you mean \`${meant}\`?`;
@@ -102,16 +113,23 @@ export const importConfig = (json: unknown, options: ImportOptions = {}): Import
     return stop();
   }
   const config: Config = Object.fromEntries(Object.entries(json));
+  const architecture = options.architecture ?? config["architecture"];
+  const pictures = picturesOf(config, architecture);
+  if (pictures !== null) {
+    diagnostics.push(...judgeKeys(config, pictures));
+    const ast = importPictures(pictures, config, architecture, options.name ?? pictures, report);
+    return diagnostics.some(isError) ? stop() : { ast, diagnostics };
+  }
   const side = sideOf(config, options);
   if (side === null) {
     const found = config["architecture"] === undefined ? undefined : JSON.stringify(config["architecture"]);
-    const hint = `Add "architecture": "LongNetDecoder" or "LongNetEncoder".`;
+    const hint = `Add "architecture": ${architectures.map((a) => `"${a}"`).join(", ")} or the name of a published model.`;
     report(
       diagnostic(
         "import-architecture",
         root,
         {},
-        { found, expected: "LongNetDecoder or LongNetEncoder", hint },
+        { found, expected: "LongNetDecoder, LongNetEncoder, LongNetViT or LongViT", hint },
       ),
     );
     return stop();

@@ -37,6 +37,10 @@ export function attentionGraph(spec: AttentionSpec, storage: Storage = WIDE): Gr
   };
 }
 
+/** The name of a model's main output. */
+export const outputOf = ({ head, pool }: Pick<ModelSpec, "head" | "pool">): "logits" | "out" =>
+  head !== "none" || (pool !== null && pool.classes > 0) ? "logits" : "out";
+
 /** Rows of the residual stream or results, and rows inside a half of a layer. */
 type Place = "stream" | "inner";
 
@@ -79,14 +83,37 @@ function drafting(spec: ModelSpec, draft: Draft, storage: Storage) {
       draft.nodes.push({ op: "embed", out, tokens, weight: table, scale: spec.embedScale });
       return rows(out, spec.dim, "stream");
     },
-    position: (out: ValueId, x: ValueId, count: number): ValueId => {
-      draft.nodes.push({
-        op: "position",
-        out,
-        x,
-        weight: weight("embed_positions.weight", [count, spec.dim]),
-      });
+    position: (out: ValueId, x: ValueId, name: string, count: number, first: number): ValueId => {
+      draft.nodes.push({ op: "position", out, x, weight: weight(name, [count, spec.dim]), first });
       return rows(out, spec.dim, "stream");
+    },
+    grid: (out: ValueId, x: ValueId, cells: number): ValueId => {
+      draft.nodes.push({ op: "grid", out, x, rows: "grid_rows", columns: "grid_columns", cells });
+      return rows(out, spec.dim, "stream");
+    },
+    classToken: (out: ValueId, x: ValueId, name: string): ValueId => {
+      draft.nodes.push({ op: "class_token", out, x, weight: weight(name, [spec.dim]) });
+      return rows(out, spec.dim, "stream");
+    },
+    mask: (out: ValueId, x: ValueId): ValueId => {
+      draft.nodes.push({ op: "mask", out, x, mask: "padding_mask" });
+      return rows(out, spec.dim, "stream");
+    },
+    /** The pooled row of each sequence, through the norm `name`. */
+    pool: (out: ValueId, x: ValueId, name: string, { of, eps }: NonNullable<ModelSpec["pool"]>): ValueId => {
+      const pooled = value(`${out}.row`, ["B", spec.dim], "f32");
+      draft.nodes.push({ op: "pool", out: pooled, x, of, from: spec.classToken ? 1 : 0 });
+      const [scale, bias] = [weight(`${name}.weight`, [spec.dim]), weight(`${name}.bias`, [spec.dim])];
+      draft.nodes.push({ op: "norm", out, x: pooled, weight: scale, bias, eps });
+      return value(out, ["B", spec.dim], "f32");
+    },
+    classify: (out: ValueId, x: ValueId, name: string, classes: number): ValueId => {
+      const [matrix, bias] = [
+        weight(`${name}.weight`, [classes, spec.dim]),
+        weight(`${name}.bias`, [classes]),
+      ];
+      draft.nodes.push({ op: "linear", out, x, weight: matrix, bias });
+      return value(out, ["B", classes], "f32");
     },
     norm: (out: ValueId, x: ValueId, name: string, place: Place, width = spec.dim): ValueId => {
       draft.nodes.push({
@@ -196,7 +223,7 @@ function residual(
 }
 
 function layer(g: Drafting, spec: ModelSpec, index: number, x: ValueId): ValueId {
-  const at = `layers.${index}`;
+  const at = `${namesOf(spec).encoder}layers.${index}`;
   const attended = residual(
     g,
     spec,
@@ -214,19 +241,74 @@ function layer(g: Drafting, spec: ModelSpec, index: number, x: ValueId): ValueId
   );
 }
 
+/** The names of weights that differ from one checkpoint to another (semantics.md 5). */
+const namesOf = ({ checkpoint }: ModelSpec) =>
+  ({
+    torchscale: {
+      encoder: "",
+      patches: "patch_embed.proj",
+      classToken: "cls_token",
+      pool: "norm",
+      classes: "head",
+    },
+    gigapath: {
+      encoder: "encoder.",
+      patches: "patch_embed.proj",
+      classToken: "cls_token",
+      pool: "norm",
+      classes: "head",
+    },
+    longvit: {
+      encoder: "model.encoder.",
+      patches: "model.patch_embed.proj",
+      classToken: "model.cls_token",
+      pool: "fc_norm",
+      classes: "head",
+    },
+  })[checkpoint];
+
+/** Whether a padding mask is an input of the program; with `padding masked` padded tokens are never run (runtime/forward.ts). */
+export const masks = (spec: ModelSpec): boolean =>
+  spec.kind === "encoder" && spec.attention.padding === "zero";
+
 function embedding(g: Drafting, spec: ModelSpec): ValueId {
-  let x: ValueId = "features";
-  if (spec.input === "tokens") x = g.embed("embedding", "tokens");
+  const names = namesOf(spec);
+  let x: ValueId = spec.input === "tokens" ? g.embed("embedding", "tokens") : "features";
+  if (spec.patchEmbed !== null)
+    x = g.linear("patches", x, names.patches, [spec.dim, spec.patchEmbed], "stream");
+  if (spec.grid !== null) x = g.grid("placed", x, spec.grid.cells);
+  // LongViT's positions belong to its patches: they come before the encoder, and from the first row on.
+  const own = spec.checkpoint === "longvit";
+  if (spec.positions !== null && own)
+    x = g.position("positioned", x, "model.pos_embed", spec.positions.rows, 0);
+  if (spec.classToken) x = g.classToken("with_class", x, names.classToken);
   // torchscale scales given embeddings too; x + (s − 1)·x is x·s.
-  else if (spec.embedScale !== 1) x = g.add("scaled", x, x, spec.embedScale - 1);
-  if (spec.positions !== null) x = g.position("positioned", x, spec.positions.rows);
-  if (spec.embedNorm) x = g.norm("embedding_norm", x, "layernorm_embedding", "stream");
-  return x;
+  if (spec.input === "features" && spec.embedScale !== 1) x = g.add("scaled", x, x, spec.embedScale - 1);
+  if (spec.positions !== null && !own)
+    x = g.position("positioned", x, `${names.encoder}embed_positions.weight`, spec.positions.rows, 2);
+  if (spec.embedNorm) x = g.norm("embedding_norm", x, `${names.encoder}layernorm_embedding`, "stream");
+  return masks(spec) ? g.mask("masked", x) : x;
+}
+
+/** The inputs of a model's program. Where it has a class token, rows of `features` and of cells begin with a place for it. */
+function inputsOf(spec: ModelSpec): Graph["inputs"] {
+  const integers = (name: string) => ({ id: name, name, dtype: "i32", shape: ["B", "N"] }) as const;
+  const width = spec.patchEmbed ?? spec.dim;
+  return [
+    spec.input === "tokens"
+      ? integers("tokens")
+      : { id: "features", name: "features", dtype: "f32", shape: ["B", "N", width] },
+    ...(spec.grid === null ? [] : [integers("grid_rows"), integers("grid_columns")]),
+    ...(masks(spec) ? [integers("padding_mask")] : []),
+  ];
 }
 
 /**
- * The forward graph of a LongNet decoder or encoder. Input `tokens` [B, N] or `features` [B, N, dim]; output `logits`
- * [B, N, vocab], or `out` [B, N, dim] for a model without a head. Inputs and outputs are f32 or i32 whatever the target stores.
+ * The forward graph of a LongNet decoder or encoder. Inputs: `tokens` [B, N] or `features` [B, N, patchEmbed or dim], for a grid
+ * `grid_rows` and `grid_columns` [B, N], with `padding zero` in an encoder `padding_mask` [B, N]; a class token is the first of the N.
+ * Output: `logits` [B, N, vocab], or `out` [B, N, dim] for a model without a head. A pool makes it `out` [B, dim] or, with classes,
+ * `logits` [B, classes], besides `state.0` … `state.layers` [B, dim] where asked for. Inputs and outputs are f32 or i32 whatever the
+ * target stores.
  */
 export function modelGraph(spec: ModelSpec, storage: Storage = WIDE): Graph {
   if (spec.head === "tied" && spec.input === "features")
@@ -234,26 +316,34 @@ export function modelGraph(spec: ModelSpec, storage: Storage = WIDE): Graph {
   const draft: Draft = { weights: [], values: [], nodes: [], ignored: [] };
   const g = drafting(spec, draft, storage);
 
-  const hidden = [embedding(g, spec)];
-  let x = hidden[0] ?? "";
-  for (let index = 0; index < spec.layers; index++) {
-    x = layer(g, spec, index, x);
+  const names = namesOf(spec);
+  const { pool } = spec;
+  const hidden: ValueId[] = [];
+  const states: Graph["outputs"][number][] = [];
+  /** Pooled at once: otherwise every layer's rows would be kept to the end. States are pooled without the encoder's last norm. */
+  const stream = (x: ValueId): ValueId => {
+    const name = `state.${hidden.length}`;
+    if (pool?.states === true) states.push({ name, value: g.pool(name, x, names.pool, pool) });
     hidden.push(x);
+    return x;
+  };
+  let x = stream(embedding(g, spec));
+  for (let index = 0; index < spec.layers; index++) x = stream(layer(g, spec, index, x));
+  if (spec.finalNorm)
+    x = g.norm("final", x, `${names.encoder}layer_norm`, spec.head === "none" ? "stream" : "inner");
+  if (pool !== null) {
+    x = g.pool("pooled", x, names.pool, pool);
+    if (pool.classes > 0) x = g.classify("classes", x, names.classes, pool.classes);
   }
-  if (spec.finalNorm) x = g.norm("final", x, "layer_norm", spec.head === "none" ? "stream" : "inner");
   const head = "output_projection.weight";
   if (spec.head !== "none") x = g.project("logits", x, spec.head === "tied" ? "embed_tokens.weight" : head);
 
   return {
     name: spec.name,
-    inputs: [
-      spec.input === "tokens"
-        ? { id: "tokens", name: "tokens", dtype: "i32", shape: ["B", "N"] }
-        : { id: "features", name: "features", dtype: "f32", shape: ["B", "N", spec.dim] },
-    ],
+    inputs: inputsOf(spec),
     ...draft,
     aliases: spec.head === "tied" ? [{ alias: head, of: "embed_tokens.weight" }] : [],
-    outputs: [{ name: spec.head === "none" ? "out" : "logits", value: x }],
+    outputs: [{ name: outputOf(spec), value: x }, ...states],
     hidden,
   };
 }

@@ -2,6 +2,8 @@
 import type { Graph, GraphOp, Node, Value, ValueId } from "./graph.ts";
 import { attention } from "./reference/attention.ts";
 import { activate, add, embed, linear, norm, position } from "./reference/pointwise.ts";
+import { classToken, masked, placed, pool } from "./reference/sequence.ts";
+import { decodeNode, placeNode, promoteNode, rememberNode, rotateNode } from "./reference/step.ts";
 import { rotate } from "./reference/xpos.ts";
 import { rounding } from "./storage.ts";
 
@@ -24,6 +26,8 @@ type Scope = {
   readonly shapeOf: (id: ValueId) => readonly number[];
   readonly get: (id: ValueId) => Float64Array;
   readonly set: (id: ValueId, value: Float64Array) => void;
+  /** Changed in place. */
+  readonly state: (id: ValueId) => Float64Array;
 };
 
 type Meanings = { readonly [O in GraphOp]: (node: Extract<Node, { op: O }>, scope: Scope) => void };
@@ -34,7 +38,13 @@ const meanings: Meanings = {
   embed: (node, { get, set, shapeOf }) =>
     set(node.out, embed(get(node.tokens), get(node.weight), last(shapeOf(node.weight)), node.scale)),
   position: (node, { get, set, shapeOf, N }) =>
-    set(node.out, position(get(node.x), get(node.weight), N, last(shapeOf(node.weight)))),
+    set(node.out, position(get(node.x), get(node.weight), N, last(shapeOf(node.weight)), node.first)),
+  grid: (node, { get, set, shapeOf }) =>
+    set(node.out, placed(get(node.x), get(node.rows), get(node.columns), last(shapeOf(node.x)), node.cells)),
+  class_token: (node, { get, set, N }) => set(node.out, classToken(get(node.x), get(node.weight), N)),
+  mask: (node, { get, set, shapeOf }) =>
+    set(node.out, masked(get(node.x), get(node.mask), last(shapeOf(node.x)))),
+  pool: (node, { get, set, shapeOf, N }) => set(node.out, pool(get(node.x), N, last(shapeOf(node.x)), node)),
   norm: (node, { get, set }) => set(node.out, norm(get(node.x), get(node.weight), get(node.bias), node.eps)),
   linear: (node, { get, set, shapeOf }) => {
     const [outputs = 0, inputs = 0] = shapeOf(node.weight);
@@ -59,6 +69,11 @@ const meanings: Meanings = {
     set(node.out, out);
     set(node.lse, lse);
   },
+  rotate: (node, { get, set }) => set(node.out, rotateNode(node, get)),
+  place: (node, { get, set }) => set(node.out, placeNode(node, get)),
+  decode: (node, { get, set, state }) => set(node.out, decodeNode(node, get, state(node.state))),
+  remember: (node, { get, state, N }) => rememberNode(node, get, state(node.out), N),
+  promote: (node, { get, state }) => promoteNode(node, get, state(node.out)),
 };
 
 // The table's type ties each row to its node; TypeScript cannot follow that through an index by `node.op`.
@@ -67,7 +82,7 @@ const run = (node: Node, scope: Scope): void =>
 
 /**
  * Inputs by input name, weights by checkpoint name (a tied weight may come under its alias). Values that the graph stores in 16 bits,
- * given or made, are rounded to that type; all others stay f64, so a graph of f32 is the unrounded meaning.
+ * given or made, are rounded to that type; all others stay f64, so a graph of f32 is the unrounded meaning. `states` by id are changed.
  * Throws a plain Error that names the tensor when one is missing or has the wrong number of elements.
  */
 export function runReference(
@@ -75,6 +90,7 @@ export function runReference(
   inputs: Readonly<Record<string, ArrayLike<number>>>,
   weights: ReadonlyMap<string, ArrayLike<number>>,
   { N, B }: { readonly N: number; readonly B: number },
+  states: ReadonlyMap<ValueId, Float64Array> = new Map(),
 ): ReferenceResult {
   const values = new Map<ValueId, Float64Array>();
   const shapes = new Map<ValueId, readonly number[]>();
@@ -126,7 +142,12 @@ export function runReference(
       );
     values.set(id, stored(id, value));
   };
-  for (const node of graph.nodes) run(node, { N, B, shapeOf, get, set });
+  const state = (id: ValueId) => {
+    const found = states.get(id);
+    if (found === undefined) throw new Error(`heddle: state '${id}' is missing`);
+    return found;
+  };
+  for (const node of graph.nodes) run(node, { N, B, shapeOf, get, set, state });
 
   return {
     outputs: Object.fromEntries(graph.outputs.map(({ name, value }) => [name, get(value)])),

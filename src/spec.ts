@@ -39,8 +39,10 @@ export type AttentionSpec = AttentionShape & Checked;
 export type ModelShape = {
   readonly name: string;
   readonly kind: "decoder" | "encoder";
-  /** `tokens`: integers through an embedding; `features`: rows of width dim. */
+  /** `tokens`: integers through an embedding; `features`: rows of numbers. */
   readonly input: "tokens" | "features";
+  /** Width of the features where a linear `patch_embed` takes them to `dim`; null: they are rows of dim already. */
+  readonly patchEmbed: number | null;
   /** Rows of the embedding and of the head; 0 for a model without either. */
   readonly vocab: number;
   readonly dim: number;
@@ -51,6 +53,13 @@ export type ModelShape = {
   readonly xpos: { readonly base: number } | null;
   /** Learned absolute positions: rows of `embed_positions.weight`, of which the first two are never read (fairseq). */
   readonly positions: { readonly rows: number } | null;
+  /**
+   * 2-D sin-cos positions from coordinates: token n lies in cell (⌊x/tile⌋, ⌊y/tile⌋) of a grid of `cells` × `cells`. Prov-GigaPath's
+   * `slide_ngrids` and `tile_size`.
+   */
+  readonly grid: { readonly cells: number; readonly tile: number } | null;
+  /** A learned token before all others (`cls_token`). */
+  readonly classToken: boolean;
   /** sub_ln, pre_ln: pre-norm with or without inner norms; deepnorm: post-norm with residual scale (2·layers)^¼; post_ln: scale 1. */
   readonly norm: "sub_ln" | "pre_ln" | "post_ln" | "deepnorm";
   /** Multiplies the token embedding; √dim where torchscale has no_scale_embedding = False. */
@@ -61,6 +70,18 @@ export type ModelShape = {
   /** A norm after the last layer (`layer_norm`). */
   readonly finalNorm: boolean;
   readonly eps: number;
+  /** One row for the whole sequence, through a norm; null: a row for each token. */
+  readonly pool: {
+    /** The row of the class token, or the mean of all others. */
+    readonly of: "class" | "mean";
+    readonly eps: number;
+    /** Besides the last, the pooled rows of the embedding and of every layer, each through the same norm (`all_layer_embed`). */
+    readonly states: boolean;
+    /** Outputs of a linear classifier on the pooled row; 0 without one. */
+    readonly classes: number;
+  } | null;
+  /** Whose names the weights have. */
+  readonly checkpoint: "torchscale" | "gigapath" | "longvit";
 };
 export type ModelSpec = ModelShape & Checked;
 

@@ -1,4 +1,5 @@
 /** The golden files of test/fixtures/golden as values, for every test that compares with torchscale. */
+import { plainModel } from "./plain-model.ts";
 import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { memorySource, readHeader, readTensor } from "../runtime/safetensors.ts";
@@ -50,7 +51,27 @@ type ModelEntry = {
   readonly weights: string;
   readonly io: string;
 };
-type Manifest = { readonly attention: readonly AttentionEntry[]; readonly models: readonly ModelEntry[] };
+export type SlideEntry = {
+  readonly id: string;
+  readonly io: string;
+  readonly weights: string;
+  readonly model_kwargs: { readonly slide_ngrids: number; readonly in_chans: number };
+  readonly encoder: {
+    readonly layers: number;
+    readonly embed_dim: number;
+    readonly ffn: number;
+    readonly heads: number;
+    readonly segment_length: readonly number[];
+    readonly dilated_ratio: readonly number[];
+  };
+  readonly n_tiles: number;
+  readonly tile_size: number;
+};
+type Manifest = {
+  readonly attention: readonly AttentionEntry[];
+  readonly models: readonly ModelEntry[];
+  readonly gigapath: readonly SlideEntry[];
+};
 
 export const manifest = JSON.parse(readFileSync(goldenPath("manifest.json"), "utf8")) as Manifest;
 
@@ -161,6 +182,10 @@ export type ModelCase = {
   readonly N: number;
   /** [B, N] */
   readonly tokens: Int32Array;
+  /** [B, N], 1 for padding. */
+  readonly paddingMask: Int32Array;
+  /** What the model's program takes. */
+  readonly inputs: { readonly [name: string]: Int32Array };
   /** [B, N, vocab] */
   readonly logits: Float32Array;
   /** [layers+1, B, N, dim]: embedding output, then each layer's output before the final norm. */
@@ -199,6 +224,7 @@ function modelSpec({ id, kind, config }: ModelEntry, weights: Tensors): ModelSpe
     head: config[`share_${side}_input_output_embed`] === true ? "tied" : "separate",
     finalNorm: !deepnorm,
     eps: 1e-5,
+    ...plainModel,
   };
   return seal(shape);
 }
@@ -208,31 +234,24 @@ async function modelCase(entry: ModelEntry): Promise<ModelCase> {
   const io = await goldenTensors(entry.io);
   const spec = modelSpec(entry, weights);
   const [B = 0, N = 0] = io.get("tokens")?.shape ?? [];
-  const common = { id: entry.id, spec, weightsFile: entry.weights, weights, N };
   const tokens = Int32Array.from(tensor(io, "tokens"));
-  const logits = tensor(io, io.has("logits") ? "logits" : "encoder_out");
-  const hidden = tensor(io, "hidden");
   const mask = io.get("encoder_padding_mask")?.data;
-  if (mask === undefined) return { ...common, B, tokens, logits, hidden };
-
-  // heddle has no padding mask; sequences of a batch are independent, so the leading unmasked ones are a case.
-  const kept = Array.from({ length: B }, (_row, b) => b).findIndex((b) =>
-    mask.slice(b * N, (b + 1) * N).some((bit) => bit !== 0),
-  );
-  if (kept <= 0) throw new Error(`golden ${entry.id}: every sequence is masked`);
-  const states = Array.from({ length: spec.layers + 1 }, (_state, l) => {
-    const from = l * B * N * spec.dim;
-    return Array.from(hidden.slice(from, from + kept * N * spec.dim));
-  });
+  const paddingMask = mask === undefined ? new Int32Array(tokens.length) : Int32Array.from(mask);
   return {
-    ...common,
-    B: kept,
-    tokens: tokens.slice(0, kept * N),
-    logits: logits.slice(0, kept * N * spec.vocab),
-    hidden: Float32Array.from(states.flat()),
+    id: entry.id,
+    spec,
+    weightsFile: entry.weights,
+    weights,
+    B,
+    N,
+    inputs: spec.kind === "encoder" ? { tokens, padding_mask: paddingMask } : { tokens },
+    tokens,
+    paddingMask,
+    logits: tensor(io, io.has("logits") ? "logits" : "encoder_out"),
+    hidden: tensor(io, "hidden"),
   };
 }
 
-/** Decoders d1, d2, d4 and encoders e1 (its first sequence, which has no padding) and e3. */
+/** Decoders d1, d2, d4 and encoders e1 (its second sequence padded) and e3. */
 export const modelCases = (): Promise<ModelCase[]> =>
   Promise.all(manifest.models.filter(({ kind }) => kind === "decoder" || kind === "encoder").map(modelCase));

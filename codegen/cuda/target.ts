@@ -8,6 +8,7 @@ import type { ScheduleKind } from "../../src/schedule.ts";
 import type { AttentionShape } from "../../src/spec.ts";
 import { storedAs } from "../../src/storage.ts";
 import type { Warp } from "../../src/warp.ts";
+import { partsOf } from "../lower/decode/merge.ts";
 import type { AttentionTiling, Tilings } from "../lower/tilings.ts";
 import { fragment, unfit } from "../machine/fragment.ts";
 import { simtSharedBytes } from "../machine/simt.ts";
@@ -106,6 +107,9 @@ export const cudaTarget: Target = {
 export const CUDA_TILINGS: Tilings = {
   attention: (headDim, stored) => (onMatrixUnits(headDim, stored) ? undefined : slices(headDim)),
   linear: { rows: 128, cols: 64, depth: 32 },
+  // Many groups: what counts is that weights come from memory in many places at once.
+  step: { rows: 4, cols: 64, depth: 128 },
+  decodeParts: partsOf,
   // As many rows as the registers of a group hold, as a power of two.
   rows: (op, width) => {
     const held = (LANES * ACCUMULATED) / Math.max(1, width) / (op === "xpos" ? 4 : 1);

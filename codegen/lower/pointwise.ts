@@ -124,9 +124,6 @@ export function byPosition(rows: number): readonly Stmt[] {
   ];
 }
 
-/** fairseq's learned positions start at row 2 of their table. */
-const FIRST_POSITION = 2;
-
 export function lowerPosition(
   node: NodeOf<"position">,
   graph: Graph,
@@ -135,10 +132,10 @@ export function lowerPosition(
   const width = widthOf(graph, node.x);
   const height = tilings.rows("pointwise", width);
   const rows = (buffer: string) => denseRows(buffer, width, int("m0"), int("end"));
-  const first = mul(add(int("n0"), i32(FIRST_POSITION)), i32(width));
+  const first = mul(add(int("n0"), i32(node.first)), i32(width));
   const index = add<Element>(add<Element>(mul<Element>(row, i32(width)), col), first);
   const kernel: TileKernel = {
-    name: `position_${width}`,
+    name: `position${node.first}_${width}`,
     buffers: [reads("x"), reads("weight"), writes("out")],
     scalars: [integer("N")],
     tables: [],

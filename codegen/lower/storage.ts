@@ -13,6 +13,7 @@ export function withStorage(
 ): readonly Launch<TileKernel>[] {
   const values = new Map<ValueId, Value | Graph["weights"][number]>();
   for (const list of [graph.inputs, graph.weights, graph.values]) for (const v of list) values.set(v.id, v);
+  for (const { id, dtype } of graph.states ?? []) values.set(id, { id, dtype, shape: [] });
   for (const { temporaries = [] } of launches) for (const v of temporaries) values.set(v.id, v);
   const dtypeOf = (launch: Launch<TileKernel>, buffer: string): Dtype => {
     const binding = launch.bind[buffer];

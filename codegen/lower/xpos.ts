@@ -34,6 +34,24 @@ export function lowerXpos(
   ];
 }
 
+/** The same kernel on one token of each sequence: they stand like the positions of one sequence, each with a row of the table. */
+export function lowerRotate(
+  node: Extract<Node, { readonly op: "rotate" }>,
+  tilings: Tilings = CPU_TILINGS,
+): readonly Launch<TileKernel>[] {
+  const { heads, headDim } = node;
+  const height = tilings.rows("xpos", headDim);
+  return [
+    {
+      title: `rotate ${node.out}`,
+      kernel: xposKernel(heads, headDim, height),
+      bind: { x: { value: node.x }, table: { value: node.table }, out: { value: node.out } },
+      scalars: { N: "B" },
+      grid: ceilDivOf("B", height),
+    },
+  ];
+}
+
 function xposKernel(heads: number, headDim: number, height: number): TileKernel {
   const width = heads * headDim;
   const head = (buffer: string) =>

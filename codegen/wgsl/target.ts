@@ -1,6 +1,7 @@
 /** What the compiler knows of WebGPU: the least that every device offers, and a rough picture of a present-day GPU. */
 import type { Kernel, TileKernel } from "../../src/kernel.ts";
 import type { Target } from "../../src/planner.ts";
+import { partsOf } from "../lower/decode/merge.ts";
 import type { AttentionTiling, Tilings } from "../lower/tilings.ts";
 import { fitted, slicedBytes } from "../machine/simt/fitted.ts";
 
@@ -75,6 +76,11 @@ export const GPU_TILINGS: Tilings = {
   attention: attentionTiling,
   // 64 × 64 of the result in registers, 8 × 8 a lane: each number loaded serves eight products. The depth keeps the tile of x below 10 KiB.
   linear: { rows: 64, cols: 64, depth: 32 },
+  // Keys and values of a tile take a little more than half of a group's memory.
+  // Many small groups: what counts is that weights come from memory in many places at once.
+  step: { rows: 4, cols: 32, depth: 128 },
+  decodeParts: partsOf,
+  decodeKeys: (headDim) => Math.max(4, Math.min(32, 4 * Math.floor(1152 / (4 * headDim)))),
   // As many rows as the registers of a group hold, as a power of two.
   rows: (op, width) => {
     const held = (LANES * HELD) / Math.max(1, width) / (op === "xpos" ? 4 : 1);

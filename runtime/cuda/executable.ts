@@ -1,8 +1,8 @@
 /** A program on CUDA: weights that stay, tensors that follow the length, and runs that survive the loss of a context. */
 import { deviceError } from "../device-error.ts";
-import type { Executable, LoadOptions, MemoryUse } from "../device.ts";
+import type { Executable, LoadOptions, MemoryUse, States } from "../device.ts";
 import { bytesOf, weightBytes, weightLength } from "../memory.ts";
-import type { Dtype, Program } from "../plan.ts";
+import type { Dtype, Plan, Program } from "../plan.ts";
 import { checkExtent, checkTensors, elementsAt } from "../tensors.ts";
 import type { Extent, HostArray, Tensors } from "../tensors.ts";
 import type { DeviceMemory } from "./context.ts";
@@ -94,7 +94,15 @@ export async function executableOf(
       }
       stream = await session.attempt(() => session.context.stream());
       const missing = new Set(chosen.plan.weights.keys());
-      const made: Built = { session, chosen, stream, kernels: await compiled, weights: memories, missing };
+      const made: Built = {
+        session,
+        chosen,
+        stream,
+        kernels: await compiled,
+        weights: memories,
+        states: [],
+        missing,
+      };
       if (source !== undefined) await source((index, data) => setWeight(made, index, data));
       return made;
     } catch (error) {
@@ -124,23 +132,24 @@ export async function executableOf(
   };
 
   /** What a run at N and B works with. */
-  const forLength = async (at: Extent): Promise<readonly [Built, Prepared]> => {
+  const forLength = async (entry: Entry, at: Extent): Promise<readonly [Built, Prepared]> => {
     const b = await onDevice();
+    const own = entry(b.chosen.plan, b.states.length);
     for (const index of b.missing)
       throw deviceError(
         "FAILED",
         `'${name}' has no weights yet: '${b.chosen.plan.weights[index]?.name ?? index}' was not set`,
       );
-    if (ready?.at.N !== at.N || ready.at.B !== at.B) {
+    if (ready?.plan !== own || ready.at.N !== at.N || ready.at.B !== at.B) {
       forget();
-      ready = await b.session.attempt(() => prepare(b, at, { ...options, maxGridX: limits.maxGridX }));
+      ready = await b.session.attempt(() => prepare(b, own, at, { ...options, maxGridX: limits.maxGridX }));
     }
     return [b, ready];
   };
 
   /** A whole pass: inputs, steps and outputs are enqueued, and then waited for once. */
   const forward = async (
-    { session, stream, chosen }: Built,
+    { session, stream }: Built,
     p: Prepared,
     inputs: Tensors,
     outputs: ReadonlyMap<number, HostArray>,
@@ -150,7 +159,7 @@ export async function executableOf(
       try {
         if (poison)
           for (const memory of [...p.room.output, ...p.room.slot]) stream.fillWords(memory, NAN_BITS);
-        for (const [i, { name: input, dtype }] of chosen.plan.inputs.entries()) {
+        for (const [i, { name: input, dtype }] of p.plan.inputs.entries()) {
           const [to, data] = [p.room.input[i], inputs[input]];
           if (to !== undefined && data !== undefined)
             await p.staging.upload(to, bytesOf(dtype, data.length), (piece, from) =>
@@ -161,7 +170,7 @@ export async function executableOf(
         else enqueue(stream, p.steps, timer?.before);
         timer?.end();
         for (const [i, data] of outputs) {
-          const [from, spec] = [p.room.output[i], chosen.plan.outputs[i]];
+          const [from, spec] = [p.room.output[i], p.plan.outputs[i]];
           if (from !== undefined && spec !== undefined)
             await p.staging.download(from, bytesOf(spec.dtype, data.length), (piece, at) =>
               take(data, spec.dtype, piece, at),
@@ -178,13 +187,16 @@ export async function executableOf(
     });
   };
   /** Outputs go into the caller's arrays or fresh ones. */
-  const results = async (inputs: Tensors, at: Extent, into: Tensors | null) => {
-    const { inputs: wanted, outputs: given } = program.plan;
-    checkExtent(at);
-    checkTensors("input", wanted.map(asHost), inputs, at);
-    if (into !== null) checkTensors("output", given.map(asHost), into, at);
+  const results = async (entry: Entry, inputs: Tensors, at: Extent, into: Tensors | null) => {
     // What the device refuses is said before the host makes room for it.
-    const [b, p] = await forLength(at);
+    const [b, p] = await forLength((of, held) => {
+      const wanted = entry(of, held);
+      checkExtent(at);
+      checkTensors("input", wanted.inputs.map(asHost), inputs, at);
+      if (into !== null) checkTensors("output", wanted.outputs.map(asHost), into, at);
+      return wanted;
+    }, at);
+    const given = p.plan.outputs;
     const out: Record<string, HostArray> = {};
     const targets = new Map<number, HostArray>();
     for (const [i, { name: output, dtype, shape }] of given.entries()) {
@@ -199,13 +211,52 @@ export async function executableOf(
     return out;
   };
 
+  const stateOf = (b: Built, index: number): DeviceMemory => {
+    const found = b.states[index];
+    if (found === undefined) throw deviceError("DEVICE_LOST", `'${name}' has no state ${index} now`);
+    return found;
+  };
+  const states: States = {
+    run: (entry, inputs, at) => inTurn(() => results(entry, inputs, at, null)),
+    held: () => inTurn(async () => (await onDevice()).states.length),
+    allocate: (wanted) =>
+      inTurn(async () => {
+        const b = await onDevice();
+        // Steps are bound to the states that go.
+        forget();
+        b.states.splice(0).forEach(b.session.free);
+        await b.session.attempt(async () => {
+          for (const what of wanted) b.states.push(await b.session.allocate(what));
+          if (poison) for (const memory of b.states) b.stream.fillWords(memory, NAN_BITS);
+          await b.stream.synchronize();
+        });
+      }),
+    read: (index, into) =>
+      inTurn(async () => {
+        const b = await onDevice();
+        await b.session.attempt(async () => {
+          await b.stream.read(stateOf(b, index), into);
+          await b.stream.synchronize();
+        });
+      }),
+    write: (index, from) =>
+      inTurn(async () => {
+        const b = await onDevice();
+        await b.session.attempt(async () => {
+          await b.stream.write(stateOf(b, index), from);
+          await b.stream.synchronize();
+        });
+      }),
+  };
+
   built = await build(await sessionOfNow());
   return {
     plan: built.chosen.plan,
     detail,
     setWeight: (index, data) => inTurn(async () => setWeight(await onDevice(), index, data)),
-    run: (inputs, at) => inTurn(() => results(inputs, at, null)),
-    runInto: (inputs, at, into) => inTurn(async () => void (await results(inputs, at, into))),
+    run: (inputs, at) => inTurn(() => results(whole, inputs, at, null)),
+    runInto: (inputs, at, into) => inTurn(async () => void (await results(whole, inputs, at, into))),
+    states,
     profile: () => times,
     memory: (): MemoryUse => {
       const alive = built?.session.isLost() === false;
@@ -217,6 +268,7 @@ export async function executableOf(
         inputs: sum(ready?.room.input),
         outputs: sum(ready?.room.output),
         arena: sum(ready?.room.slot),
+        states: sum(built?.states),
         scratch: alive ? (ready?.staging.bytes ?? 0) : 0,
       };
       return { ...parts, total: Object.values(parts).reduce((a, b) => a + b, 0) };
@@ -227,7 +279,7 @@ export async function executableOf(
       disposed = true;
       forget();
       if (built !== undefined) {
-        built.weights.forEach(built.session.free);
+        [...built.weights, ...built.states].forEach(built.session.free);
         built.kernels.dispose();
         built.stream.dispose();
       }
@@ -235,6 +287,10 @@ export async function executableOf(
     },
   };
 }
+
+/** The program to run, of the plan that does. */
+type Entry = (plan: Plan, held: number) => Plan;
+const whole: Entry = (plan) => plan;
 
 /** 16-bit tensors cross the border as f32. */
 const asHost = <T extends { readonly dtype: Dtype }>(t: T): T =>

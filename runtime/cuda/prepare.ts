@@ -1,10 +1,10 @@
 /** The tensors and launches of a program at one length: made once, used by every run until the length changes. */
 import { deviceError } from "../device-error.ts";
 import { sizeOf, variantFor } from "../plan.ts";
-import type { BufferRef, CudaProgram, Step } from "../plan.ts";
+import type { BufferRef, CudaProgram, Plan, Step } from "../plan.ts";
 import { roomOf, sizeText } from "../room.ts";
 import type { Room, RoomFor } from "../room.ts";
-import { xposTable } from "../tables.ts";
+import { tableValues } from "../tables.ts";
 import type { Extent } from "../tensors.ts";
 import { launchOf } from "./arguments.ts";
 import type { Argument, Launch } from "./arguments.ts";
@@ -22,6 +22,8 @@ export type Built = {
   readonly stream: CudaStream;
   readonly kernels: Kernels;
   readonly weights: readonly DeviceMemory[];
+  /** Of a program that generates, once they were reserved. */
+  readonly states: DeviceMemory[];
   readonly missing: Set<number>;
 };
 
@@ -36,6 +38,8 @@ export type ReadyStep = {
 
 /** What lives as long as N and B stay the same. */
 export type Prepared = {
+  /** The program's own, or one of its entries. */
+  readonly plan: Plan;
   readonly at: Extent;
   readonly room: Room<DeviceMemory>;
   readonly steps: readonly ReadyStep[];
@@ -59,9 +63,8 @@ const MOST_COUNT = 2 ** 31 - 2 ** 16 - 1;
  * Makes everything that a run at N and B needs; on a failure nothing stays behind.
  * @throws DeviceError LIMITS, OUT_OF_MEMORY
  */
-export async function prepare(b: Built, at: Extent, options: PrepareOptions): Promise<Prepared> {
-  const { session, stream, chosen } = b;
-  const { plan } = chosen;
+export async function prepare(b: Built, plan: Plan, at: Extent, options: PrepareOptions): Promise<Prepared> {
+  const { session, stream } = b;
   const wanted = roomOf(plan, at);
   const made: DeviceMemory[] = [];
   const roomFor = async (list: readonly RoomFor[]): Promise<readonly DeviceMemory[]> => {
@@ -73,7 +76,7 @@ export async function prepare(b: Built, at: Extent, options: PrepareOptions): Pr
     }
     return memories;
   };
-  const counts = countsOf(b, at);
+  const counts = countsOf(plan, at);
   let staging: Staging | undefined;
   let graph: CudaGraph | null = null;
   const dispose = () => {
@@ -93,11 +96,11 @@ export async function prepare(b: Built, at: Extent, options: PrepareOptions): Pr
     staging = await stagingFor(session, stream, sizes, options.stagingBytes);
     for (const [i, table] of plan.tables.entries()) {
       const to = room.table[i];
-      if (to !== undefined) await stream.write(to, xposTable(table, at.N));
+      if (to !== undefined) await stream.write(to, tableValues(table, at.N));
     }
     const steps = counts.flatMap((c) => (c.groups === 0 ? [] : [readyStep(b, room, c, options.maxGridX)]));
     if (options.graph && steps.length > 0) graph = stream.capture(() => enqueue(stream, steps));
-    return { at: { N: at.N, B: at.B }, room, steps, staging, graph, dispose };
+    return { plan, at: { N: at.N, B: at.B }, room, steps, staging, graph, dispose };
   } catch (error) {
     dispose();
     throw error;
@@ -119,8 +122,10 @@ export function enqueue(
 type Counted = { readonly step: Step; readonly groups: number; readonly scalars: readonly number[] };
 
 /** The numbers of every step. @throws DeviceError LIMITS where kernels cannot count so far. */
-function countsOf({ chosen: { plan } }: Built, at: Extent): readonly Counted[] {
-  return variantFor(plan, at.N).steps.map((step) => {
+function countsOf(plan: Plan, at: Extent): readonly Counted[] {
+  const variant = variantFor(plan, at.N);
+  if (variant.chunks !== undefined) throw new Error(`heddle: internal: '${plan.name}' has chunks on CUDA`);
+  return variant.steps.map((step) => {
     const sizes = [step.grid, ...step.scalars];
     const [groups = 0, ...scalars] = sizes.map((size) => sizeOf(size, at));
     const over = [groups, ...scalars].findIndex((n) => n > MOST_COUNT);
@@ -146,7 +151,12 @@ function readyStep(
   if (kernel === undefined || fn === undefined)
     throw deviceError("FAILED", `internal: '${plan.name}' has no kernel ${step.kernel}`);
   const memoryOf = (ref: BufferRef): DeviceMemory => {
-    const found = ref.in === "weight" ? b.weights[ref.index] : room[ref.in][ref.index];
+    const found =
+      ref.in === "weight"
+        ? b.weights[ref.index]
+        : ref.in === "state"
+          ? b.states[ref.index]
+          : room[ref.in][ref.index];
     if (found === undefined)
       throw deviceError("FAILED", `internal: '${plan.name}' has no ${ref.in} ${ref.index}`);
     return found;

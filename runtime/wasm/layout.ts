@@ -2,6 +2,7 @@
 import { weightLength } from "../memory.ts";
 import { sizeOf } from "../plan.ts";
 import type { BufferRef, Plan, PlanVariant, WasmModules } from "../plan.ts";
+import { tableLength } from "../tables.ts";
 import { elementsAt } from "../tensors.ts";
 import type { Extent } from "../tensors.ts";
 
@@ -18,6 +19,9 @@ const align = (bytes: number) => Math.ceil(bytes / ALIGN) * ALIGN;
 /** What does not depend on N and B. */
 export type Fixed = {
   readonly weights: readonly number[];
+  /** Where states lie, and their bytes; none before they are made. */
+  readonly states: readonly number[];
+  readonly sizes: readonly number[];
   readonly scratch: number;
   /** Bytes from one thread's scratch memory to the next's. */
   readonly scratchStride: number;
@@ -38,7 +42,18 @@ export function fixedLayout(plan: Plan, modules: WasmModules, threads: number): 
   const scratchStride = align(Math.max(0, ...plan.kernels.map((k) => k.sharedBytes))) + ALIGN;
   end += scratchStride * threads;
   const bytes = { weights: scratch - (weights[0] ?? scratch), scratch: end - scratch };
-  return { weights, scratch, scratchStride, end, bytes };
+  return { weights, states: [], sizes: [], scratch, scratchStride, end, bytes };
+}
+
+/** States of so many bytes behind what is fixed. */
+export function withStates(fixed: Fixed, sizes: readonly number[]): Fixed {
+  let { end } = fixed;
+  const states = sizes.map((bytes) => {
+    const here = end;
+    end += align(bytes);
+    return here;
+  });
+  return { ...fixed, states, sizes, end };
 }
 
 /** What depends on N and B. `tableRows` is the length the tables are made for, at least N. */
@@ -73,7 +88,7 @@ export function movingLayout(
     });
     return { at: places, bytes: end - start };
   };
-  const tables = place(plan.tables.map((t) => tableRows * t.headDim));
+  const tables = place(plan.tables.map((t) => tableLength(t, tableRows)));
   const inputs = place(plan.inputs.map((t) => elementsAt(t.shape, at)));
   const outputs = place(plan.outputs.map((t) => elementsAt(t.shape, at)));
   const slots = place(variant.slots.map((size) => sizeOf(size, at)));
@@ -94,6 +109,7 @@ export function addressOf(ref: BufferRef, fixed: Fixed, moving: Moving): number 
     weight: fixed.weights,
     table: moving.tables,
     slot: moving.slots,
+    state: fixed.states,
   }[ref.in];
   const address = list[ref.index];
   if (address === undefined) throw new Error(`heddle: internal: the plan has no ${ref.in} ${ref.index}`);

@@ -1,7 +1,7 @@
 /** A program on WebGPU: weights that stay, tensors that follow the length, and runs that survive the loss of a device. */
-import type { Executable, LoadOptions, MemoryUse } from "../device.ts";
+import type { Executable, LoadOptions, MemoryUse, States } from "../device.ts";
 import { weightBytes, weightLength } from "../memory.ts";
-import type { Dtype, Program } from "../plan.ts";
+import type { Dtype, Plan, Program } from "../plan.ts";
 import { checkExtent, checkTensors, elementsAt } from "../tensors.ts";
 import type { Extent, HostArray, Tensors } from "../tensors.ts";
 import { paceOf } from "./budget.ts";
@@ -15,7 +15,7 @@ import type { Runner, StepTime } from "./run.ts";
 import type { Session } from "./session.ts";
 import { uploadTables } from "./shader-tables.ts";
 import type { BoundTables } from "./shader-tables.ts";
-import { allocate, download, poisonTensor, release, upload } from "./tensor.ts";
+import { allocate, download, downloadBytes, poisonTensor, release, upload, uploadBytes } from "./tensor.ts";
 import type { DeviceTensor } from "./tensor.ts";
 
 export type ProgramOptions = {
@@ -102,6 +102,7 @@ export async function executableOf(
         chosen,
         pipelines,
         weights: tensors,
+        states: [],
         missing: new Set(chosen.plan.weights.keys()),
         runner,
         tables,
@@ -131,28 +132,28 @@ export async function executableOf(
     return built;
   };
 
-  const prepared = async (b: Built, at: Extent): Promise<Prepared> => {
-    if (ready?.at.N !== at.N || ready.at.B !== at.B) {
+  const prepared = async (b: Built, of: Plan, at: Extent): Promise<Prepared> => {
+    if (ready?.plan !== of || ready.at.N !== at.N || ready.at.B !== at.B) {
       forget();
-      ready = await prepare(b, at);
+      ready = await prepare(b, of, at);
     }
     return ready;
   };
-
-  const forward = async (inputs: Tensors, at: Extent) => {
+  const forward = async (entry: Entry, inputs: Tensors, at: Extent) => {
     const b = await onDevice();
+    const own = entry(b.chosen.plan, b.states.length);
     for (const index of b.missing)
       throw deviceError(
         "FAILED",
         `'${plan.name}' has no weights yet: '${plan.weights[index]?.name ?? index}' was not set`,
       );
-    const { session, chosen } = b;
+    const { session } = b;
     session.device.pushErrorScope("validation");
     let scope: Promise<GPUError | null> | undefined;
     try {
-      const p = await prepared(b, at);
+      const p = await prepared(b, own, at);
       if (poison) [...p.room.output, ...p.room.slot].forEach((t) => poisonTensor(session, t));
-      chosen.plan.inputs.forEach((t, i) => {
+      own.inputs.forEach((t, i) => {
         const [to, data] = [p.room.input[i], inputs[t.name]];
         if (to !== undefined && data !== undefined) upload(session, to, t.dtype, data);
       });
@@ -171,17 +172,21 @@ export async function executableOf(
       throw error;
     }
   };
-  const checked = (inputs: Tensors, at: Extent) => {
-    checkExtent(at);
-    checkTensors("input", plan.inputs.map(asHost), inputs, at);
-  };
   /** Brings outputs back, into the caller's arrays or fresh ones. */
-  const results = async (inputs: Tensors, at: Extent, into: Tensors | null) => {
-    checked(inputs, at);
-    if (into !== null) checkTensors("output", plan.outputs.map(asHost), into, at);
-    const { b, p } = await forward(inputs, at);
+  const results = async (entry: Entry, inputs: Tensors, at: Extent, into: Tensors | null) => {
+    const { b, p } = await forward(
+      (of, held) => {
+        const wanted = entry(of, held);
+        checkExtent(at);
+        checkTensors("input", wanted.inputs.map(asHost), inputs, at);
+        if (into !== null) checkTensors("output", wanted.outputs.map(asHost), into, at);
+        return wanted;
+      },
+      inputs,
+      at,
+    );
     const out: Record<string, HostArray> = {};
-    for (const [i, t] of b.chosen.plan.outputs.entries()) {
+    for (const [i, t] of p.plan.outputs.entries()) {
       const from = p.room.output[i];
       const elements = elementsAt(t.shape, at);
       const to =
@@ -197,6 +202,35 @@ export async function executableOf(
     return out;
   };
 
+  const states: States = {
+    run: (entry, inputs, at) => inTurn(() => results(entry, inputs, at, null)),
+    held: () => inTurn(async () => (await onDevice()).states.length),
+    allocate: (wanted) =>
+      inTurn(async () => {
+        const b = await onDevice();
+        // Steps are bound to the states that go.
+        forget();
+        release(b.session, b.states.splice(0));
+        for (const what of wanted) b.states.push(await allocate(b.session, what));
+        if (poison) b.states.forEach((t) => poisonTensor(b.session, t));
+      }),
+    read: (index, into) =>
+      inTurn(async () => {
+        const b = await onDevice();
+        await downloadBytes(b.session, stateOf(b, index), into);
+      }),
+    write: (index, from) =>
+      inTurn(async () => {
+        const b = await onDevice();
+        uploadBytes(b.session, stateOf(b, index), from);
+      }),
+  };
+  const stateOf = (b: Built, index: number): DeviceTensor => {
+    const found = b.states[index];
+    if (found === undefined) throw deviceError("DEVICE_LOST", `'${plan.name}' has no state ${index} now`);
+    return found;
+  };
+
   built = await build(await sessionOfNow());
   const f16 =
     built.chosen.plan.weights.some((w) => w.dtype === "f16") ||
@@ -209,8 +243,9 @@ export async function executableOf(
     plan: built.chosen.plan,
     detail: `WebGPU ${built.session.text}${how.length === 0 ? "" : ` (${how.join(", ")})`}`,
     setWeight: (index, data) => inTurn(async () => setWeight(await onDevice(), index, data)),
-    run: (inputs, at) => inTurn(() => results(inputs, at, null)),
-    runInto: (inputs, at, into) => inTurn(async () => void (await results(inputs, at, into))),
+    run: (inputs, at) => inTurn(() => results(whole, inputs, at, null)),
+    runInto: (inputs, at, into) => inTurn(async () => void (await results(whole, inputs, at, into))),
+    states,
     profile: () => times,
     memory: (): MemoryUse => {
       const sum = (tensors: readonly DeviceTensor[] = []) => tensors.reduce((n, t) => n + t.bytes, 0);
@@ -220,6 +255,7 @@ export async function executableOf(
         inputs: sum(ready?.room.input),
         outputs: sum(ready?.room.output),
         arena: sum(ready?.room.slot),
+        states: sum(built?.states),
         scratch: (built?.runner.bytes ?? 0) + (built?.tables.bytes ?? 0),
       };
       return { ...parts, total: Object.values(parts).reduce((a, b) => a + b, 0) };
@@ -230,7 +266,7 @@ export async function executableOf(
       disposed = true;
       forget();
       if (built !== undefined) {
-        release(built.session, built.weights);
+        release(built.session, [...built.weights, ...built.states]);
         built.runner.free();
         built.tables.free();
       }
@@ -238,6 +274,10 @@ export async function executableOf(
     },
   };
 }
+
+/** The program to run, of the plan that does. */
+type Entry = (plan: Plan, held: number) => Plan;
+const whole: Entry = (plan) => plan;
 
 /** 16-bit tensors cross the border as f32. */
 const asHost = <T extends { readonly dtype: Dtype }>(t: T): T =>

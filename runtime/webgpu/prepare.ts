@@ -3,7 +3,7 @@ import { sizeOf, variantFor } from "../plan.ts";
 import type { BufferRef, Plan, PlanVariant, WgslProgram } from "../plan.ts";
 import { roomOf } from "../room.ts";
 import type { Room, RoomFor } from "../room.ts";
-import { xposTable } from "../tables.ts";
+import { tableValues } from "../tables.ts";
 import type { Extent } from "../tensors.ts";
 import { deviceError } from "./errors.ts";
 import type { Pipelines } from "./pipelines.ts";
@@ -19,12 +19,16 @@ export type Built = {
   readonly chosen: WgslProgram;
   readonly pipelines: Pipelines;
   readonly weights: readonly DeviceTensor[];
+  /** Of a program that generates, once they were reserved. */
+  readonly states: DeviceTensor[];
   readonly missing: Set<number>;
   readonly runner: Runner;
   readonly tables: BoundTables;
 };
 /** What lives as long as N and B stay the same. */
 export type Prepared = {
+  /** The program's own, or one of its entries. */
+  readonly plan: Plan;
   readonly at: Extent;
   readonly steps: readonly ReadyStep[];
   readonly room: Room<DeviceTensor>;
@@ -37,10 +41,10 @@ const MOST_ELEMENTS = 2 ** 31 - 1;
  * Makes and binds everything that a run at N and B needs; on a failure nothing stays behind.
  * @throws DeviceError LIMITS, OUT_OF_MEMORY
  */
-export async function prepare(b: Built, at: Extent): Promise<Prepared> {
-  const { session, chosen } = b;
-  const { plan } = chosen;
+export async function prepare(b: Built, plan: Plan, at: Extent): Promise<Prepared> {
+  const { session } = b;
   const variant = variantFor(plan, at.N);
+  if (variant.chunks !== undefined) throw new Error(`heddle: internal: '${plan.name}' has chunks on WebGPU`);
   const wanted = roomOf(plan, at);
   for (const { label, elements, formula } of Object.values(wanted).flat())
     if (elements > MOST_ELEMENTS)
@@ -68,10 +72,10 @@ export async function prepare(b: Built, at: Extent): Promise<Prepared> {
     };
     plan.tables.forEach((table, i) => {
       const to = room.table[i];
-      if (to !== undefined) upload(session, to, "f32", xposTable(table, at.N));
+      if (to !== undefined) upload(session, to, "f32", tableValues(table, at.N));
     });
     const steps = await stepsOf(b, plan, variant, room, at);
-    return { at: { N: at.N, B: at.B }, steps, room };
+    return { plan, at: { N: at.N, B: at.B }, steps, room };
   } catch (error) {
     release(session, made);
     throw error;
@@ -87,7 +91,12 @@ async function stepsOf(
   at: Extent,
 ): Promise<readonly ReadyStep[]> {
   const tensorOf = (ref: BufferRef): DeviceTensor => {
-    const found = ref.in === "weight" ? b.weights[ref.index] : room[ref.in][ref.index];
+    const found =
+      ref.in === "weight"
+        ? b.weights[ref.index]
+        : ref.in === "state"
+          ? b.states[ref.index]
+          : room[ref.in][ref.index];
     if (found === undefined)
       throw deviceError("FAILED", `internal: '${plan.name}' has no ${ref.in} ${ref.index}`);
     return found;

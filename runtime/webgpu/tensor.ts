@@ -75,6 +75,13 @@ export function upload(session: Session, tensor: DeviceTensor, dtype: Dtype, dat
   pieces(tensor, bytesOf(dtype, data.length), 2 ** partLog(session), write);
 }
 
+/** Copies whole words to the device as they are. */
+export function uploadBytes(session: Session, tensor: DeviceTensor, bytes: Uint8Array): void {
+  const write = (buffer: GPUBuffer, offset: number, from: number, size: number) =>
+    session.device.queue.writeBuffer(buffer, offset, bytes as Uint8Array<ArrayBuffer>, from, size);
+  pieces(tensor, bytes.length, 2 ** partLog(session), write);
+}
+
 /** Overwrites a tensor with NaN. */
 export function poisonTensor(session: Session, tensor: DeviceTensor): void {
   const nan = new Uint32Array(Math.min(PIECE, Math.ceil(tensor.bytes / 4) * 4) / 4).fill(0x7fc00000);
@@ -93,6 +100,17 @@ export async function download(
   const bytes = bytesOf(dtype, to.length);
   const half = dtype === "f16" || dtype === "bf16";
   const target = half ? new Uint8Array(bytes) : new Uint8Array(to.buffer, to.byteOffset, to.byteLength);
+  await downloadBytes(session, tensor, target);
+  if (half && to instanceof Float32Array) widen(new Uint16Array(target.buffer), dtype, to);
+}
+
+/** All bytes of a tensor as they lie on the device. */
+export async function downloadBytes(
+  session: Session,
+  tensor: DeviceTensor,
+  target: Uint8Array,
+): Promise<void> {
+  const bytes = target.length;
   const moves: (readonly [GPUBuffer, number, number, number])[] = [];
   pieces(tensor, bytes, 2 ** partLog(session), (...move) => void moves.push(move));
   const size = Math.max(0, ...moves.map((m) => m[3]));
@@ -121,5 +139,4 @@ export async function download(
   } finally {
     session.free(staging);
   }
-  if (half && to instanceof Float32Array) widen(new Uint16Array(target.buffer), dtype, to);
 }

@@ -1,6 +1,7 @@
 import type * as Ast from "../ast.ts";
 import type { Outline } from "./attention.ts";
 import { diagnostic, nearest } from "../diagnostic.ts";
+import { encoderOf } from "./encoder.ts";
 import { seal } from "../spec.ts";
 import type { AttentionSpec, ModelShape, ModelSpec } from "../spec.ts";
 import type { Report } from "./expression.ts";
@@ -9,6 +10,8 @@ import type { Constants } from "./fields.ts";
 
 const mostLayers = 4096;
 const mostWidth = 2 ** 20;
+/** Along one side. The table of positions has as many rows; tokens carry a cell as one integer for each side. */
+const mostCells = 2 ** 20;
 
 /** What is known of an attention by name: its item, and its Spec if it has one. */
 export type Attentions = ReadonlyMap<
@@ -47,11 +50,12 @@ const headOf = (
     readonly encoder: boolean | null;
     readonly input: "tokens" | "features" | null;
     readonly vocab: boolean;
+    readonly pooled: boolean;
     readonly place: Ast.Span;
   },
   report: Report,
 ): ModelShape["head"] | null => {
-  const otherwise = known.vocab || known.encoder !== true ? "separate" : "none";
+  const otherwise = !known.pooled && (known.vocab || known.encoder !== true) ? "separate" : "none";
   const head = wordOf(field, ["separate", "tied", "none"], otherwise, report);
   if (head === null || known.input === null) return head;
   const span = field?.value.span ?? known.place;
@@ -68,11 +72,15 @@ const headOf = (
   return head;
 };
 
-type Positions = { readonly xpos: ModelShape["xpos"]; readonly positions: ModelShape["positions"] };
+type Positions = Pick<ModelShape, "xpos" | "positions" | "grid">;
 
 const positionsOf = (item: Ast.Model, constants: Constants, report: Report): Positions | null => {
   let sound = true;
-  let [xpos, positions]: [ModelShape["xpos"], ModelShape["positions"]] = [null, null];
+  let { xpos, positions, grid }: { -readonly [K in keyof Positions]: Positions[K] } = {
+    xpos: null,
+    positions: null,
+    grid: null,
+  };
   const seen = new Set<string>();
   for (const field of item.fields) {
     if (field.field !== "position") continue;
@@ -100,13 +108,25 @@ const positionsOf = (item: Ast.Model, constants: Constants, report: Report): Pos
       }
       if (rows === null) sound = false;
       else positions = { rows };
+    } else if (how === "grid") {
+      if (field.rows === null) {
+        const hint = "Write e.g. `position grid 1000 tile 256`: cells along one side, pixels of a cell.";
+        report(diagnostic("missing-cells", field.span, {}, { hint }));
+      }
+      const number = (value: Ast.Expr | null, what: string, most: number) =>
+        value === null ? null : integerOf(value, constants, { what, least: 1, most }, report);
+      const cells = number(field.rows, "The cells of a grid", mostCells);
+      const tile =
+        field.tile === null ? 256 : number(field.tile, "The side of a grid's cells", largestInteger);
+      if (cells === null || tile === null) sound = false;
+      else grid = { cells, tile };
     } else if (how !== "none") {
-      report(unknownWord("position", field.value, ["xpos", "learned", "none"], field.value.span));
+      report(unknownWord("position", field.value, ["xpos", "learned", "grid", "none"], field.value.span));
       sound = false;
     }
     seen.add(how);
   }
-  return sound ? { xpos, positions } : null;
+  return sound ? { xpos, positions, grid } : null;
 };
 
 /** Checks one model; null if anything in it is wrong or its attention is. */
@@ -169,9 +189,22 @@ export const checkModel = (
     input,
     // In a file that breaks off, vocab may stand in the lost part.
     vocab: vocabField !== null || item.damaged !== undefined,
+    pooled: ["class", "mean"].includes(get("pool")?.value.text ?? ""),
     place: item.name.span,
   };
   const head = headOf(title, get("head"), known, report);
+  const encoder = encoderOf(get, { title, kind, input, head }, constants, report);
+  if (positions?.grid != null) {
+    const at = item.fields.find((f) => f.field === "position" && f.value.text === "grid")?.span ?? item.span;
+    if (kind === "decoder") {
+      const hint = "Write `kind encoder`, or another position.";
+      report(diagnostic("encoder-only", at, { field: "`position grid`", model: title }, { hint }));
+    } else if (input === "tokens") {
+      const args = { field: "`position grid`", other: "`input features`", model: title };
+      report(diagnostic("needs-field", at, args, { hint: "Coordinates belong to features of places." }));
+    }
+    if (dim !== null && dim % 4 !== 0) report(diagnostic("grid-dim", at, { dim }));
+  }
   const unused = vocabField !== null && input === "features" && head === "none";
   if (unused) report(diagnostic("vocab-unused", vocabField.span, { model: title }, { hint: "Remove it." }));
 
@@ -209,7 +242,7 @@ export const checkModel = (
   if (kind === null || input === null || vocab === null || dim === null || layers === null) return null;
   if (ffnDim === null || activation === null || attention === null || positions === null) return null;
   if (norm === null || embedScale === null || embedNorm === null || head === null) return null;
-  if (finalNorm === null || eps === null) return null;
+  if (finalNorm === null || eps === null || encoder === null) return null;
   const shape: ModelShape = {
     name: item.name.text,
     kind,
@@ -226,6 +259,7 @@ export const checkModel = (
     head,
     finalNorm: finalNorm === "true",
     eps,
+    ...encoder,
   };
   return seal(shape);
 };

@@ -30,6 +30,8 @@ export type CompileCommand = CudaFiles & {
   /** A file, or a folder (one that exists, or a path that ends in a separator). */
   readonly out?: string;
   readonly check: boolean;
+  /** Whether models can generate. */
+  readonly generate: boolean;
   readonly format: Format;
 };
 
@@ -43,6 +45,7 @@ export async function compile(path: string, options: CompileCommand, io: Io): Pr
   const programs = compileSpec(file.spec, {
     target: target === "ts" ? options.kernels : target,
     anchors: anchorsOf(file.ast, file.source.text),
+    generate: options.generate,
     ...(trace === undefined ? {} : { trace }),
   });
   const provenance = {
@@ -89,11 +92,12 @@ async function filesOf(
 /** `dir/small.heddle` → `small`. */
 const stem = (path: string): string => basename(path).replace(/\.heddle$/, "");
 
-function command(path: string, { target, kernels, out, sm, emit }: CompileCommand): string {
+function command(path: string, { target, kernels, out, sm, emit, generate }: CompileCommand): string {
   const flags = [
     ...(target === "ts" ? [] : [`--target ${target}`]),
     ...(target === "ts" && kernels.join() !== moduleTargets.join() ? [`--kernels ${kernels.join()}`] : []),
     ...(target === "cuda" && emit.join() !== "cu" ? [`--sm ${sm.join()} --emit ${emit.join()}`] : []),
+    ...(generate ? ["--generate"] : []),
     ...(out === undefined ? [] : [`--out ${out}`]),
   ];
   return ["heddle compile", path, ...flags].join(" ");

@@ -1,7 +1,8 @@
 /** Device `interpret`: a Plan through the kernel interpreter, which checks every promise of the kernels. Slow. */
+import { turnsOf } from "../../runtime/chunks.ts";
 import { sizeOf, variantFor } from "../../runtime/plan.ts";
 import type { BufferRef, Dtype, Plan } from "../../runtime/plan.ts";
-import { xposTable } from "../../runtime/tables.ts";
+import { tableValues } from "../../runtime/tables.ts";
 import { interpret } from "../interpret.ts";
 import type { Kernel } from "../kernel.ts";
 import { rounding } from "../storage.ts";
@@ -25,8 +26,9 @@ export function runInterpreted(
   const outputs = plan.outputs.map((o) =>
     empty(o.shape.reduce<number>((product, d) => product * sizeOf(d, at), 1)),
   );
-  const tables = plan.tables.map((t) => xposTable(t, at.N));
+  const tables = plan.tables.map((t) => tableValues(t, at.N));
   const rooms: { readonly [K in Exclude<BufferRef["in"], "slot">]: readonly Data[] } = {
+    state: [],
     input: inputs.map((x, i) => stored(x, plan.inputs[i]?.dtype)),
     output: outputs,
     weight: weights.map((x, i) => stored(x, plan.weights[i]?.dtype)),
@@ -36,8 +38,9 @@ export function runInterpreted(
     ref.in === "slot"
       ? slots[ref.index]?.(dtype === "f32" || dtype === "i32" ? "wide" : "narrow", access !== "read")
       : rooms[ref.in][ref.index];
-  variant.steps.forEach((step, i) => {
-    progress?.(`step ${i + 1} of ${variant.steps.length}: ${step.title}`);
+  const turns = turnsOf(plan, variant, at);
+  turns.forEach(({ step, at, skip }, i) => {
+    progress?.(`step ${i + 1} of ${turns.length}: ${step.title}`);
     const kernel = kernels[step.kernel];
     if (kernel === undefined) throw new Error(`heddle: internal: there is no kernel ${step.kernel}`);
     const buffers = kernel.buffers.map((buffer, b): readonly [string, Data] => {
@@ -45,7 +48,8 @@ export function runInterpreted(
       const data = ref === undefined ? undefined : dataOf(ref, buffer);
       if (data === undefined)
         throw new Error(`heddle: internal: '${step.title}' leaves '${buffer.name}' open`);
-      return [buffer.name, data];
+      // Chunks are planned for f32 alone.
+      return [buffer.name, ref === undefined ? data : data.subarray(skip(ref))];
     });
     const scalars = kernel.scalars.map(({ name }, s) => [name, sizeOf(step.scalars[s] ?? 0, at)] as const);
     interpret(kernel, {

@@ -4,11 +4,12 @@ import { bitsOver } from "../../runtime/bits.ts";
 import type { Bits } from "../../runtime/bits.ts";
 import type { Checkpoint } from "../../runtime/checkpoint.ts";
 import { inputError } from "../../runtime/input-error.ts";
-import { positionsFit, tokensOf } from "../../runtime/inputs.ts";
+import { forward, rowsFor } from "../../runtime/forward.ts";
+import type { Forward, ForwardInputs, Pass } from "../../runtime/forward.ts";
 import { model } from "../../runtime/model.ts";
 import { writeWhole } from "../../runtime/node.ts";
 import { writeSafetensors } from "../../runtime/safetensors.ts";
-import type { TensorToWrite } from "../../runtime/safetensors.ts";
+import type { SafetensorsDtype, TensorToWrite } from "../../runtime/safetensors.ts";
 import { loadWeights } from "../../runtime/weights.ts";
 import { compileSpec } from "../compile.ts";
 import { modelGraph } from "../model.ts";
@@ -16,6 +17,8 @@ import { runReference } from "../reference.ts";
 import type { ModelSpec, Spec } from "../spec.ts";
 import { exitCodes, usageError } from "./failure.ts";
 import type { ExitCode } from "./failure.ts";
+import { generate } from "./generate.ts";
+import type { GenerateOptions } from "./generate.ts";
 import { gpuOptions, openCudaDevice, targetsFor } from "./gpu.ts";
 import { grouped, progressOn, traceTo } from "./io.ts";
 import type { Io } from "./io.ts";
@@ -44,12 +47,9 @@ export type RunOptions = {
   readonly format: Format;
 };
 
-/** Tokens [B, N] or features [B, N, dim]. */
-type Inputs = { readonly data: Int32Array | Float32Array; readonly N: number; readonly B: number };
-type Outputs = { readonly result: Float32Array; readonly hidden?: Float32Array };
 /** A model ready to run, whatever computes it. */
 type Runner = {
-  readonly forward: (inputs: Inputs) => Promise<Outputs>;
+  readonly forward: (inputs: ForwardInputs) => Promise<Forward>;
   readonly bits: (
     tokens: Int32Array,
     window: number,
@@ -58,16 +58,23 @@ type Runner = {
   readonly dispose: () => Promise<void>;
 };
 
-export async function run(path: string, name: string, options: RunOptions, io: Io): Promise<ExitCode> {
+export async function run(
+  path: string,
+  name: string,
+  options: RunOptions & GenerateOptions,
+  io: Io,
+): Promise<ExitCode> {
+  if (options.prompt !== undefined || options.generate !== undefined)
+    return generate(path, name, options, io);
   if ((options.inputs === undefined) === (options.text === undefined))
-    throw usageError("give either --inputs or --text");
+    throw usageError("give either --inputs or --text, or --prompt");
   if (options.output === undefined && !options.bits)
     throw usageError("there is nothing to do: give --output for a file, --bits for a figure, or both");
   if (options.hidden && options.output === undefined) throw usageError("--hidden needs --output");
   const file = await checkedSpec(path, options.format, io);
   if (file === null) return exitCodes.diagnostics;
   const found = modelNamed(file.spec, name, path);
-  const scores = found.input === "tokens" && found.head !== "none";
+  const scores = found.input === "tokens" && found.head !== "none" && found.pool === null;
   if (options.bits && !scores)
     throw inputError(`model '${name}' has no head over tokens, so there are no bits to measure`);
   const inputs = await readInputs(found, options);
@@ -78,7 +85,7 @@ export async function run(path: string, name: string, options: RunOptions, io: I
     const runner = await runnerOf(file.spec, found, inputs, options, io, progress.say);
     try {
       if (options.output !== undefined) {
-        progress.say(`${name} on ${grouped(inputs.B * inputs.N)} tokens`);
+        progress.say(`${name} on ${grouped(inputs.batch * inputs.length)} tokens`);
         await writeOutputs(options.output, found, inputs, await runner.forward(inputs));
       }
       if (options.bits) {
@@ -95,7 +102,7 @@ export async function run(path: string, name: string, options: RunOptions, io: I
   return exitCodes.ok;
 }
 
-async function readInputs(spec: ModelSpec, { inputs, text }: RunOptions): Promise<Inputs> {
+async function readInputs(spec: ModelSpec, { inputs, text }: RunOptions): Promise<ForwardInputs> {
   if (text !== undefined) {
     if (spec.input !== "tokens" || spec.vocab !== 256)
       throw inputError(
@@ -103,35 +110,45 @@ async function readInputs(spec: ModelSpec, { inputs, text }: RunOptions): Promis
       );
     const bytes = await readBytes(text);
     if (bytes.length === 0) throw inputError(`'${text}' is empty`);
-    return { data: Int32Array.from(bytes), N: bytes.length, B: 1 };
+    return { input: Int32Array.from(bytes), length: bytes.length, batch: 1 };
   }
   const path = inputs ?? "";
   return withTensors(path, async (file) => {
     const tokens = spec.input === "tokens";
     const entry = file.entry(spec.input, tokens ? integers : floats);
-    const { batch: B = 0, N = 0 } = axes(entry, path, tokens ? ["batch", "N"] : ["batch", "N", spec.dim]);
-    await refuseMask(file);
-    return { data: await file.read(entry), N, B };
+    const width = spec.patchEmbed ?? spec.dim;
+    const shape = tokens ? ["batch", "N"] : ["batch", "N", width];
+    const { batch = 0, N = 0 } = axes(entry, path, shape);
+    // torchscale's name for it is accepted too.
+    const mask = ["padding_mask", "encoder_padding_mask"].find((name) => file.has(name) !== undefined);
+    const paddingMask =
+      mask === undefined
+        ? undefined
+        : await tensorOf(file, mask, [...integers, ...floats, "BOOL"], ["batch", "N"], { batch, N });
+    const coords =
+      spec.grid === null
+        ? undefined
+        : await tensorOf(file, "coords", [...floats, ...integers, "F64"], ["batch", "N", 2], { batch, N });
+    return { input: await file.read(entry), batch, length: N, paddingMask, coords };
   });
 }
 
-/** A mask that hides something would be ignored, and the numbers be wrong without a word. */
-async function refuseMask(file: TensorFile): Promise<void> {
-  for (const name of ["padding_mask", "encoder_padding_mask"]) {
-    const entry = file.has(name);
-    if (entry === undefined) continue;
-    const masked = Array.from(await file.read(entry)).filter((bit) => bit !== 0).length;
-    if (masked > 0)
-      throw inputError(
-        `'${name}' of ${file.path} hides ${masked} tokens; this version has no padding masks. Run the sequences one by one, each at its own length`,
-      );
-  }
+async function tensorOf(
+  file: TensorFile,
+  name: string,
+  dtypes: readonly SafetensorsDtype[],
+  shape: readonly (string | number)[],
+  known: Readonly<Record<string, number>>,
+): Promise<Float32Array | Int32Array> {
+  const entry = file.entry(name, dtypes);
+  axes(entry, file.path, shape, known);
+  return file.read(entry);
 }
 
 async function runnerOf(
   spec: Spec,
   found: ModelSpec,
-  inputs: Inputs,
+  inputs: ForwardInputs,
   options: RunOptions,
   io: Io,
   say: (text: string) => void,
@@ -148,7 +165,7 @@ async function runnerOf(
       target: await targetsFor(options.device, io.env),
       names: [found.name],
       hidden: options.hidden,
-      ...(options.bits ? {} : { length: inputs.N }),
+      ...(options.bits ? {} : { length: rowsFor(modelDefinition(found), inputs.length) }),
       ...(trace === undefined ? {} : { trace }),
     });
     if (compiled === undefined) throw new Error("heddle: internal: nothing was compiled");
@@ -163,10 +180,9 @@ async function runnerOf(
       progress: (done, of) => say(`weight ${done} of ${of}`),
     });
     return {
-      forward: async ({ data, N, B }) => {
-        const made = await session.forward(Float32Array.from(data), { batch: B, length: N });
-        const result = "logits" in made ? made.logits : made.out;
-        return made.hidden === undefined ? { result } : { result, hidden: made.hidden };
+      forward: async ({ input, ...given }) => {
+        const made = await session.forward(Float32Array.from(input), given);
+        return { ...made, result: "logits" in made ? made.logits : made.out };
       },
       bits: (tokens, window, progress) => session.bits(tokens, { window, progress }),
       dispose: async () => {
@@ -201,30 +217,48 @@ async function referenceRunner(
     weights.set(weight.name, data.slice());
     say(`weight ${weights.size} of ${wanted.weights.length}`);
   });
-  const forward = ({ data, N, B }: Inputs): Outputs => {
-    positionsFit({ name: spec.name, positions: spec.positions?.rows ?? null }, N);
-    if (spec.input === "tokens") tokensOf(data, N, spec.vocab);
-    const { outputs, hidden } = runReference(graph, { [spec.input]: data }, weights, { N, B });
-    const layer = B * N * spec.dim;
-    const stacked = new Float32Array(hidden.length * layer);
-    hidden.forEach((h, i) => stacked.set(h, i * layer));
-    const result = outputs[spec.head === "none" ? "out" : "logits"];
-    return { result: Float32Array.from(result ?? []), hidden: stacked };
+  const definition = modelDefinition(spec);
+  const pass: Pass = async (at, inputs) => {
+    const named = Object.fromEntries(graph.inputs.map(({ name }, i) => [name, inputs[i] ?? []]));
+    const { outputs, hidden } = runReference(graph, named, weights, at);
+    const stacked = (arrays: readonly Float64Array[]) =>
+      Float32Array.from(arrays.flatMap((a) => Array.from(a)));
+    const states = Array.from(
+      { length: spec.layers + 1 },
+      (_, i) => outputs[`state.${i}`] ?? new Float64Array(),
+    );
+    return {
+      result: Float32Array.from(outputs[definition.output] ?? []),
+      ...(definition.states === true ? { states: stacked(states) } : {}),
+      hidden: stacked(hidden),
+    };
   };
+  const run = (inputs: ForwardInputs) => forward(definition, inputs, pass);
   return {
-    forward: (inputs) => Promise.resolve(forward(inputs)),
+    forward: run,
     bits: (tokens, window, progress) => {
-      const logits = (data: Int32Array) => Promise.resolve(forward({ data, N: data.length, B: 1 }).result);
+      const logits = async (input: Int32Array) =>
+        (await run({ input, length: input.length, batch: 1 })).result;
       return bitsOver(tokens, spec.vocab, window, logits, progress);
     },
     dispose: () => Promise.resolve(),
   };
 }
 
-async function writeOutputs(path: string, spec: ModelSpec, inputs: Inputs, made: Outputs): Promise<void> {
-  const { N, B } = inputs;
-  const [name, width] = spec.head === "none" ? ["out", spec.dim] : ["logits", spec.vocab];
-  const tensors: TensorToWrite[] = [{ name, dtype: "F32", shape: [B, N, width], data: made.result }];
+async function writeOutputs(
+  path: string,
+  spec: ModelSpec,
+  { batch: B, length }: ForwardInputs,
+  made: Forward,
+): Promise<void> {
+  const definition = modelDefinition(spec);
+  const N = rowsFor(definition, length);
+  const { output: name, pooled } = definition;
+  const width = name === "out" ? spec.dim : (definition.classes ?? spec.vocab);
+  const shape = pooled === true ? [B, width] : [B, N, width];
+  const tensors: TensorToWrite[] = [{ name, dtype: "F32", shape, data: made.result }];
+  if (made.states !== undefined)
+    tensors.push({ name: "states", dtype: "F32", shape: [spec.layers + 1, B, spec.dim], data: made.states });
   if (made.hidden !== undefined)
     tensors.push({
       name: "hidden",
@@ -254,7 +288,7 @@ function windowOf(spec: ModelSpec, N: number): number {
 async function measure(
   runner: Runner,
   spec: ModelSpec,
-  { data, N, B }: Inputs,
+  { input, length: N, batch: B }: ForwardInputs,
   { window }: RunOptions,
   say: (text: string) => void,
 ): Promise<Figure> {
@@ -264,7 +298,7 @@ async function measure(
   const windows: number[] = [];
   let sum = 0;
   for (let b = 0; b < B; b++) {
-    const tokens = Int32Array.from(data.subarray(b * N, (b + 1) * N));
+    const tokens = Int32Array.from({ length: N }, (_, n) => input[b * N + n] ?? 0);
     const found = await runner.bits(tokens, W, (done, of) =>
       say(`window ${done} of ${of}${B > 1 ? `, sequence ${b + 1} of ${B}` : ""}`),
     );

@@ -80,6 +80,10 @@ const messages = {
   "missing-vocab": error`${"model"} has ${"part"} but no vocab.`,
   "tied-without-tokens": error`The head of ${"model"} cannot share an embedding that features do not have.`,
   "vocab-unused": warning`${"model"} has neither an embedding nor a head; its vocab is not used.`,
+  "needs-field": error`${"field"} needs ${"other"} in ${"model"}.`,
+  "encoder-only": error`${"field"} is for encoders, but ${"model"} is a decoder.`,
+  "grid-dim": error`2-D sin-cos positions divide a row into four parts; a dim of ${"dim"} is no multiple of 4.`,
+  "missing-cells": error`A grid needs a number of cells.`,
   "missing-rows": error`Learned positions need a number of rows.`,
 
   // Schedules
@@ -91,11 +95,14 @@ const messages = {
 
   // Import of torchscale configurations
   "import-not-object": error`A torchscale configuration is an object, not ${"found"}.`,
-  "import-architecture": error`This configuration is neither a LongNetDecoder nor a LongNetEncoder.`,
+  "import-architecture": error`This is the configuration of no model that heddle knows.`,
   "import-missing": error`The configuration has no ${"key"}.`,
   "import-value": error`${"key"} cannot be ${"found"}.`,
   "import-unsupported": error`heddle does not have ${"what"} (${"key"} = ${"value"}).`,
   "import-unknown-key": warning`torchscale has no argument ${"key"}; it is ignored.`,
+  "import-weights": error`These are not the weights of a LongNet.`,
+  "import-prefix": warning`The names of the weights begin with ${"prefix"}, those of the model do not.`,
+  "import-assumed": warning`Nothing says ${"what"}; assumed: ${"value"}.`,
   "import-dropout": warning`${"key"} = ${"value"} is ignored: torchscale applies it even in eval(), which makes its output random.`,
 } as const;
 

@@ -1,6 +1,8 @@
 /** What heddle does with each argument of torchscale's configurations. */
 export type Config = Readonly<Record<string, unknown>>;
 export type Side = "decoder" | "encoder";
+/** Whose arguments a configuration holds. */
+export type Form = Side | "gigapath" | "longvit";
 
 export type Role =
   | { readonly does: "used" }
@@ -68,7 +70,52 @@ const table = (side: Side): ReadonlyMap<string, Role> =>
     ...Object.entries(unsupported).map(([k, what]) => [k, { does: "unsupported", what }] as const),
     ["attention_dropout", { does: "random" }],
   ]);
-const tables = { decoder: table("decoder"), encoder: table("encoder") };
+const pictures = (known: readonly string[], ignored: readonly string[]): ReadonlyMap<string, Role> =>
+  new Map<string, Role>([
+    ...[
+      "architecture",
+      "embed_dim",
+      "depth",
+      "in_chans",
+      "mlp_ratio",
+      "segment_length",
+      "dilated_ratio",
+      ...known,
+    ].map((k) => [k, { does: "used" }] as const),
+    ...["drop_path_rate", "norm_layer", "pretrained", "flash_attention", ...ignored].map(
+      (k) => [k, { does: "nothing" }] as const,
+    ),
+  ]);
+const tables: { readonly [F in Form]: ReadonlyMap<string, Role> } = {
+  decoder: table("decoder"),
+  encoder: table("encoder"),
+  gigapath: pictures(
+    [
+      "slide_ngrids",
+      "tile_size",
+      "max_wsi_size",
+      "norm_eps",
+      "global_pool",
+      // Of sizes that LongNetConfig.py has no preset for.
+      "encoder_attention_heads",
+      "encoder_ffn_embed_dim",
+    ],
+    ["dropout", "model_arch"],
+  ),
+  longvit: pictures(
+    ["img_size", "patch_size", "num_heads", "num_classes", "task"],
+    [
+      "drop_rate",
+      "attn_drop_rate",
+      "qkv_bias",
+      "qk_scale",
+      "checkpoint_activations",
+      "seq_parallel",
+      "vocab_size",
+    ],
+  ),
+};
 
-/** Roles of all keys that a configuration of this side may have. */
-export const keyRoles = (side: Side): ReadonlyMap<string, Role> => tables[side];
+/** Roles of all keys that a configuration of this form may have. */
+export const keyRoles = (form: Form): ReadonlyMap<string, Role> => tables[form];
+export const forms = Object.keys(tables) as readonly Form[];

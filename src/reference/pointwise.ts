@@ -14,11 +14,18 @@ export function embed(tokens: Float64Array, weight: Float64Array, dim: number, s
   return out;
 }
 
-/** x[b, n] + weight[n + 2]; x [B, N, dim], weight [rows, dim]. fairseq's learned positions start at row 2. */
-export function position(x: Float64Array, weight: Float64Array, N: number, dim: number): Float64Array {
+/** x[b, n] + weight[n + first]; x [B, N, dim], weight [rows, dim]. fairseq's learned positions start at row 2. */
+export function position(
+  x: Float64Array,
+  weight: Float64Array,
+  N: number,
+  dim: number,
+  first: number,
+): Float64Array {
   const rows = weight.length / dim;
-  if (N + 2 > rows) throw new Error(`heddle: ${N} tokens need ${N + 2} position rows; the model has ${rows}`);
-  return x.map((value, at) => value + (weight[(at % (N * dim)) + 2 * dim] ?? NaN));
+  if (N + first > rows)
+    throw new Error(`heddle: ${N} tokens need ${N + first} position rows; the model has ${rows}`);
+  return x.map((value, at) => value + (weight[(at % (N * dim)) + first * dim] ?? NaN));
 }
 
 /** Layer norm of each row of width `weight.length`: biased variance, eps inside the root. */

@@ -1,6 +1,6 @@
 /** The graph as text: one value a line, with its shape. */
 import type { Graph, Node } from "../graph.ts";
-import { showShape } from "./size.ts";
+import { showShape, showSize } from "./size.ts";
 
 export function showGraph(g: Graph): string {
   const shapes = new Map(g.values.map((v) => [v.id, showShape(v.dtype, v.shape)]));
@@ -9,6 +9,7 @@ export function showGraph(g: Graph): string {
     `graph ${g.name}`,
     ...g.inputs.map((i) => `input ${i.id} '${i.name}': ${showShape(i.dtype, i.shape)}`),
     ...g.weights.map((w) => `weight ${w.id} '${w.name}': ${showShape(w.dtype, w.shape)}`),
+    ...(g.states ?? []).map((s) => `state ${s.id}: ${s.dtype}[${showSize(s.elements)}]`),
     ...g.aliases.map((a) => `alias '${a.alias}' of '${a.of}'`),
     ...g.ignored.map((i) => `ignored '${i.name}': ${showShape("f32", i.shape)}`),
     ...g.nodes.map((n) =>
@@ -27,7 +28,15 @@ export function showNode(n: Node): string {
     case "embed":
       return `embed ${n.tokens} by ${n.weight}${n.scale === 1 ? "" : ` * ${n.scale}`}`;
     case "position":
-      return `${n.x} + position ${n.weight}`;
+      return `${n.x} + position ${n.weight} from row ${n.first}`;
+    case "grid":
+      return `${n.x} + grid of ${n.cells} at ${n.rows}, ${n.columns}`;
+    case "class_token":
+      return `class token ${n.weight} before ${n.x}`;
+    case "mask":
+      return `${n.x} where ${n.mask} is 0`;
+    case "pool":
+      return n.of === "class" ? `row 0 of ${n.x}` : `mean of ${n.x} from row ${n.from}`;
     case "norm":
       return `norm ${n.x} by ${n.weight}, ${n.bias} eps ${n.eps}`;
     case "linear": {
@@ -45,6 +54,18 @@ export function showNode(n: Node): string {
       const decay = n.decay === undefined ? "" : ` decay base ${n.decay.base} block ${n.decay.block}`;
       return `attention '${n.spec.name}' of ${n.q}, ${n.k}, ${n.v}${decay}`;
     }
+    case "rotate":
+      return `rotate ${n.x} heads ${n.heads} * ${n.headDim} by ${n.table}`;
+    case "place":
+      return `${n.x} + position ${n.weight} at ${n.place}`;
+    case "decode": {
+      const decay = n.decay === undefined ? "" : ` decay base ${n.decay.base} block ${n.decay.block}`;
+      return `decode '${n.spec.name}' of ${n.q}, ${n.k}, ${n.v} over ${n.state} at ${n.place}${decay}`;
+    }
+    case "remember":
+      return `remember '${n.spec.name}' of ${n.k}, ${n.v} at ${n.place}`;
+    case "promote":
+      return `promote '${n.spec.name}' at ${n.place}`;
   }
 }
 const scaled = (alpha: number, x: string) => (alpha === 1 ? x : `${alpha} * ${x}`);

@@ -25,7 +25,25 @@ export const showModel = (m: ModelShape): string =>
     `attention ${m.attention.name}`,
     `xpos ${m.xpos === null ? "none" : `base ${m.xpos.base}`}  positions ${m.positions === null ? "none" : m.positions.rows}`,
     `embed_scale ${m.embedScale}  embed_norm ${m.embedNorm}  head ${m.head}`,
+    ...encoderLines(m),
   ]);
+
+/** What slide and image encoders have; nothing of a model that has none of it. */
+function encoderLines({ patchEmbed, grid, classToken, pool, checkpoint }: ModelShape): readonly string[] {
+  const front = [
+    ...(patchEmbed === null ? [] : [`patch_embed ${patchEmbed}`]),
+    ...(grid === null ? [] : [`grid ${grid.cells} tile ${grid.tile}`]),
+    ...(classToken ? ["class_token true"] : []),
+    ...(checkpoint === "torchscale" ? [] : [`checkpoint ${checkpoint}`]),
+  ];
+  const back =
+    pool === null
+      ? []
+      : [
+          `pool ${pool.of}  pool_eps ${pool.eps}  states ${pool.states ? "all" : "none"}  classes ${pool.classes}`,
+        ];
+  return [...(front.length === 0 ? [] : [front.join("  ")]), ...back];
+}
 
 const showHint = (h: ScheduleHint): string =>
   block(

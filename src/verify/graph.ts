@@ -15,6 +15,7 @@ export function verifyGraph(g: Graph): string[] {
     values.set(v.id, v);
   };
   const given = [...g.inputs, ...g.weights];
+  const states = new Set((g.states ?? []).map((s) => s.id));
   given.forEach((v) => declare(v, "value"));
   g.values.forEach((v) => declare(v, "value"));
 
@@ -25,11 +26,18 @@ export function verifyGraph(g: Graph): string[] {
     defined.add(id);
   };
   given.forEach((v) => define(v.id, "inputs and weights"));
+  for (const s of states) {
+    if (defined.has(s) || values.has(s)) problems.push(`state '${s}' is a value too`);
+    defined.add(s);
+  }
   g.nodes.forEach((n, i) => {
     const where = `node ${i} ${n.op} ${n.out}`;
     const missing = argumentsOf(n).filter((a) => !defined.has(a));
     missing.forEach((a) => problems.push(`${where}: '${a}' is not defined yet`));
-    define(n.out, where);
+    if (n.op === "remember" || n.op === "promote") {
+      if (!states.has(n.out)) problems.push(`${where}: '${n.out}' is no state`);
+    } else define(n.out, where);
+    if (n.op === "decode" && !states.has(n.state)) problems.push(`${where}: '${n.state}' is no state`);
     if (n.op === "attention") define(n.lse, where);
     if (missing.length === 0)
       shapes(n, (id) => values.get(id)).forEach((p) => problems.push(`${where}: ${p}`));
@@ -64,7 +72,14 @@ function argumentsOf(n: Node): readonly string[] {
     case "embed":
       return [n.tokens, n.weight];
     case "position":
+    case "class_token":
       return [n.x, n.weight];
+    case "grid":
+      return [n.x, n.rows, n.columns];
+    case "mask":
+      return [n.x, n.mask];
+    case "pool":
+      return [n.x];
     case "norm":
       return [n.x, n.weight, n.bias];
     case "linear":
@@ -81,6 +96,16 @@ function argumentsOf(n: Node): readonly string[] {
       return [n.x, n.residual];
     case "attention":
       return [n.q, n.k, n.v];
+    case "rotate":
+      return [n.x, n.table];
+    case "place":
+      return [n.x, n.weight, n.place];
+    case "decode":
+      return [n.q, n.k, n.v, n.place, n.state];
+    case "remember":
+      return [n.k, n.v, n.place];
+    case "promote":
+      return [n.place];
   }
 }
 
@@ -115,6 +140,30 @@ function shapes(n: Node, valueOf: (id: string) => Value | undefined): string[] {
       like(n.x, n.x);
       like(n.out, n.x);
       break;
+    case "grid": {
+      const [B, N, width] = shapeOf(n.x);
+      want(n.rows, "i32", [B, N]);
+      want(n.columns, "i32", [B, N]);
+      like(n.out, n.x);
+      if (typeof width !== "number" || width % 4 !== 0) problems.push(`rows of ${width} have no four parts`);
+      if (!(Number.isInteger(n.cells) && n.cells > 0)) problems.push(`${n.cells} cells`);
+      break;
+    }
+    case "class_token":
+      want(n.weight, "f32", [last(n.x)]);
+      like(n.out, n.x);
+      break;
+    case "mask":
+      want(n.mask, "i32", shapeOf(n.x).slice(0, -1));
+      like(n.out, n.x);
+      break;
+    case "pool": {
+      const [B, , width] = shapeOf(n.x);
+      want(n.x, "float", [B, undefined, width]);
+      want(n.out, "f32", [B, width]);
+      if (n.from !== 0 && n.from !== 1) problems.push(`a pool from row ${n.from}`);
+      break;
+    }
     case "norm":
       want(n.weight, "f32", [last(n.x)]);
       want(n.bias, "f32", [last(n.x)]);
@@ -153,7 +202,39 @@ function shapes(n: Node, valueOf: (id: string) => Value | undefined): string[] {
       want(n.v, "float", [B, N, ...rows(kvHeads)]);
       like(n.out, n.q);
       want(n.lse, "f32", [B, heads, N]);
+      break;
     }
+    case "rotate":
+      if (last(n.x) !== n.heads * n.headDim)
+        problems.push(`'${n.x}' is not ${n.heads} heads of ${n.headDim}`);
+      want(n.x, "float", ["B", 1, undefined]);
+      want(n.table, "f32", ["B", n.headDim]);
+      like(n.out, n.x);
+      break;
+    case "place":
+      want(n.x, "float", ["B", 1, undefined]);
+      want(n.weight, "float", [undefined, last(n.x)]);
+      want(n.place, "i32", [3, "B"]);
+      like(n.out, n.x);
+      break;
+    case "decode": {
+      const { heads, kvHeads, headDim } = n.spec;
+      want(n.q, "float", ["B", 1, heads * headDim]);
+      want(n.k, "float", ["B", 1, kvHeads * headDim]);
+      want(n.v, "float", ["B", 1, kvHeads * headDim]);
+      want(n.place, "i32", [3, "B"]);
+      like(n.out, n.q);
+      break;
+    }
+    case "remember": {
+      const width = n.spec.kvHeads * n.spec.headDim;
+      want(n.k, "float", ["B", "N", width]);
+      want(n.v, "float", ["B", "N", width]);
+      want(n.place, "i32", [3, "B"]);
+      break;
+    }
+    case "promote":
+      want(n.place, "i32", [3, "B"]);
   }
   return problems;
 }

@@ -1,6 +1,6 @@
 /** Plans: every argument exists and fits, and nothing is read before it is written. Formulas are tried at sample lengths. */
-import { sizeOf, storageOf } from "../../runtime/plan.ts";
-import type { BufferRef, Plan, PlanVariant, Size, Step } from "../../runtime/plan.ts";
+import { entryOf, sizeOf, storageOf } from "../../runtime/plan.ts";
+import type { BufferRef, EntryName, Plan, PlanVariant, Size, Step } from "../../runtime/plan.ts";
 import { showSize } from "../show/size.ts";
 
 const LENGTHS = [1, 2, 7, 63, 64, 65, 1000, 16_384];
@@ -17,6 +17,18 @@ export function verifyPlan(p: Plan): string[] {
     if (!(Number.isInteger(k.sharedBytes) && k.sharedBytes >= 0))
       problems.push(`kernel ${k.entry} has ${k.sharedBytes} bytes of shared memory`);
   }
+  problems.push(...entry(p));
+  for (const name of Object.keys(p.decoding?.entries ?? {}) as EntryName[])
+    problems.push(...entry(entryOf(p, name)).map((text) => `${name}: ${text}`));
+  p.decoding?.states.forEach((s) =>
+    formula(s.elements, LENGTHS).forEach((text) => problems.push(`state '${s.name}': ${text}`)),
+  );
+  return problems;
+}
+
+/** The variants of a plan, or of one of its entries. */
+function entry(p: Plan): string[] {
+  const problems: string[] = [];
   if (p.variants.length === 0) problems.push("no variant");
   let below = 0;
   p.variants.forEach((v, i) => {
@@ -67,12 +79,19 @@ function argumentsOf(p: Plan, v: PlanVariant, s: Step): string[] {
     problems.push(`${s.buffers.length} buffers for the ${k.buffers.length} of ${k.entry}`);
   if (s.scalars.length !== k.scalars.length)
     problems.push(`${s.scalars.length} scalars for the ${k.scalars.length} of ${k.entry}`);
-  const rooms = { input: p.inputs, output: p.outputs, weight: p.weights, table: p.tables, slot: v.slots };
+  const rooms = {
+    input: p.inputs,
+    output: p.outputs,
+    weight: p.weights,
+    table: p.tables,
+    slot: v.slots,
+    state: p.decoding?.states ?? [],
+  };
   s.buffers.forEach((r, j) => {
     const b = k.buffers[j];
     if (b === undefined) return;
     if (rooms[r.in][r.index] === undefined) problems.push(`'${b.name}': there is no ${r.in} ${r.index}`);
-    if (b.access !== "read" && r.in !== "slot" && r.in !== "output")
+    if (b.access !== "read" && r.in !== "slot" && r.in !== "output" && r.in !== "state")
       problems.push(`'${b.name}' is written, but bound to ${r.in} ${r.index}`);
     const dtype = storageOf(p, r);
     if (dtype !== undefined && dtype !== b.dtype)

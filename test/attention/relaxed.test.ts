@@ -47,7 +47,11 @@ describe("relaxed SIMD", () => {
       threads: 1,
     });
     expect(session.device).toContain("relaxed SIMD");
-    const { logits } = (await session.forward(c.tokens, { batch: c.B, length: c.N })) as {
+    const { logits } = (await session.forward(c.tokens, {
+      batch: c.B,
+      length: c.N,
+      paddingMask: c.paddingMask,
+    })) as {
       logits: Float32Array;
     };
     session.dispose();

@@ -56,6 +56,10 @@ describe("heddle explain", () => {
     expect(code).toBe(0);
     expect(out).toMatch(/model one, 64 tokens/);
     expect(out).toMatch(/→ (branch|class|annulus) /);
+    // It has learned positions for 32 tokens.
+    expect(out).not.toContain("cache of generation");
+    const near = await heddle(["explain", path, "one", "--length", "30"]);
+    expect(near.out).toMatch(/cache of generation +[\d.,]+ \w+ \(dense [\d.,]+ \w+\)/);
     expect(out).toContain("dense: 'dense' computes one branch with 'segment all' and dilation 1");
     expect(out).toMatch(/dependency path: \d+ layers? from each token to all later ones/);
     const misspelt = await heddle(["explain", path, "onne", "--length", "64"]);

@@ -48,10 +48,10 @@ describe.skipIf(parts === null)("golden files on CUDA", () => {
   });
 
   it.each(models)("$id", async (c) => {
-    const { spec, N, B, tokens, logits } = c;
+    const { spec, N, B, inputs, logits } = c;
     const program = modelProgram(spec);
     const executable = await device.compile(program, { weights: weightsOf(program, c).source });
-    const [got] = Object.values(await executable.run({ tokens }, { N, B }));
+    const [got] = Object.values(await executable.run(inputs, { N, B }));
     const terms = spec.layers * spec.ffn.dim;
     const verdict = compare(got ?? [], logits, { dtype: "f32", terms, of: "model" });
     worst = Math.max(worst, verdict.worst / verdict.scale);

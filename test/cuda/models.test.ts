@@ -32,10 +32,10 @@ const runs = cases.flatMap((example, i) => {
 describe.skipIf(c === null)("a model on the host", () => {
   it.each(runs)("$title", async ({ example, schedule, dtype, title }) => {
     if (c === null) return;
-    const { spec, tokens, N, B, weights, logits } = example;
+    const { spec, inputs, N, B, weights, logits } = example;
     const stored = seal({ ...spec, attention: seal({ ...spec.attention, dtype }) });
     const program = programOf(modelGraph(stored, NARROW), schedule);
-    const got = await runProgram(c, program, { tokens }, { N, B }, { weights });
+    const got = await runProgram(c, program, inputs, { N, B }, { weights });
     const name = program.plan.outputs[0]?.name ?? "";
     const terms = spec.layers * spec.ffn.dim;
     const verdict = compare(got[name] ?? [], logits, { dtype, terms, of: "model" });

@@ -15,7 +15,7 @@ import { verifyLaunches } from "../../codegen/verify-launches.ts";
 import { bf16Value, f16Value, narrow } from "../../runtime/half.ts";
 import { bytesOf, weightLength } from "../../runtime/memory.ts";
 import { sizeOf, variantFor, type BufferRef, type Dtype, type Plan } from "../../runtime/plan.ts";
-import { xposTable } from "../../runtime/tables.ts";
+import { tableValues } from "../../runtime/tables.ts";
 import { elementsAt, type Extent, type HostArray, type Tensors } from "../../runtime/tensors.ts";
 import { packPanels } from "../../runtime/weights.ts";
 import type { Graph } from "../../src/graph.ts";
@@ -116,8 +116,9 @@ export async function runProgram(
       const [outs = 0, ins = 0] = w.shape;
       return holding(w.layout === "panels" ? packPanels(data, outs, ins) : data, w.dtype ?? "f32");
     }),
-    table: plan.tables.map((t) => holding(xposTable(t, at.N), "f32")),
+    table: plan.tables.map((t) => holding(tableValues(t, at.N), "f32")),
     slot: variant.slots.map((s) => poisoned(4 * sizeOf(s, at))),
+    state: [],
   };
   const steps = variant.steps.map((step) => {
     const kernel = (options.texts ?? texts)[step.kernel];

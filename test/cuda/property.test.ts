@@ -13,7 +13,7 @@ import { randomInputs, scheduleFor } from "../attention/run.ts";
 import { noise } from "../lower/run.ts";
 import { randomSpec } from "../schedule/specs.ts";
 import { missing } from "../webgpu/require.ts";
-import { randomModel } from "../wgsl/models.ts";
+import { atLeast, randomModel } from "../wgsl/models.ts";
 import { compiler, COMPILER_MISSING } from "./host/build.ts";
 import { programOf, runProgram } from "./program.ts";
 
@@ -84,7 +84,8 @@ describe.skipIf(c === null)(`random programs on the host, seed ${seed}`, () => {
   it("models", async () => {
     if (c === null) return;
     await fc.assert(
-      fc.asyncProperty(randomModel, fc.integer({ min: 1, max: 40 }), async (spec, N) => {
+      fc.asyncProperty(randomModel, fc.integer({ min: 1, max: 40 }), async (spec, length) => {
+        const N = atLeast(spec, length);
         const at = { N, B: 2 };
         const graph = modelGraph(spec, NARROW);
         const kind = scheduleKinds.find(
@@ -93,12 +94,15 @@ describe.skipIf(c === null)(`random programs on the host, seed ${seed}`, () => {
         const schedule = scheduleFor(spec.attention, { kind: kind ?? "branch", rows: 16, keys: 16 }, N);
         const tilings = { ...CUDA_TILINGS, linear: { rows: 32, cols: 32, depth: 16 }, rows: () => 4 };
         const program = programOf(graph, schedule, { tilings });
-        const input = graph.inputs[0];
-        if (input === undefined) throw new Error("no input");
-        const width = input.shape.reduce<number>((n, d) => n * (d === "N" ? N : d === "B" ? 2 : d), 1);
-        const x = noise(width, N);
-        const given =
-          input.dtype === "i32" ? Int32Array.from(x, (y) => Math.floor(((y + 1) / 2) * spec.vocab)) : x;
+        const below = { tokens: spec.vocab, padding_mask: 2 } as Readonly<Record<string, number>>;
+        const inputs = Object.fromEntries(
+          graph.inputs.map(({ name, dtype, shape }, i) => {
+            const size = shape.reduce<number>((n, d) => n * (d === "N" ? N : d === "B" ? 2 : d), 1);
+            const x = noise(size, N + 1000 * i);
+            const most = below[name] ?? spec.grid?.cells ?? 1;
+            return [name, dtype === "i32" ? Int32Array.from(x, (y) => Math.floor(((y + 1) / 2) * most)) : x];
+          }),
+        );
         const weights = new Map(
           graph.weights.map((w, i) => {
             const size = w.shape.reduce<number>((n, d) => n * (typeof d === "number" ? d : 0), 1);
@@ -106,9 +110,9 @@ describe.skipIf(c === null)(`random programs on the host, seed ${seed}`, () => {
             return [w.name, { data: noise(size, i).map((y) => round(Math.fround(y * 0.3))) }];
           }),
         );
-        const got = await runProgram(c, program, { [input.name]: given }, at, { weights });
+        const got = await runProgram(c, program, inputs, at, { weights });
         const numbers = new Map([...weights].map(([name, { data }]) => [name, data]));
-        const meant = runReference(graph, { [input.name]: given }, numbers, at);
+        const meant = runReference(graph, inputs, numbers, at);
         const { dtype } = spec.attention;
         ran.set(`model ${dtype}`, (ran.get(`model ${dtype}`) ?? 0) + 1);
         for (const { name } of program.plan.outputs) {

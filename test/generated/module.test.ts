@@ -170,7 +170,10 @@ describe("a generated module", () => {
           ? Int32Array.from({ length: B * N }, (_, i) => (i * 5) % m.vocab)
           : noise(B * N * m.dim, 9);
       const values = new Map(weights.map((w) => [w.name, w.data]));
-      const wanted = runReference(graph, { [m.input]: input }, values, { N, B }).outputs;
+      const wanted = runReference(graph, { [m.input]: input, padding_mask: new Int32Array(B * N) }, values, {
+        N,
+        B,
+      }).outputs;
       const session = await (module[m.name] as Model).create({ weights: checkpoint, threads: 1 });
       const found = (await session.forward(Float32Array.from(input), { batch: B })) as Readonly<
         Record<string, Float32Array>

@@ -1,3 +1,4 @@
+import { plainModel } from "../plain-model.ts";
 import { describe, expect, test } from "vitest";
 import * as x from "../../src/expr.ts";
 import {
@@ -185,7 +186,7 @@ test("a spec", () => {
   } as const); // prettier-ignore
   const model = seal({
     name: "tiny", kind: "decoder", input: "tokens", vocab: 16, dim: 8, layers: 2, ffn: { dim: 32, activation: "gelu" }, attention,
-    xpos: { base: 512 }, positions: null, norm: "sub_ln", embedScale: 1, embedNorm: false, head: "tied", finalNorm: true, eps: 1e-5,
+    xpos: { base: 512 }, positions: null, norm: "sub_ln", embedScale: 1, embedNorm: false, head: "tied", finalNorm: true, eps: 1e-5, ...plainModel,
   } as const); // prettier-ignore
   const spec: Spec = seal({
     attentions: [attention],

@@ -9,6 +9,7 @@ export type Case =
       /** Stands in the fixture for a text too long to show. */ readonly shown?: string;
     }
   | { readonly config: unknown }
+  | { readonly weights: Readonly<Record<string, readonly number[]>> }
   /** A valid spec, and what a driver says against a shader of it: text and line. */
   | {
       readonly text: string;
@@ -108,7 +109,25 @@ export const cases = {
   "missing-vocab": { text: withModel("").replace("vocab 9", "input tokens") },
   "tied-without-tokens": { text: withModel("input features\n  head tied") },
   "vocab-unused": { text: withModel("input features\n  head none") },
+  "missing-cells": {
+    text: withModel("input features\n  position grid\n  head none")
+      .replace("causal true", "causal false")
+      .replace("kind decoder", "kind encoder"),
+  },
   "missing-rows": { text: withModel("position learned") },
+  "needs-field": {
+    text: withModel("patch_embed 96\n  class_token false\n  pool class\n  head none\n  states all"),
+  },
+  "encoder-only": { text: withModel("class_token true\n  pool mean\n  head none\n  checkpoint gigapath") },
+  "grid-dim": {
+    text: withModel("input features\n  position grid 64 tile 32\n  head none")
+      .replace("causal true", "causal false")
+      .replace("kind decoder", "kind encoder")
+      .replace("head_dim 8", "head_dim 7")
+      .replace("dim 32", "dim 28")
+      .replace("heads 4", "heads 2")
+      .replace("dim 28", "dim 14"),
+  },
   "not-multiple": { text: `${body(dense)}schedule a on wgsl { rows 6  keys 12 }\n` },
   "duplicate-schedule": {
     text: `${body(dense)}schedule a on wgsl { rows 4 }\nschedule a on wgsl { rows 8 }\n`,
@@ -135,6 +154,17 @@ export const cases = {
       decoder_layrs: 3,
       encoder_layers: 3,
     },
+  },
+  "import-weights": { weights: { "bert.encoder.layer.0.attention.self.query.weight": [768, 768] } },
+  "import-prefix": {
+    weights: {
+      "module.layers.0.self_attn.q_proj.weight": [64, 64],
+      "module.layers.0.ffn.fc1.weight": [128, 64],
+      "module.embed_tokens.weight": [100, 64],
+    },
+  },
+  "import-assumed": {
+    config: { embed_dim: 128, depth: 2, in_chans: 32, slide_ngrids: 64, max_wsi_size: 16384, norm_eps: 1e-6 },
   },
   "import-dropout": { config: { ...config, attention_dropout: 0.1 } },
 } as const satisfies Record<Code, Case>;

@@ -1,10 +1,12 @@
 import { expect, test } from "vitest";
 import { read } from "../../grammar/index.ts";
+import * as builder from "../../src/builder.ts";
 import { check } from "../../src/check.ts";
 import { firstUncovered, headList, newBudget } from "../../src/check/coverage.ts";
 import { isError } from "../../src/diagnostic.ts";
 import type { AttentionSpec, ModelSpec, Spec } from "../../src/spec.ts";
 import fc from "fast-check";
+import { plainModel } from "../plain-model.ts";
 import { example } from "./programs.ts";
 
 const run = (text: string) => {
@@ -163,6 +165,7 @@ test("defaults of a decoder and of an encoder", () => {
     head: "separate",
     finalNorm: true,
     eps: 1e-5,
+    ...plainModel,
   });
   expect(modelOf("kind encoder input features", "")).toMatchObject({
     head: "none",
@@ -171,6 +174,52 @@ test("defaults of a decoder and of an encoder", () => {
   });
   expect(modelOf("kind encoder vocab 9", "")).toMatchObject({ head: "separate", vocab: 9 });
   expect(modelOf("kind encoder vocab 9 input features", "")).toMatchObject({ head: "separate", vocab: 9 });
+});
+
+test("fields of slide and image encoders", () => {
+  const front = "kind encoder input features patch_embed 1536 position grid 1000";
+  expect(
+    modelOf(`${front} tile 512 class_token true pool class states all checkpoint gigapath`, ""),
+  ).toMatchObject({
+    patchEmbed: 1536,
+    grid: { cells: 1000, tile: 512 },
+    classToken: true,
+    pool: { of: "class", eps: 1e-6, states: true, classes: 0 },
+    head: "none",
+    checkpoint: "gigapath",
+  });
+  expect(modelOf(`${front} pool mean classes 1 + 1 checkpoint longvit`, "")).toMatchObject({
+    grid: { cells: 1000, tile: 256 },
+    classToken: false,
+    pool: { of: "mean", eps: 1e-5, states: false, classes: 2 },
+  });
+  expect(modelOf(`${front} pool mean pool_eps 1e-3`, "").pool).toMatchObject({ eps: 1e-3 });
+  expect(modelOf("kind encoder vocab 9 pool mean", "")).toMatchObject({ head: "none", vocab: 9 });
+  const built = builder.model("m", {
+    kind: "encoder",
+    input: "features",
+    patchEmbed: 1536,
+    dim: 64,
+    layers: 2,
+    ffn: 8,
+    attention: builder.attention("a", { heads: 8, headDim: 8, branches: [{ segment: "all", dilation: 1 }] }),
+    position: { grid: { cells: 7, tile: 3 } },
+    classToken: true,
+    pool: "mean",
+    poolEps: 1e-4,
+    states: "all",
+    classes: 5,
+    checkpoint: "gigapath",
+  });
+  const used = builder.attention("a", { heads: 8, headDim: 8, branches: [{ segment: "all", dilation: 1 }] });
+  const { spec } = check(builder.program([used, built]));
+  expect(spec?.models[0]).toMatchObject({
+    patchEmbed: 1536,
+    grid: { cells: 7, tile: 3 },
+    classToken: true,
+    pool: { of: "mean", eps: 1e-4, states: true, classes: 5 },
+    checkpoint: "gigapath",
+  });
 });
 
 test("fields of a model", () => {

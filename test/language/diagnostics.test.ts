@@ -7,6 +7,7 @@ import { shaderDiagnostics } from "../../src/cli/validate.ts";
 import { codes, inOrder, render } from "../../src/diagnostic.ts";
 import type { Diagnostic } from "../../src/diagnostic.ts";
 import { importConfig } from "../../src/import.ts";
+import { importWeights } from "../../src/import/weights.ts";
 import { cases } from "./cases.ts";
 import type { Case } from "./cases.ts";
 
@@ -38,6 +39,11 @@ const problems = (
     const { ast, diagnostics } = importConfig(c.config);
     expect(ast === null).toBe(diagnostics.some((d) => d.severity === "error"));
     return { source: JSON.stringify(c.config, null, 2), all: diagnostics, shown: render(diagnostics, null) };
+  }
+  if ("weights" in c) {
+    const { ast, diagnostics } = importWeights(new Map(Object.entries(c.weights)));
+    expect(ast === null).toBe(diagnostics.some((d) => d.severity === "error"));
+    return { source: JSON.stringify(c.weights, null, 2), all: diagnostics, shown: render(diagnostics, null) };
   }
   const { diagnostics } = check(c.built);
   return { source: c.shown, all: diagnostics, shown: render(diagnostics, null) };

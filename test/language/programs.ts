@@ -1,5 +1,5 @@
 import type * as Ast from "../../src/ast.ts";
-import { attentionWords, modelWords } from "../../src/ast.ts";
+import { attentionWords, modelNumbers, modelWords } from "../../src/ast.ts";
 import fc from "fast-check";
 
 /** The example of language.md. */
@@ -117,9 +117,7 @@ const attentionField: fc.Arbitrary<Ast.AttentionField> = fc.oneof(
 );
 
 const modelField: fc.Arbitrary<Ast.ModelField> = fc.oneof(
-  oneOf(
-    fc.record({ field: fc.constantFrom("vocab", "dim", "layers", "embed_scale", "eps"), value: expression }),
-  ),
+  oneOf(fc.record({ field: fc.constantFrom(...modelNumbers), value: expression })),
   oneOf(fc.record({ field: fc.constantFrom(...modelWords), value: name })),
   oneOf(
     fc.record({
@@ -137,18 +135,29 @@ const modelField: fc.Arbitrary<Ast.ModelField> = fc.oneof(
         value: fc.constant<Ast.Name>({ text: "xpos", span }),
         base: fc.option(expression),
         rows: fc.constant(null),
+        tile: fc.constant(null),
       }),
       fc.record({
         field: fc.constant("position"),
         value: fc.constant<Ast.Name>({ text: "learned", span }),
         base: fc.constant(null),
         rows: expression,
+        tile: fc.constant(null),
       }),
+      fc.record({
+        field: fc.constant("position"),
+        value: fc.constant<Ast.Name>({ text: "grid", span }),
+        base: fc.constant(null),
+        rows: expression,
+        tile: fc.option(expression),
+      }),
+
       fc.record({
         field: fc.constant("position"),
         value: fc.constantFrom("none", "sinusoidal").map((t): Ast.Name => ({ text: t, span })),
         base: fc.constant(null),
         rows: fc.constant(null),
+        tile: fc.constant(null),
       }),
     ),
   ),

@@ -5,6 +5,7 @@ import { lowerLinear } from "../../codegen/lower/linear.ts";
 import type { LinearTiling } from "../../codegen/lower/linear.ts";
 import { lowerNorm } from "../../codegen/lower/norm.ts";
 import { lowerActivate, lowerAdd, lowerPosition } from "../../codegen/lower/pointwise.ts";
+import { lowerClassToken, lowerGrid, lowerMask, lowerPool } from "../../codegen/lower/sequence.ts";
 import { lowerXpos } from "../../codegen/lower/xpos.ts";
 import type { Activation, Graph, Node, Value, Weight } from "../../src/graph.ts";
 import type { TileKernel } from "../../src/kernel.ts";
@@ -203,9 +204,66 @@ describe("operations by element", () => {
       }
   });
 
+  it("add positions of a grid, its rows first", () => {
+    for (const width of [4, 24, 136])
+      for (const N of LENGTHS) {
+        const cells = (id: string) => ({ id, name: id, dtype: "i32" as const, shape: ["B", "N"] as const });
+        const node: NodeOf<"grid"> = { op: "grid", out: "y", x: "x", rows: "r", columns: "c", cells: 37 };
+        const graph = graphOf(node, {
+          inputs: [input("x", width), cells("r"), cells("c")],
+          weights: [],
+          values: [rows("y", width)],
+        });
+        check(graph, lowerGrid(node, graph), { N, B: 2 }, { terms: 1, tokens: 37 });
+      }
+  });
+
+  it("put a class token before each sequence, whatever lies there", () => {
+    for (const N of LENGTHS) {
+      const node: NodeOf<"class_token"> = { op: "class_token", out: "y", x: "x", weight: "w" };
+      const graph = graphOf(node, {
+        inputs: [input("x", 10)],
+        weights: [weight("w", 10)],
+        values: [rows("y", 10)],
+      });
+      check(graph, lowerClassToken(node, graph), { N, B: 3 }, { terms: 1 });
+    }
+  });
+
+  it("clear what a mask hides", () => {
+    for (const N of LENGTHS) {
+      const node: NodeOf<"mask"> = { op: "mask", out: "y", x: "x", mask: "m" };
+      const graph = graphOf(node, {
+        inputs: [input("x", 10), { id: "m", name: "m", dtype: "i32", shape: ["B", "N"] }],
+        weights: [],
+        values: [rows("y", 10)],
+      });
+      check(graph, lowerMask(node, graph), { N, B: 3 }, { terms: 1, tokens: 3 });
+    }
+  });
+
+  it("pool a sequence", () => {
+    for (const width of [1, 7, 64, 97, 192])
+      for (const N of [1, 2, 16, 17, 33, 300])
+        for (const [of, from] of [
+          ["class", 1],
+          ["mean", 0],
+          ["mean", 1],
+        ] as const) {
+          if (from === N) continue;
+          const node: NodeOf<"pool"> = { op: "pool", out: "y", x: "x", of, from };
+          const graph = graphOf(node, {
+            inputs: [input("x", width)],
+            weights: [],
+            values: [{ id: "y", dtype: "f32", shape: ["B", width] }],
+          });
+          check(graph, lowerPool(node, graph), { N, B: 2 }, { terms: of === "mean" ? N : 1 });
+        }
+  });
+
   it("add learned positions from row 2 on, in every sequence", () => {
     for (const N of LENGTHS) {
-      const node: NodeOf<"position"> = { op: "position", out: "y", x: "x", weight: "w" };
+      const node: NodeOf<"position"> = { op: "position", out: "y", x: "x", weight: "w", first: 2 };
       const graph = graphOf(node, {
         inputs: [input("x", 10)],
         weights: [weight("w", 70, 10)],

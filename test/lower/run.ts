@@ -12,6 +12,7 @@ import type { PlanTable } from "../../runtime/plan.ts";
 import { interpret } from "../../src/interpret.ts";
 import type { Graph, Node, ValueId } from "../../src/graph.ts";
 import type { Kernel, TileKernel } from "../../src/kernel.ts";
+import { placed } from "../../src/reference/sequence.ts";
 import { rotate } from "../../src/reference/xpos.ts";
 import { verified, verifiedTiles } from "../../src/verify.ts";
 
@@ -24,8 +25,18 @@ export function panelsOf(weight: ArrayLike<number>, outs: number, ins: number): 
   return packed;
 }
 
-/** The table by its meaning: what the rotation makes of (1, 0) in every pair is (cos·f, sin·f). */
-export function xposTable({ headDim, base, block, sign }: PlanTable, N: number): Float32Array {
+/** A table by its meaning: what the rotation makes of (1, 0) in every pair is (cos·f, sin·f), and what a grid adds to zeros. */
+export function tableOf(table: PlanTable, N: number): Float32Array {
+  if (table.kind === "sincos") {
+    const places = Float64Array.from({ length: table.rows }, (_, p) => p);
+    const zeros = new Float64Array(table.rows * 2 * table.width);
+    const both = placed(zeros, places, places, 2 * table.width, table.rows);
+    return Float32Array.from({ length: table.rows * table.width }, (_, i) => {
+      const [p, d] = [Math.floor(i / table.width), i % table.width];
+      return both[p * 2 * table.width + d] ?? NaN;
+    });
+  }
+  const { headDim, base, block, sign } = table;
   const ones = Float64Array.from({ length: N * headDim }, (_, i) => (i % 2 === 0 ? 1 : 0));
   return Float32Array.from(rotate(ones, { B: 1, N, heads: 1, headDim, base, block, sign }));
 }
@@ -120,7 +131,7 @@ export function run(
     const buffers: Record<string, Float32Array | Int32Array> = {};
     for (const [name, binding] of Object.entries(bind)) {
       if ("table" in binding) {
-        buffers[name] = xposTable(binding.table, at.N);
+        buffers[name] = tableOf(binding.table, at.N);
         continue;
       }
       const known = memory.get(binding.value) ?? new Float32Array(lengthOf(binding.value)).fill(NaN);

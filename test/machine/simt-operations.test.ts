@@ -12,7 +12,7 @@ import { interpret } from "../../src/interpret.ts";
 import type { TileKernel } from "../../src/kernel.ts";
 import { runReference } from "../../src/reference.ts";
 import { compare } from "../../src/tolerance.ts";
-import { graphOf, noise, panelsOf, xposTable } from "../lower/run.ts";
+import { graphOf, noise, panelsOf, tableOf } from "../lower/run.ts";
 
 const rows = (id: string, width: number): Value => ({ id, dtype: "f32", shape: ["B", "N", width] });
 const input = (id: string, width: number) => ({ ...rows(id, width), name: id });
@@ -50,7 +50,7 @@ function check(graph: Graph, launches: readonly Launch<TileKernel>[], terms: num
       for (const { kernel, bind, scalars, grid } of kernels) {
         const buffers = Object.fromEntries(
           Object.entries(bind).map(([name, b]) => {
-            if ("table" in b) return [name, xposTable(b.table, N)];
+            if ("table" in b) return [name, tableOf(b.table, N)];
             const [outs = 0, ins = 0] = graph.weights.find((w) => w.id === b.value)?.shape ?? [];
             const given = numbers(b.value);
             return [name, b.layout === "panels" ? panelsOf(given, outs, ins) : given];

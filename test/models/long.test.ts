@@ -1,4 +1,5 @@
 /** xPos past the length where torchscale's f32 factors overflow (72,521 tokens), and across a block of local scales. */
+import { plainModel } from "../plain-model.ts";
 import { describe, expect, it } from "vitest";
 import { modelDefinition } from "../../codegen/ts/definition.ts";
 import { model } from "../../runtime/index.ts";
@@ -50,6 +51,7 @@ const spec: ModelSpec = seal<ModelShape>({
   head: "separate",
   finalNorm: true,
   eps: 1e-5,
+  ...plainModel,
 });
 const graph = modelGraph(spec);
 const weights = graph.weights.map((w, i) => {

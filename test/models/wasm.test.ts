@@ -26,7 +26,7 @@ describe.each(cases)("$id", (c) => {
     const source = memorySource(readFileSync(goldenPath(c.weightsFile)), c.weightsFile);
     const definition = { ...modelDefinition(compiled.item.spec, compiled.hidden), program: compiled.program };
     const session = await model(definition).create({ weights: source, poison: true });
-    const got = await session.forward(c.tokens, { batch: c.B, length: c.N });
+    const got = await session.forward(c.tokens, { batch: c.B, length: c.N, paddingMask: c.paddingMask });
     session.dispose();
     // Every layer adds the roundings of its sums; the widest is the FFN's.
     const terms = c.spec.layers * c.spec.ffn.dim;

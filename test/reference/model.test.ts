@@ -24,9 +24,9 @@ function worst(actual: ArrayLike<number>, expected: ArrayLike<number>): number {
 
 const models = await modelCases();
 
-describe.each(models)("golden $id", ({ spec, weights, B, N, tokens, logits, hidden }) => {
+describe.each(models)("golden $id", ({ spec, weights, B, N, inputs, logits, hidden }) => {
   const graph = modelGraph(spec);
-  const result = runReference(graph, { tokens }, data(weights), { N, B });
+  const result = runReference(graph, inputs, data(weights), { N, B });
 
   // torchscale itself rounds activations and angles to f32 there.
   it("agrees with torchscale: every hidden state and the logits", () => {

@@ -89,7 +89,7 @@ describe("checkWeights", () => {
     fc.assert(
       fc.property(
         fc.nat(graph.weights.length - 1),
-        fc.constantFrom("drop", "rename", "reshape"),
+        fc.constantFrom("drop", "rename", "reshape", "widen"),
         (at, how) => {
           const name = graph.weights[at]?.name ?? "";
           const tensors = new Map(header.tensors);
@@ -97,15 +97,68 @@ describe("checkWeights", () => {
           if (entry === undefined) throw new Error(name);
           tensors.delete(name);
           if (how === "rename") tensors.set(`${name}_`, { ...entry, name: `${name}_` });
-          if (how === "reshape") tensors.set(name, { ...entry, shape: [...entry.shape, 1] });
+          const [rows = 1, ...rest] = entry.shape;
+          if (how === "reshape") tensors.set(name, { ...entry, shape: [2, rows / 2, ...rest] });
+          if (how === "widen") tensors.set(name, { ...entry, shape: [rows, 2, ...rest] });
           const problems = checkWeights(wanted, { ...header, tensors });
-          const kinds = { drop: ["missing"], rename: ["missing", "extra"], reshape: ["shape"] }[how];
+          const kinds = {
+            drop: ["missing"],
+            rename: ["missing", "extra"],
+            reshape: ["shape"],
+            widen: ["shape"],
+          }[how];
           expect(problems.map(({ kind }) => kind)).toEqual(kinds);
           expect(problems[0]?.name).toBe(name);
         },
       ),
     );
   });
+});
+
+it("a tensor with more axes is taken where its rows are those of the weight", () => {
+  const named = (shape: readonly number[]) => ({
+    tensors: new Map([["w", { name: "w", dtype: "F32" as const, shape, start: 0, end: 4 * 96 }]]),
+    metadata: new Map(),
+  });
+  const problems = (wanted: readonly number[], found: readonly number[]) =>
+    checkWeights({ weights: [{ name: "w", shape: wanted, layout: "rows" }], accepts: [] }, {
+      ...named(found),
+    } as never).map(({ kind }) => kind);
+  // A convolution whose patches are rows of features; a class token and positions behind axes of one.
+  for (const [wanted, found] of [
+    [
+      [8, 12],
+      [8, 3, 2, 2],
+    ],
+    [[12], [1, 1, 12]],
+    [
+      [8, 12],
+      [1, 8, 12],
+    ],
+  ] as const)
+    expect(problems(wanted, found), String(found)).toEqual([]);
+  for (const [wanted, found] of [
+    [
+      [8, 12],
+      [12, 8],
+    ],
+    [
+      [8, 12],
+      [4, 2, 12],
+    ],
+    [
+      [8, 12],
+      [8, 3, 2, 3],
+    ],
+    [[8, 12], [96]],
+    [[12], [12, 1]],
+    [[12], [3, 4]],
+    [
+      [8, 12],
+      [1, 12, 8],
+    ],
+  ] as const)
+    expect(problems(wanted, found), String(found)).toEqual(["shape"]);
 });
 
 describe("packPanels", () => {

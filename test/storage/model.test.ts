@@ -91,13 +91,13 @@ describe("golden models in 16 bits", () => {
     const spec = stored(c.spec, dtype);
     const graph = graphFor(spec, NARROW, true);
     const at = { N: Math.min(c.N, 40), B: 1 };
-    const tokens = c.tokens.subarray(0, at.N);
+    const tokens = Object.fromEntries(Object.entries(c.inputs).map(([n, x]) => [n, x.subarray(0, at.N)]));
     const kind = scheduleKinds.find(
       (k) => k === "class" && scheduleFor(spec.attention, { kind: k, rows: 16, keys: 16 }, at.N) !== null,
     );
     const launches = lowered(graph, scheduled(spec, at.N, kind === "class" ? "class" : "branch"));
     expect(launches.flatMap((l) => reachable(l.kernel))).toEqual([]);
-    const inputs = new Map<string, Float32Array | Int32Array>([["tokens", tokens]]);
+    const inputs = new Map<string, Float32Array | Int32Array>(Object.entries(tokens));
     const weights = new Map([...c.weights].map(([name, { data }]) => [name, data]));
     for (const { id, name, dtype: d } of graph.weights)
       inputs.set(id, (weights.get(name) ?? new Float32Array()).map(d === "i32" ? Number : rounding[d]));
@@ -106,7 +106,7 @@ describe("golden models in 16 bits", () => {
     const name = graph.outputs[0]?.name ?? "";
 
     const terms = c.spec.layers * c.spec.ffn.dim;
-    const exact = runReference(modelGraph(c.spec), { tokens }, weights, at);
+    const exact = runReference(modelGraph(c.spec), tokens, weights, at);
     const meant = compare(values.get(result) ?? [], exact.outputs[name] ?? [], { dtype, terms, of: "model" });
     expect(meant, "the f64 model").toMatchObject({ ok: true });
     // The rounding reference differs only where f32 and f64 fall on two sides of a tie.

@@ -103,7 +103,7 @@ describe.each(half)("rows and matrices in %s", (dtype) => {
       const table = weight("w", dtype, 37, 24);
       const values = [rows("y", 24, stored)];
       check(graphOf(embed, { inputs: [tokens], weights: [table], values }), dtype, 1, 37);
-      const position: NodeOf<"position"> = { op: "position", out: "y", x: "x", weight: "w" };
+      const position: NodeOf<"position"> = { op: "position", out: "y", x: "x", weight: "w", first: 2 };
       check(graphOf(position, { inputs: [rows("x", 24, "f32")], weights: [table], values }), dtype, 1);
     }
   });

@@ -18,7 +18,7 @@ import { runReference, type ReferenceResult } from "../../src/reference.ts";
 import type { Schedule } from "../../src/schedule.ts";
 import { rounding } from "../../src/storage.ts";
 import { verified, verifiedTiles } from "../../src/verify.ts";
-import { noise, panelsOf, xposTable } from "../lower/run.ts";
+import { noise, panelsOf, tableOf } from "../lower/run.ts";
 
 export type At = { readonly N: number; readonly B: number };
 export type Values = ReadonlyMap<ValueId, Float32Array | Int32Array>;
@@ -78,7 +78,8 @@ export function given(
 ): Values {
   const numbers = (v: Value, i: number): Float32Array | Int32Array => {
     const x = noise(elements(v.shape, at), seed + i);
-    if (v.dtype === "i32") return Int32Array.from(x, (y) => Math.floor(((y + 1) / 2) * tokens));
+    const below = v.id === "padding_mask" ? 2 : v.id.startsWith("grid_") ? 50 : tokens;
+    if (v.dtype === "i32") return Int32Array.from(x, (y) => Math.floor(((y + 1) / 2) * below));
     const round = rounding[v.dtype];
     return x.map((y) => round(Math.fround(y * size(v.id))));
   };
@@ -93,7 +94,7 @@ export function run(graph: Graph, launches: readonly Launch<Kernel>[], inputs: V
   for (const { kernel, bind, scalars, grid } of launches) {
     const buffers: Record<string, Float32Array | Int32Array> = {};
     for (const [name, binding] of Object.entries(bind)) {
-      const known = "table" in binding ? xposTable(binding.table, at.N) : memory.get(binding.value);
+      const known = "table" in binding ? tableOf(binding.table, at.N) : memory.get(binding.value);
       if (known === undefined) throw new Error(`nothing is bound to ${name}`);
       const weight = "table" in binding ? undefined : graph.weights.find((w) => w.id === binding.value);
       const [outs = 0, ins = 0] = weight?.shape ?? [];

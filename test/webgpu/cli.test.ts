@@ -7,7 +7,8 @@ import { afterAll, describe, expect, it } from "vitest";
 import { memorySource, readHeader, readTensor } from "../../runtime/safetensors.ts";
 import { compare } from "../../src/tolerance.ts";
 import { folder, heddle } from "../cli/session.ts";
-import { attentionCases, goldenPath } from "../golden.ts";
+import { attentionCases, goldenPath, goldenTensors, manifest, tensor } from "../golden.ts";
+import { slideInputs, slideSpec } from "../slides.ts";
 import { webgpuThere } from "./gpu.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -38,6 +39,37 @@ describe.skipIf(!there)("--device webgpu", () => {
       expect(compare(out, c.out, { dtype: "f32", terms: c.N })).toMatchObject({ ok: true });
     }
   });
+
+  it.each(["class", "mean"])(
+    "run gives Prov-GigaPath's slide, pool %s",
+    { timeout: 120_000 },
+    async (pool) => {
+      const [c] = manifest.gigapath;
+      if (c === undefined) throw new Error("no slide");
+      const io = await goldenTensors(c.io);
+      const [spec, inputs, output] = [here.at("slide.heddle"), here.at("slide.in"), here.at("slide.out")];
+      writeFileSync(spec, slideSpec(c, pool));
+      writeFileSync(inputs, slideInputs(c, io));
+      const files = ["--weights", goldenPath(c.weights), "--inputs", inputs, "--output", output];
+      const ended = await heddle(["run", spec, "slide", ...files, "--device", "webgpu"]);
+      expect(ended, ended.err).toMatchObject({ code: 0 });
+      const source = memorySource(readFileSync(output), output);
+      const { tensors } = await readHeader(source);
+      const name = pool === "class" ? "cls" : "pool";
+      for (const [tensorName, golden] of [
+        ["out", `out_${name}`],
+        ["states", `all_layers_${name}`],
+      ] as const) {
+        const entry = tensors.get(tensorName);
+        if (entry === undefined) throw new Error(`no ${tensorName}`);
+        const found = Float32Array.from(await readTensor(source, entry));
+        const terms = c.encoder.layers * c.encoder.ffn;
+        expect(compare(found, tensor(io, golden), { dtype: "f32", terms }), tensorName).toMatchObject({
+          ok: true,
+        });
+      }
+    },
+  );
 
   it(
     "run gives the jargon model's bits per byte, those of WebAssembly to 0.002",

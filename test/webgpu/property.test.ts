@@ -82,7 +82,7 @@ describe.skipIf(!there).each(await modelCases())("golden model $id", (c) => {
       if (on === null) return;
       const program = modelProgram(c.spec);
       const executable = await on.compile(program, { weights: weightsOf(program, c).source });
-      const got = await executable.run({ tokens: c.tokens }, { N: c.N, B: c.B });
+      const got = await executable.run(c.inputs, { N: c.N, B: c.B });
       const terms = c.spec.layers * c.spec.ffn.dim;
       const logits = got["logits"] ?? got["out"] ?? [];
       expect(compare(logits, c.logits, { dtype: "f32", terms, of: "model" })).toMatchObject({ ok: true });

@@ -148,7 +148,7 @@ export const goldenModels = async (target: TargetName = "wgsl"): Promise<readonl
         // One name for all, so that what they have in common is the same text, which a device compiles once.
         { model: seal<ModelShape>({ ...c.spec, name: "golden" }) },
         c,
-        { tokens: c.tokens },
+        c.inputs,
         [...c.weights].map(([name, { shape, data }]) => ({ name, shape, data: encode(data) })),
         (outputs) => [
           {

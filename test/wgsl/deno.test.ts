@@ -9,7 +9,7 @@ import { goldenAttention, goldenModels, here, randomAttention, randomModelCase, 
 import type { Case } from "./cases.ts";
 import { denoMissing, inDeno } from "./deno.ts";
 import type { RunJob, RunResult } from "./deno/run.ts";
-import { randomModel } from "./models.ts";
+import { atLeast, randomModel } from "./models.ts";
 
 /** Random cases are other ones in every run; this number, printed with a failure, brings them back. */
 const seed = Number(process.env["HEDDLE_SEED"] ?? Date.now() % 1e9);
@@ -98,7 +98,7 @@ describe.skipIf(absent !== null)("in Deno on lavapipe", { timeout: 1_200_000 }, 
       here(
         fc
           .sample(fc.tuple(randomModel, extents), { numRuns: 12, seed: seed + skip })
-          .map(([spec, at], i) => randomModelCase(spec, { ...at, N: Math.min(at.N, 80) }, i)),
+          .map(([spec, at], i) => randomModelCase(spec, { ...at, N: atLeast(spec, Math.min(at.N, 80)) }, i)),
       );
     await judge([
       { options: plain, cases: draw(6) },

@@ -22,11 +22,21 @@ export const randomModel: fc.Arbitrary<ModelSpec> = fc
     embedNorm: fc.boolean(),
     head: fc.constantFrom("separate" as const, "tied" as const, "none" as const),
     finalNorm: fc.boolean(),
+    patchEmbed: fc.constantFrom(null, 12, 33),
+    classToken: fc.boolean(),
+    pool: fc.constantFrom("none" as const, "class" as const, "mean" as const),
+    states: fc.boolean(),
+    classes: fc.constantFrom(0, 3),
+    checkpoint: fc.constantFrom("torchscale" as const, "gigapath" as const, "longvit" as const),
+    grid: fc.boolean(),
     dtype: fc.constantFrom("f32" as const, "f32" as const, "f16" as const, "bf16" as const),
   })
-  .map(({ attention, ffn, activation, place, dtype, ...m }): ModelSpec => {
-    const head = m.head === "tied" && m.input === "features" ? "separate" : m.head;
+  .map(({ attention, ffn, activation, place, dtype, states, classes, ...m }): ModelSpec => {
     const causal = m.kind === "decoder";
+    const slide = m.kind === "encoder" && m.input === "features";
+    const of = m.pool === "class" && !m.classToken ? "mean" : m.pool;
+    const pool = m.kind === "decoder" || of === "none" ? null : { of, eps: 1e-6, states, classes };
+    const head = pool !== null ? "none" : m.head === "tied" && m.input === "features" ? "separate" : m.head;
     return seal<ModelShape>({
       ...m,
       name: "random_model",
@@ -37,5 +47,14 @@ export const randomModel: fc.Arbitrary<ModelSpec> = fc
       xpos: place === "xpos" ? { base: 512 } : null,
       positions: place === "learned" ? { rows: 300 } : null,
       eps: 1e-5,
+      patchEmbed: m.input === "features" ? m.patchEmbed : null,
+      grid: slide && m.grid && m.dim % 4 === 0 ? { cells: 50, tile: 256 } : null,
+      classToken: m.kind === "encoder" && m.classToken,
+      pool,
+      checkpoint: slide ? m.checkpoint : "torchscale",
     });
   });
+
+/** Tokens that a model needs: the mean of all but a class token is one of at least one. */
+export const atLeast = ({ classToken, pool }: ModelSpec, N: number): number =>
+  classToken && pool?.of === "mean" ? Math.max(2, N) : N;

@@ -39,7 +39,7 @@ function partsOf({ buffers }: Shader, first: number): readonly number[] {
 }
 
 function add(to: Jobs, spec: Spec): void {
-  for (const { name, program } of compileSpec(spec, { target: "wgsl" }))
+  for (const { name, program } of compileSpec(spec, { target: "wgsl", generate: true }))
     for (const { features, plan, shaders } of program.webgpu ?? [])
       shaders.forEach((shader, k) => {
         const half = shader.buffers.some((b) => b.dtype === "f16");

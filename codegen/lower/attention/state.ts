@@ -114,11 +114,11 @@ const logSum: AnyExpr = select(
 const inverse: AnyExpr = select(gt(e(at("l")), n(0)), op("div", [n(1), max(e(at("l")), n(1e-37))]), n(0));
 const natural = (value: AnyExpr): AnyExpr => select(gt(value, n(LOW)), mul(value, n(LN2)), n(-Infinity));
 
-/** Writes O/l and the natural lse: 0 and −∞ for an empty state. */
-export const finish = (out: Rows, lse: Rows): readonly Stmt<Tile>[] => [
+/** Writes O/l and, where somebody wants it, the natural lse: 0 and −∞ for an empty state. */
+export const finish = (out: Rows, lse: Rows | null): readonly Stmt<Tile>[] => [
   map("fade", inverse),
   { s: "write", tile: "O", rows: out, value: mul(e(at("O")), e(at("fade"))) },
-  { s: "write", tile: "m", rows: lse, value: natural(logSum) },
+  ...(lse === null ? [] : [{ s: "write" as const, tile: "m", rows: lse, value: natural(logSum) }]),
 ];
 
 /** `combine mean`: adds this branch's own O/l to the sum in out, 1 to count, and its sum to the union's lse. */

@@ -36,7 +36,7 @@ export type AttentionNode = Extract<Node, { op: "attention" }>;
 export type AttentionWork = AttentionNode & { readonly tiling?: AttentionTiling };
 
 export const N = ref("N");
-const DECAY = "decay";
+export const DECAY = "decay";
 
 /** An attention with xPos' decay is another kernel than the same one without. */
 export const kernelName = ({ spec, decay }: AttentionNode): string =>
@@ -109,7 +109,7 @@ export const decayTables = (node: AttentionNode): readonly Table[] => {
  * Moves the local xPos scale of `tile`'s rows from their own block to `block`: a factor ζ^(sign·(own − block)·…), needed only
  * where a row lies in another block. Rows past count are zero and take the last row's factor, so nothing overflows there.
  */
-function rebase(
+export function rebase(
   b: Block,
   node: AttentionNode,
   tile: string,

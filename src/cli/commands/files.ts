@@ -11,10 +11,14 @@ import type { Emit } from "../compile/cuda.ts";
 import { explain } from "../explain.ts";
 import { explained } from "../explain/numbers.ts";
 import type { ExitCode } from "../failure.ts";
+import { architectures as known } from "../../import.ts";
 import { importCommand } from "../import.ts";
+import { init } from "../init.ts";
+import type { InitOptions } from "../init.ts";
 import { inspect, stages } from "../inspect.ts";
 import type { Io } from "../io.ts";
 import { examples, formatOption, formOf, jsonOption, length } from "../options.ts";
+import { presets } from "../presets.ts";
 import type { Format } from "../spec-file.ts";
 import { moduleTargets, targetNames, targetsOf } from "../targets.ts";
 
@@ -90,6 +94,7 @@ export function fileCommands(program: Command, io: Io, ended: (code: ExitCode) =
       "--out <path>",
       "file or folder (default: SPEC.generated.ts, SPEC.wgsl/ or SPEC.cuda/ beside the spec)",
     )
+    .option("--generate", "models that predict tokens can also generate (heddle/runtime/generate)", false)
     .option("--check", "write nothing; fail when what is on disk is not what would be written", false)
     .addOption(formatOption())
     .addOption(jsonOption("the same as --format json"))
@@ -109,16 +114,28 @@ export function fileCommands(program: Command, io: Io, ended: (code: ExitCode) =
     );
 
   program
-    .command("import")
-    .description("make a spec from torchscale's configuration")
-    .argument("<config>", "JSON file with the names of EncoderConfig or DecoderConfig")
-    .option("--name <name>", "name of the model (default: the file's)")
+    .command("init")
+    .description("write a spec to begin with")
     .addOption(
-      new Option("--architecture <name>", "instead of the configuration's own").choices([
-        "LongNetDecoder",
-        "LongNetEncoder",
-      ]),
+      new Option("--preset <name>", `${presets.map((p) => `${p.name}: ${p.about}`).join("; ")}`)
+        .choices(presets.map((p) => p.name))
+        .default("tiny"),
     )
+    .option("--out <file>", "instead of PRESET.heddle")
+    .option("--stdout", "print the spec instead of writing it", false)
+    .option("--force", "replace the file if it exists", false)
+    .addHelpText("after", examples("init", "init --preset gigapath", "init --preset paper --stdout"))
+    .action(async (o: InitOptions) => ended(await init(o, io)));
+
+  program
+    .command("import")
+    .description("make a spec from a model's configuration, or as far as they tell from its weights")
+    .argument(
+      "<file>",
+      "JSON file with the names of EncoderConfig, DecoderConfig, LongNetViT or LongViT; or a safetensors checkpoint",
+    )
+    .option("--name <name>", "name of the model (default: the file's)")
+    .addOption(new Option("--architecture <name>", "instead of the configuration's own").choices(known))
     .option("--weights <file>", "safetensors checkpoint that says how many learned positions there are")
     .option("--stdout", "print the spec instead of writing NAME.heddle", false)
     .option("--force", "replace NAME.heddle if it exists", false)
@@ -129,6 +146,7 @@ export function fileCommands(program: Command, io: Io, ended: (code: ExitCode) =
         "import config.json --name small",
         "import config.json --stdout > small.heddle",
         "import config.json --weights model.safetensors",
+        "import model.safetensors --name small",
       ),
     )
     .action(async (path: string, o: Parameters<typeof importCommand>[1]) =>

@@ -5,6 +5,7 @@ import { scheduleKinds } from "../../schedule.ts";
 import { devices } from "../devices.ts";
 import { exec, execDevices } from "../exec.ts";
 import type { ExitCode } from "../failure.ts";
+import { generateOptions } from "../generate.ts";
 import type { Io } from "../io.ts";
 import {
   examples,
@@ -42,9 +43,8 @@ export function runCommands(program: Command, io: Io, ended: (code: ExitCode) =>
       ended(await exec(path, name, o, io)),
     );
 
-  program
-    .command("run")
-    .description("run a model with a torchscale checkpoint on tokens or text")
+  generateOptions(program.command("run"))
+    .description("run a model with a torchscale checkpoint on tokens or text, or let it continue a text")
     .argument("<spec>", "spec file")
     .argument("<name>", "the model")
     .requiredOption(
@@ -70,6 +70,7 @@ export function runCommands(program: Command, io: Io, ended: (code: ExitCode) =>
       "after",
       examples(
         "run jargon.heddle jargon --weights jargon.safetensors --text jargon.txt --bits --window 2048",
+        'run jargon.heddle jargon --weights jargon.safetensors --prompt "A hacker is" --generate 200 --temperature 0.7',
         "run jargon.heddle jargon --weights jargon.safetensors --inputs tokens.safetensors --output logits.safetensors",
         "run jargon.heddle jargon --weights https://example.org/model.safetensors.index.json --rename decoder.= --text jargon.txt --bits",
       ),

@@ -1,8 +1,10 @@
 /** What `heddle explain` tells, as data. */
 import { cudaTarget } from "../../../codegen/cuda/target.ts";
+import { cacheSize, modelReach } from "../../../codegen/decode.ts";
 import { wasmTarget } from "../../../codegen/wasm/target.ts";
 import { bytesOf, memoryOf, weightLength } from "../../../runtime/memory.ts";
 import type { Memory } from "../../../runtime/memory.ts";
+import { sizeOf } from "../../../runtime/plan.ts";
 import { scheduling, wishFor } from "../../compile.ts";
 import type { CompiledProgram } from "../../compile.ts";
 import { choose, countPairs } from "../../planner.ts";
@@ -124,6 +126,8 @@ export type ModelNumbers = {
   };
   /** Bytes of a run at this length and batch 1, from the Plan. */
   readonly memory: Memory;
+  /** Bytes that generation keeps of all layers after this many tokens, and what a dense cache of them would take; null where it cannot go so far. */
+  readonly cache: { readonly bytes: number; readonly dense: number } | null;
   readonly kernels: number;
   readonly steps: number;
   /** Of one layer. */
@@ -154,9 +158,21 @@ export function modelNumbers(
     parameters: graph.weights.reduce((sum, { shape }) => sum + weightLength({ shape, layout: "rows" }), 0),
     flops: { linear, attention: attended, total: linear + attended },
     memory: memoryOf(program.plan, { N, B: 1 }),
+    cache: cacheNumbers(spec, N, target),
     kernels: program.plan.kernels.length,
     steps: program.plan.variants[0]?.steps.length ?? 0,
     attention,
+  };
+}
+
+function cacheNumbers(spec: ModelSpec, N: number, target: Explained): ModelNumbers["cache"] {
+  if (modelReach(spec).tokens < N) return null;
+  const { kvHeads, headDim, dtype } = spec.attention;
+  // WebAssembly stores f32 whatever a spec asks for.
+  const bytes = spec.layers * (target === "wasm" || storedAs(dtype, headDim) === "f32" ? 4 : 2);
+  return {
+    bytes: bytes * sizeOf(cacheSize(spec.attention), { N, B: 1 }),
+    dense: bytes * 2 * kvHeads * headDim * N,
   };
 }
 

@@ -115,6 +115,9 @@ export function modelText(m: ModelNumbers, causal: boolean): string {
       ["  activations", bytesText(memory.activations)],
       ["  inputs, outputs", bytesText(memory.inputs + memory.outputs)],
       ["  tables", bytesText(memory.tables)],
+      ...(m.cache === null
+        ? []
+        : [["cache of generation", `${bytesText(m.cache.bytes)} (dense ${bytesText(m.cache.dense)})`]]),
     ]),
     "\n  of each layer:\n",
     attentionText(m.attention, causal),

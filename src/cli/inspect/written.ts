@@ -47,20 +47,39 @@ const attentionItem = (a: AttentionSpec): Ast.Attention => ({
   ],
 });
 
-function positions({ xpos, positions: learned }: ModelSpec): readonly Ast.ModelField[] {
-  const position = (value: string, base: number | null, rows: number | null): Ast.PositionField => ({
-    field: "position",
-    value: name(value),
-    base: base === null ? null : number(base),
-    rows: rows === null ? null : number(rows),
-    span,
-  });
+function positions({ xpos, positions: learned, grid }: ModelSpec): readonly Ast.ModelField[] {
+  const position = (
+    value: string,
+    numbers: { readonly base?: number; readonly rows?: number; readonly tile?: number },
+  ): Ast.PositionField => {
+    const shown = (x: number | undefined) => (x === undefined ? null : number(x));
+    const { base, rows, tile } = numbers;
+    return {
+      field: "position",
+      value: name(value),
+      base: shown(base),
+      rows: shown(rows),
+      tile: shown(tile),
+      span,
+    };
+  };
   const found = [
-    ...(xpos === null ? [] : [position("xpos", xpos.base, null)]),
-    ...(learned === null ? [] : [position("learned", null, learned.rows)]),
+    ...(xpos === null ? [] : [position("xpos", xpos)]),
+    ...(learned === null ? [] : [position("learned", learned)]),
+    ...(grid === null ? [] : [position("grid", { rows: grid.cells, tile: grid.tile })]),
   ];
-  return found.length === 0 ? [position("none", null, null)] : found;
+  return found.length === 0 ? [position("none", {})] : found;
 }
+
+const pooled = (pool: ModelSpec["pool"]): readonly Ast.ModelField[] =>
+  pool === null
+    ? [word("pool", "none")]
+    : [
+        word("pool", pool.of),
+        count("pool_eps", pool.eps),
+        word("states", pool.states ? "all" : "none"),
+        ...(pool.classes === 0 ? [] : [count("classes", pool.classes)]),
+      ];
 
 const modelItem = (m: ModelSpec): Ast.Model => ({
   item: "model",
@@ -69,18 +88,22 @@ const modelItem = (m: ModelSpec): Ast.Model => ({
   fields: [
     word("kind", m.kind),
     word("input", m.input),
+    ...(m.patchEmbed === null ? [] : [count("patch_embed", m.patchEmbed)]),
     ...(m.vocab === 0 ? [] : [count("vocab", m.vocab)]),
     count("dim", m.dim),
     count("layers", m.layers),
     { field: "ffn", dim: number(m.ffn.dim), activation: name(m.ffn.activation), span },
     word("attention", m.attention.name),
     ...positions(m),
+    word("class_token", m.classToken),
     word("norm", m.norm),
     count("embed_scale", m.embedScale),
     word("embed_norm", m.embedNorm),
     word("head", m.head),
     word("final_norm", m.finalNorm),
     count("eps", m.eps),
+    ...pooled(m.pool),
+    word("checkpoint", m.checkpoint),
   ],
 });
 

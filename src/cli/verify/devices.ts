@@ -31,7 +31,7 @@ export type Subject = {
 };
 
 /** Weights in the order and the layouts of a plan. */
-const weightsOf = (plan: Plan, weights: Weights): readonly Float32Array[] =>
+export const weightsOf = (plan: Plan, weights: Weights): readonly Float32Array[] =>
   plan.weights.map(({ name, layout, shape }) => {
     const rows = weights.get(name);
     if (rows === undefined) throw new Error(`heddle: internal: no weight '${name}' was made`);

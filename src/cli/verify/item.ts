@@ -61,13 +61,19 @@ export async function verifyItem(v: Verification): Promise<readonly (Finding | R
   const [first] = targets;
   const graph = first === undefined ? undefined : work.compiled(first, "own", true)?.graph;
   if (graph === undefined) throw new Error("heddle: internal: there is nothing to verify");
+  const position = graph.nodes.find((n) => n.op === "position");
   const rows =
-    item.kind === "model" && item.spec.positions !== null ? item.spec.positions.rows - 2 : Infinity;
+    item.kind === "model" && item.spec.positions !== null && position?.op === "position"
+      ? item.spec.positions.rows - position.first
+      : Infinity;
+  // The mean of all but a class token.
+  const least = graph.nodes.some((n) => n.op === "pool" && n.of === "mean" && n.from === 1) ? 2 : 1;
   const beyond = v.lengths?.find((N) => N > rows);
   if (beyond !== undefined)
     throw inputError(`model '${item.spec.name}' has learned positions for ${rows} tokens, not for ${beyond}`);
   const lengths =
-    v.lengths ?? edgeLengths(graph, attention, plans, BUDGET, pickFrom(seed)).filter((N) => N <= rows);
+    v.lengths ??
+    edgeLengths(graph, attention, plans, BUDGET, pickFrom(seed)).filter((N) => N >= least && N <= rows);
   const extents = lengths.map((N, i): Extent => ({ N, B: i % 2 === 0 ? 1 : 2 }));
 
   const found: (Finding | Remark)[] = [];
@@ -104,7 +110,10 @@ function bench({ spec, item, seed }: Verification) {
     if (!kept.has(key)) kept.set(key, make());
     return kept.get(key) as T;
   };
-  const vocab = item.kind === "model" ? item.spec.vocab : 0;
+  const below = (input: string): number => {
+    if (item.kind === "attention") return 1;
+    return input === "tokens" ? item.spec.vocab : input === "padding_mask" ? 2 : (item.spec.grid?.cells ?? 1);
+  };
   const name = item.spec.name;
   /** Null where the schedule cannot compute the item. */
   const compiled = (target: TargetName, schedule: Wish, values: boolean): CompiledProgram | null =>
@@ -124,7 +133,7 @@ function bench({ spec, item, seed }: Verification) {
   };
   const weights = (target: TargetName) => once(`weights ${target}`, () => randomWeights(graph(target), seed));
   const inputs = (target: TargetName, at: Extent): Tensors =>
-    once(`inputs ${target} ${at.N} ${at.B}`, () => randomInputs(graph(target), vocab, at, seed));
+    once(`inputs ${target} ${at.N} ${at.B}`, () => randomInputs(graph(target), below, at, seed));
   return {
     item,
     compiled,

@@ -54,12 +54,23 @@ function termsOf(graph: Graph, node: Node, { N }: Extent): number {
     case "attention":
       // A score sums over a head, the softmax over keys.
       return Math.max(N, node.spec.headDim);
+    case "pool":
+      return node.of === "mean" ? N : 1;
     case "embed":
     case "position":
+    case "grid":
+    case "class_token":
+    case "mask":
     case "activate":
     case "add":
     case "xpos":
+    case "rotate":
+    case "place":
+    case "remember":
+    case "promote":
       return 1;
+    case "decode":
+      return Math.max(N, node.spec.headDim);
   }
 }
 

@@ -43,10 +43,10 @@ const sizeOf = (shape: readonly Dim[], at: Extent): number =>
 const stored = (values: Float32Array, dtype: Value["dtype"]): Float32Array =>
   dtype === "f16" || dtype === "bf16" ? values.map(rounding[dtype]) : values;
 
-/** Inputs by name: tokens below `vocab`, all else normal. */
+/** Inputs by name: integers below `below(name)`, all else normal. */
 export function randomInputs(
   graph: Graph,
-  vocab: number,
+  below: (name: string) => number,
   at: Extent,
   seed: number,
 ): ReadonlyMap<string, Tensor> {
@@ -54,7 +54,7 @@ export function randomInputs(
     graph.inputs.map(({ name, dtype, shape }): readonly [string, Tensor] => {
       const next = uniform(seed, `${graph.name} ${name} ${at.N} ${at.B}`);
       const length = sizeOf(shape, at);
-      if (dtype === "i32") return [name, Int32Array.from({ length }, () => Math.floor(next() * vocab))];
+      if (dtype === "i32") return [name, Int32Array.from({ length }, () => Math.floor(next() * below(name)))];
       const draw = normal(next);
       return [name, stored(Float32Array.from({ length }, draw), dtype)];
     }),

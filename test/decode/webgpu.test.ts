@@ -1,0 +1,51 @@
+/** Decoding on WebGPU equals its forward pass for every prefix, as far as its storage allows. */
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { webgpuDevice } from "../../runtime/webgpu.ts";
+import type { WebgpuDevice } from "../../runtime/webgpu.ts";
+import { letGo, openGpu, testDevice, webgpuThere } from "../webgpu/gpu.ts";
+import { decodeBeside, modelOf, MODELS, programOf, saveAndRestore } from "./parity.ts";
+
+let device: WebgpuDevice | null = null;
+beforeAll(async () => void (device = await testDevice({ poison: true })));
+const found: string[] = [];
+afterAll(async () => {
+  console.log(`decoding beside the forward pass on WebGPU: ${found.join("; ")}`);
+  await device?.dispose();
+  letGo();
+});
+
+describe.each(Object.keys(MODELS))("%s", (name) => {
+  // Where heads are a multiple of four wide, and where they are not: 16 bits change what may be written at once.
+  it.each(name === "nested" || name === "everything" ? ["f32", "f16"] : ["f32"])(
+    "equals the forward pass in every row after a prompt, stored as %s",
+    async (dtype) => {
+      if (device === null) return;
+      const { spec, text } = modelOf(name, dtype);
+      const { worst, scale, rows } = await decodeBeside(device, programOf(text, "wgsl"), spec);
+      found.push(`${name} ${dtype} ${rows} rows ${(worst / scale).toExponential(1)}`);
+      // In f16 the two round the same values, but sum in another order what the next rounding takes.
+      expect(worst).toBeLessThan((dtype === "f32" ? 2e-5 : 6e-3) * scale);
+    },
+  );
+});
+
+const there = await webgpuThere();
+it.skipIf(!there)("says that the cache went with a lost device, and goes on from saved bytes", async () => {
+  const made: GPUDevice[] = [];
+  const losable = await webgpuDevice({
+    device: async () => {
+      const { adapter } = await openGpu();
+      const raw = await adapter.requestDevice();
+      made.push(raw);
+      return raw;
+    },
+  });
+  const { spec, text } = modelOf("nested", "f16");
+  const lose = () => made[0]?.destroy();
+  const { same, early, refused, short } = await saveAndRestore(losable, programOf(text, "wgsl"), spec, lose);
+  await losable.dispose();
+  expect(refused).toMatchObject({ name: "DeviceError", code: "DEVICE_LOST" });
+  expect(early).toMatchObject({ name: "DeviceError", code: "DEVICE_LOST" });
+  expect(same).toBe(true);
+  expect(short).toMatchObject({ message: expect.stringMatching(/bytes, found 4/) as string });
+});
