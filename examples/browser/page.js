@@ -34,18 +34,32 @@ async function main() {
   let all;
   text.value = start;
 
+  const devices = [...document.getElementsByName("device")].flatMap((d) =>
+    d instanceof HTMLInputElement ? [d] : [],
+  );
   const bytesOf = () => new TextEncoder().encode(text.value);
   const plan = () => {
     const bytes = bytesOf().length;
     element("size").textContent = `${whole(bytes)} bytes`;
     const N = Math.min(Number(width.value), bytes - 1);
-    const { total } =
-      Number.isInteger(N) && N > 0 ? memoryOf(jargon.program.plan, { N, B: 1 }) : { total: null };
+    if (!Number.isInteger(N) || N < 1) {
+      element("plan").textContent = "The text must have two bytes or more, and the window one.";
+      return;
+    }
+    // WebAssembly runs long texts in pieces, a GPU whole.
+    const plans = {
+      webgpu: jargon.program.webgpu?.at(-1)?.plan ?? jargon.program.plan,
+      wasm: jargon.program.plan,
+    };
+    const total = (/** @type {"webgpu" | "wasm"} */ device) =>
+      `${whole(memoryOf(plans[device], { N, B: 1 }).total)} bytes`;
+    const chosen = devices.find((d) => d.checked)?.value;
     element("plan").textContent =
-      total === null
-        ? "The text must have two bytes or more, and the window one."
-        : `Will take ${whole(total)} bytes on the device.`;
+      chosen === "webgpu" || chosen === "wasm"
+        ? `Will take ${total(chosen)} on the device.`
+        : `Will take ${total("webgpu")} on WebGPU, ${total("wasm")} on WebAssembly.`;
   };
+  for (const device of devices) device.addEventListener("change", plan);
   text.addEventListener("input", plan);
   width.addEventListener("input", plan);
   element("start").addEventListener("click", () => {

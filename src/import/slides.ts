@@ -15,9 +15,11 @@ const LONGVIT = /^longvit_small_patch(\d+)_(\d+)_tcga_(subtyping|survival)$/;
 
 /** Which of the two a configuration is of, or null. */
 export const picturesOf = (config: Config, architecture: unknown): Pictures | null => {
-  if (architecture === "LongNetViT" || slideEncoders.has(String(architecture))) return "gigapath";
-  if (architecture === "LongViT" || LONGVIT.test(String(architecture))) return "longvit";
-  if (architecture !== undefined) return null;
+  if (architecture !== undefined) {
+    if (typeof architecture !== "string") return null;
+    if (architecture === "LongNetViT" || slideEncoders.has(architecture)) return "gigapath";
+    return architecture === "LongViT" || LONGVIT.test(architecture) ? "longvit" : null;
+  }
   const has = (...keys: readonly string[]) => keys.some((k) => config[k] !== undefined);
   if (has("slide_ngrids", "max_wsi_size", "global_pool")) return "gigapath";
   return has("num_classes", "num_heads") && has("img_size", "patch_size") ? "longvit" : null;
@@ -209,4 +211,9 @@ export const importPictures = (
   name: string,
   report: Report,
 ): Ast.Program | null =>
-  (which === "gigapath" ? gigapath : longvit)(config, String(architecture ?? ""), name, report);
+  (which === "gigapath" ? gigapath : longvit)(
+    config,
+    typeof architecture === "string" ? architecture : "",
+    name,
+    report,
+  );
