@@ -51,11 +51,11 @@ it("equals the forward pass for random models, three sequences at different plac
       if (compiled.program.plan.decoding?.entries.promote !== undefined) nested++;
       expect(found.worst).toBeLessThan(5e-5 * found.scale);
     }),
-    { numRuns: 40, seed: 11 },
+    { numRuns: 20, seed: 11 },
   );
   await device.dispose();
   console.log(
-    `decoding beside the forward pass: ${rows} rows of 40 random models (${nested} move tokens), worst ${worst.toExponential(1)}`,
+    `decoding beside the forward pass: ${rows} rows of random models (${nested} move tokens), worst ${worst.toExponential(1)}`,
   );
-  expect(nested).toBeGreaterThan(8);
+  expect(nested).toBeGreaterThan(3);
 });
