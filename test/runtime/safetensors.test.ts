@@ -100,6 +100,12 @@ describe("reading and writing", () => {
     await expect(read("F64", new Float64Array([0, 1e39]).buffer, 2)).rejects.toThrow(
       "tensor 'x' holds 1e+39 at index 1, outside f32",
     );
+    expect(await read("F16", new Uint16Array([0x3c00, 0xfbff, 1]).buffer, 3)).toEqual(
+      Float32Array.from([1, -65504, 2 ** -24]),
+    );
+    expect(await read("BF16", new Uint16Array([0x3f80, 0xc040]).buffer, 2)).toEqual(
+      Float32Array.from([1, -3]),
+    );
     expect(await read("U8", new Uint8Array([0, 255]).buffer, 2)).toEqual(Int32Array.from([0, 255]));
     expect(await read("I8", new Int8Array([-128, 5]).buffer, 2)).toEqual(Int32Array.from([-128, 5]));
     expect(await read("BOOL", new Uint8Array([0, 1]).buffer, 2)).toEqual(Int32Array.from([0, 1]));

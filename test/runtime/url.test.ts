@@ -170,13 +170,16 @@ describe("connections that are cut", () => {
   });
 
   it("a silence counts as a cut", async () => {
-    const source = await urlSource(`${server.url}big.bin`, { ...fast, stallMs: 100 });
+    const source = await urlSource(`${server.url}big.bin`, { ...fast, stallMs: 200 });
     server.asked.length = 0;
     server.behave({ cut: (n) => (n < 2 ? 1000 : undefined), silent: true });
     expect(equal(await source.read(MiB, 2 * MiB), big.slice(MiB, 2 * MiB))).toBe(true);
-    expect(server.asked.map(({ start }) => start)).toEqual([MiB, MiB + 1000, MiB + 2000]);
+    // On a busy machine an attempt may end before its first bytes.
+    const starts = server.asked.map(({ start = 0 }) => start);
+    expect(starts[0]).toBe(MiB);
+    expect([MiB + 1000, MiB + 2000]).toContain(starts.at(-1));
     server.behave({ cut: () => 0, silent: true });
-    expect((await failure(source.read(0, 2 * MiB))).message).toContain("nothing came for 100 ms");
+    expect((await failure(source.read(0, 2 * MiB))).message).toContain("nothing came for 200 ms");
   });
 
   it("statuses that do not pass are told at once", async () => {
