@@ -1,6 +1,6 @@
 /** Element by element over rows: activations, sums with a residual, learned positions. */
 import type { Graph, Node } from "../../src/graph.ts";
-import type { Element, Expr, Stmt, TileKernel } from "../../src/kernel.ts";
+import type { Buffer, Element, Expr, Stmt, TileKernel } from "../../src/kernel.ts";
 import {
   add,
   at,
@@ -40,17 +40,17 @@ import { productOf } from "./shape.ts";
 type NodeOf<O extends Node["op"]> = Extract<Node, { readonly op: O }>;
 
 /** out[i, j] = value(i, j) over the rows m0 … of x; other buffers are read at the same place by `value`. */
-function rowwise(
+export function rowwise(
   name: string,
   width: number,
   height: number,
-  others: readonly string[],
+  others: readonly Buffer[],
   value: Expr<Element>,
 ): TileKernel {
   const rows = (buffer: string) => denseRows(buffer, width, int("m0"), int("M"));
   return {
     name,
-    buffers: [reads("x"), ...others.map((o) => reads(o)), writes("out")],
+    buffers: [reads("x"), ...others, writes("out")],
     scalars: [integer("M")],
     tables: [],
     shared: [],
@@ -102,7 +102,7 @@ export function lowerAdd(
   return [
     {
       title: `add ${node.out}`,
-      kernel: rowwise(`add${named(node.alpha)}_${width}`, width, height, ["residual"], value),
+      kernel: rowwise(`add${named(node.alpha)}_${width}`, width, height, [reads("residual")], value),
       bind: { x: { value: node.x }, residual: { value: node.residual }, out: { value: node.out } },
       scalars: { M },
       grid: ceilDivOf(M, height),
@@ -124,6 +124,26 @@ export function byPosition(rows: number): readonly Stmt[] {
   ];
 }
 
+/** As `rowwise`, for a `value` that must know the token's position: n0 + row. */
+export function placewise(
+  name: string,
+  width: number,
+  height: number,
+  others: readonly Buffer[],
+  value: Expr<Element>,
+): TileKernel {
+  const rows = (buffer: string) => denseRows(buffer, width, int("m0"), int("end"));
+  return {
+    ...rowwise(name, width, height, others, value),
+    scalars: [integer("N")],
+    body: [
+      ...byPosition(height),
+      { s: "copy", tile: "x_tile", rows: rows("x") },
+      { s: "write", tile: "x_tile", rows: rows("out"), value },
+    ],
+  };
+}
+
 export function lowerPosition(
   node: NodeOf<"position">,
   graph: Graph,
@@ -131,28 +151,10 @@ export function lowerPosition(
 ): readonly Launch<TileKernel>[] {
   const width = widthOf(graph, node.x);
   const height = tilings.rows("pointwise", width);
-  const rows = (buffer: string) => denseRows(buffer, width, int("m0"), int("end"));
   const first = mul(add(int("n0"), i32(node.first)), i32(width));
   const index = add<Element>(add<Element>(mul<Element>(row, i32(width)), col), first);
-  const kernel: TileKernel = {
-    name: `position${node.first}_${width}`,
-    buffers: [reads("x"), reads("weight"), writes("out")],
-    scalars: [integer("N")],
-    tables: [],
-    shared: [],
-    workgroup: 1,
-    tiles: [{ name: "x_tile", rows: height, cols: width }],
-    body: [
-      ...byPosition(height),
-      { s: "copy", tile: "x_tile", rows: rows("x") },
-      {
-        s: "write",
-        tile: "x_tile",
-        rows: rows("out"),
-        value: add<Element>(at("x_tile"), load<Element>("weight", index)),
-      },
-    ],
-  };
+  const value = add<Element>(at("x_tile"), load<Element>("weight", index));
+  const kernel = placewise(`position${node.first}_${width}`, width, height, [reads("weight")], value);
   const [N, sequences] = sequencesOf(graph, node.x);
   return [
     {

@@ -21,7 +21,7 @@ import {
   sub,
 } from "../../src/expr.ts";
 import type { Launch } from "./launch.ts";
-import { byPosition, sequencesOf } from "./pointwise.ts";
+import { placewise, rowwise, sequencesOf } from "./pointwise.ts";
 import { ceilDivOf, denseRows, int, integer, reads, rowsOf, timesOf, widthOf, writes } from "./shape.ts";
 import { CPU_TILINGS } from "./tilings.ts";
 import type { Tilings } from "./tilings.ts";
@@ -92,28 +92,10 @@ export function lowerClassToken(
 ): readonly Launch<TileKernel>[] {
   const width = widthOf(graph, node.x);
   const height = tilings.rows("pointwise", width);
-  const rows = (buffer: string) => denseRows(buffer, width, int("m0"), int("end"));
   const first = eq<Element>(add<Element>(row, int("n0")), i32(0));
+  const value = select<Element>(first, load<Element>("weight", col), at("x_tile"));
+  const kernel = placewise(`class_token_${width}`, width, height, [reads("weight")], value);
   const [N, sequences] = sequencesOf(graph, node.x);
-  const kernel: TileKernel = {
-    name: `class_token_${width}`,
-    buffers: [reads("x"), reads("weight"), writes("out")],
-    scalars: [integer("N")],
-    tables: [],
-    shared: [],
-    workgroup: 1,
-    tiles: [{ name: "x_tile", rows: height, cols: width }],
-    body: [
-      ...byPosition(height),
-      { s: "copy", tile: "x_tile", rows: rows("x") },
-      {
-        s: "write",
-        tile: "x_tile",
-        rows: rows("out"),
-        value: select<Element>(first, load<Element>("weight", col), at("x_tile")),
-      },
-    ],
-  };
   return [
     {
       title: `class token ${node.out}`,
@@ -133,27 +115,9 @@ export function lowerMask(
   const width = widthOf(graph, node.x);
   const height = tilings.rows("pointwise", width);
   const M = rowsOf(graph, node.x);
-  const rows = (buffer: string) => denseRows(buffer, width, int("m0"), int("M"));
   const there = eq<Element>(load<Element>("mask", add<Element>(row, int("m0")), "i32"), i32(0));
-  const kernel: TileKernel = {
-    name: `mask_${width}`,
-    buffers: [reads("x"), reads("mask", "i32"), writes("out")],
-    scalars: [integer("M")],
-    tables: [],
-    shared: [],
-    workgroup: 1,
-    tiles: [{ name: "x_tile", rows: height, cols: width }],
-    body: [
-      let_("m0", mul(group, i32(height))),
-      { s: "copy", tile: "x_tile", rows: rows("x") },
-      {
-        s: "write",
-        tile: "x_tile",
-        rows: rows("out"),
-        value: select<Element>(there, at("x_tile"), f32(0)),
-      },
-    ],
-  };
+  const value = select<Element>(there, at("x_tile"), f32(0));
+  const kernel = rowwise(`mask_${width}`, width, height, [reads("mask", "i32")], value);
   return [
     {
       title: `mask ${node.out}`,
