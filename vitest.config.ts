@@ -8,6 +8,7 @@ export default defineConfig({
   resolve: {
     alias: [
       { find: /^heddle\/runtime\/generate$/, replacement: here("runtime/generate.ts") },
+      { find: /^heddle\/runtime\/maps$/, replacement: here("runtime/maps.ts") },
       { find: /^heddle\/runtime\/node$/, replacement: here("runtime/node.ts") },
       { find: /^heddle\/runtime\/sources$/, replacement: here("runtime/sources.ts") },
       { find: /^heddle\/runtime\/cuda$/, replacement: here("runtime/cuda.ts") },

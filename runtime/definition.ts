@@ -14,6 +14,38 @@ export type AttentionDefinition<
   readonly program: Program;
 };
 
+/** What attention means, for what is computed from queries and keys on the host. */
+export type AttentionMeaning = {
+  readonly heads: number;
+  readonly headDim: number;
+  readonly kvHeads: number;
+  readonly causal: boolean;
+  /** `segment` null: the whole sequence. */
+  readonly branches: readonly { readonly segment: number | null; readonly dilation: number }[];
+  /** [branch][head] */
+  readonly offsets: readonly (readonly number[])[];
+  readonly padding: "masked" | "zero";
+  readonly align: "segment" | "ceil";
+  readonly combine: "softmax" | "mean";
+  readonly scale: number;
+  /** xPos' factor between blocks (src/graph.ts), which the queries and keys of a program do not hold. */
+  readonly decay?: { readonly base: number; readonly block: number };
+};
+
+/** What `heddle/runtime/maps` needs of a model that was compiled with attention maps (`heddle compile --maps`). */
+export type MapsDefinition = {
+  /** Layers whose queries, keys and lse are outputs of the program, `q.3`, `k.3` and `lse.3` for layer 3; in order. */
+  readonly layers: readonly number[];
+  readonly attention: AttentionMeaning;
+  /** The row that a pooled model gives. */
+  readonly pool: "class" | "mean" | null;
+  /**
+   * Attention with keys and queries in each other's places and headDim + 4 numbers in a row: what sums the weights that reach a token.
+   * Absent where the host has to (causal, `combine mean`, xPos: what a query attends is then not what attends it).
+   */
+  readonly relevance?: Program;
+};
+
 export type ModelInput = "tokens" | "features";
 export type ModelOutput = "logits" | "out";
 
@@ -51,5 +83,7 @@ export type ModelDefinition<
   readonly classes?: number;
   /** Where a program compiled with hidden values has them, embedding first. */
   readonly hidden?: readonly (BufferRef & { readonly in: "input" | "output" })[];
+  /** Of a program compiled with attention maps. */
+  readonly maps?: MapsDefinition;
   readonly program: Program;
 };

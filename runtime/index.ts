@@ -20,7 +20,7 @@ export type { MemoryUse } from "./device.ts";
 export type { DeviceError } from "./device-error.ts";
 export type { InputError } from "./input-error.ts";
 export { memoryOf } from "./memory.ts";
-export type { Memory } from "./memory.ts";
+export type { Memory, PlanOptions } from "./memory.ts";
 export type { Plan, Program, WasmModules } from "./plan.ts";
 export { memorySource, readHeader, readTensor } from "./safetensors.ts";
 export type {

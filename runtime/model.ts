@@ -9,8 +9,8 @@ import { forward, rowsFor, widthOf } from "./forward.ts";
 import type { ForwardInputs, Pass } from "./forward.ts";
 import { inputError } from "./input-error.ts";
 import { fits, positionsFit, tokensOf, whole } from "./inputs.ts";
-import { memoryOf } from "./memory.ts";
-import type { Memory } from "./memory.ts";
+import { memoryOf, plannedMemory } from "./memory.ts";
+import type { Memory, PlanOptions } from "./memory.ts";
 import type { Program } from "./plan.ts";
 import type { Checkpoint } from "./checkpoint.ts";
 import type { ByteSource } from "./safetensors.ts";
@@ -52,6 +52,8 @@ export type Attention<
   K extends number = number,
 > = AttentionDefinition<H, D, K> & {
   readonly create: (options?: DeviceOptions) => Promise<AttentionSession>;
+  /** Bytes that a device needs, before anything is opened. @throws InputError where it was not compiled for the device. */
+  readonly plan: (at: PlanOptions) => Memory;
 };
 
 /** An attention that can be run, from what a generated module holds. */
@@ -61,6 +63,7 @@ export function attention<const H extends number, const D extends number, const 
   const { name, heads, headDim, kvHeads, program } = definition;
   return {
     ...definition,
+    plan: (at) => plannedMemory(program, at),
     create: async (options = {}) => {
       const loaded = await openDevice(program, options);
       const turn = oneAtATime(`attention '${name}'`);
@@ -155,6 +158,8 @@ export type Model<
 > = ModelDefinition<I, O, V, E> & {
   /** Rejects with a WeightsError that lists every tensor that is missing, extra or misshapen. */
   readonly create: (options: CreateOptions) => Promise<ModelSession<I, O>>;
+  /** Bytes that a device needs, before anything is loaded. @throws InputError where it was not compiled for the device. */
+  readonly plan: (at: PlanOptions) => Memory;
 };
 
 /** A model that can be run, from what a generated module holds. */
@@ -164,7 +169,11 @@ export function model<
   const V extends number,
   const E extends number,
 >(definition: ModelDefinition<I, O, V, E>): Model<I, O, V, E> {
-  return { ...definition, create: (options) => createModel(definition, options) };
+  return {
+    ...definition,
+    create: (options) => createModel(definition, options),
+    plan: (at) => plannedMemory(definition.program, { ...at, length: rowsFor(definition, at.length) }),
+  };
 }
 
 async function createModel<I extends ModelInput, O extends ModelOutput>(

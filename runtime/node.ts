@@ -6,6 +6,7 @@ import type { Checkpoint } from "./checkpoint.ts";
 import type { ByteSource } from "./safetensors.ts";
 import { checkpoint } from "./sources.ts";
 import type { CheckpointOptions, RangeCache } from "./sources.ts";
+import { foreign } from "./sources/foreign.ts";
 import { textHash } from "./sources/sha256.ts";
 import { isIndex } from "./sources/shards.ts";
 import type { Drivers } from "./webgpu/options.ts";
@@ -23,6 +24,7 @@ export async function fileSource(path: string): Promise<FileSource> {
   return {
     name: path,
     size: found.size,
+    foreign,
     read: async (start, end, { into } = {}) => {
       const length = Math.max(0, Math.min(end, found.size) - start);
       const bytes =

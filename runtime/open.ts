@@ -1,5 +1,6 @@
 /** The best device of this host for a program. */
 import type { Device, Executable, WeightSource } from "./device.ts";
+import { notCompiled } from "./compiled.ts";
 import { inputError } from "./input-error.ts";
 import type { Plan, Program } from "./plan.ts";
 import type { Extent, HostArray } from "./tensors.ts";
@@ -53,17 +54,11 @@ async function deviceFor(program: Program, options: DeviceOptions): Promise<Devi
   const { device = "auto", poison } = options;
   const gpu = { ...(poison === undefined ? {} : { poison }), ...options.webgpu };
   if (device === "webgpu") {
-    if (program.webgpu === undefined)
-      throw inputError(
-        `'${program.plan.name}' was not compiled for WebGPU: compile it with --kernels wgsl or all`,
-      );
+    if (program.webgpu === undefined) throw inputError(notCompiled(program, device));
     return webgpuDevice(gpu);
   }
   if (device === "cuda") {
-    if (program.cuda === undefined)
-      throw inputError(
-        `'${program.plan.name}' was not compiled for CUDA: compile it with --kernels cuda or all`,
-      );
+    if (program.cuda === undefined) throw inputError(notCompiled(program, device));
     if (options.cuda === undefined)
       throw inputError(
         'CUDA is opened by `import { cudaDevice } from "heddle/runtime/cuda"`: give { cuda: cudaDevice }',

@@ -5,7 +5,6 @@
  */
 import { converter, isDtype, isFloat, widths } from "./elements.ts";
 import type { SafetensorsDtype } from "./elements.ts";
-import { foreign } from "./foreign.ts";
 import { parseJson } from "./json.ts";
 import type { Json } from "./json.ts";
 import { safetensorsError } from "./safetensors-error.ts";
@@ -24,6 +23,8 @@ export type ByteSource = {
   readonly size: number;
   /** Bytes [start, end); fewer only where the source ends early. */
   readonly read: (start: number, end: number, options?: ReadOptions) => Promise<Uint8Array>;
+  /** What a file is that is no safetensors file, by its first 8 bytes: for messages of sources that a user may have mistaken. */
+  readonly foreign?: (prefix: Uint8Array) => string | undefined;
 };
 export type ReadOptions = {
   /** Bytes up to here will be asked for next, in order, so that a source far away may fetch them along. Default: `end`. */
@@ -94,7 +95,7 @@ export async function readHeader(
       `is not a safetensors file: ${source.size} bytes, fewer than the 8 of a header length`,
     );
   const prefix = await readRange(source, 0, 8, { signal, until: Math.min(source.size, headerGuess) });
-  const other = foreign(prefix);
+  const other = source.foreign?.(prefix);
   const claimed = new DataView(prefix.buffer, prefix.byteOffset, 8).getBigUint64(0, true);
   if (claimed > BigInt(source.size - 8))
     throw fail(

@@ -1,6 +1,7 @@
 /** The WebAssembly device: one module and one memory for each program, threads where the host allows them. */
 import type { Device, Executable, States } from "./device.ts";
 import { weightLength } from "./memory.ts";
+import { notCompiled } from "./compiled.ts";
 import { turnsOf } from "./chunks.ts";
 import { sizeOf, variantFor } from "./plan.ts";
 import type { Plan, Program, TensorSpec, WasmModules } from "./plan.ts";
@@ -111,7 +112,7 @@ function bytesOf(modules: WasmModules, relaxed: boolean, shared: boolean): Uint8
 
 async function load(program: Program, options: Loading): Promise<Executable> {
   const { plan, wasm } = program;
-  if (wasm === undefined) throw say(`'${plan.name}' was not compiled for WebAssembly`);
+  if (wasm === undefined) throw say(notCompiled(program, "wasm"));
   const { relaxed, pool } = options;
   const entries = plan.kernels.map((k) => k.entry);
 

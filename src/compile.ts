@@ -35,6 +35,7 @@ import { emitShader } from "../codegen/wgsl/emit.ts";
 import { wgslOps } from "../codegen/wgsl/expression.ts";
 import { GPU_TILINGS, gpuMachine, WGSL_VARIANTS, wgslTarget } from "../codegen/wgsl/target.ts";
 import { read } from "../grammar/index.ts";
+import type { MapsDefinition } from "../runtime/definition.ts";
 import { entryOf } from "../runtime/plan.ts";
 import type { EntryName } from "../runtime/plan.ts";
 import type { CudaProgram, Plan, Program, Shader, WasmModules, WgslProgram } from "../runtime/plan.ts";
@@ -45,6 +46,7 @@ import { inOrder, isError } from "./diagnostic.ts";
 import type { Diagnostic } from "./diagnostic.ts";
 import type { Graph } from "./graph.ts";
 import type { Kernel, TileKernel } from "./kernel.ts";
+import { mappedLayers, mapsDefinition, relevanceOf, withMaps } from "./maps.ts";
 import { attentionGraph, modelGraph } from "./model.ts";
 import { choose, rangesOf } from "./planner.ts";
 import type { LengthRange, Target, Wish } from "./planner.ts";
@@ -82,6 +84,11 @@ export type CompileOptions = {
   readonly hidden?: boolean;
   /** Adds to models that predict tokens what generates with them; `modelReach` of codegen/decode.ts says which and how far. */
   readonly generate?: boolean;
+  /**
+   * Adds to models what attention maps are made from (`heddle/runtime/maps`): queries, keys and lse of these layers, or of all, become
+   * outputs, and `relevance` a program of its own where the attention is symmetric.
+   */
+  readonly maps?: true | readonly number[];
   /** Makes every value of the fused graph an output under its id, so that each kernel's own result can be checked. */
   readonly values?: boolean;
   /** Rows of a chunk on WebAssembly, whose memory ends at 4 GiB (codegen/chunks.ts); null: sequences run whole. */
@@ -116,6 +123,8 @@ export type CompiledProgram = {
   }[];
   /** Where the hidden values are, embedding first; empty unless asked for. */
   readonly hidden: PlanResult["hidden"];
+  /** Of a model compiled with attention maps. */
+  readonly maps?: MapsDefinition;
   /** Of the whole compilation. */
   readonly stats: CompileStats;
 };
@@ -157,6 +166,10 @@ export function compileSpec(spec: Spec, options: CompileOptions): readonly Compi
   if (targets.length === 0) throw new Error("heddle: internal: no target to compile for");
   const wanted = <T extends { readonly name: string }>(items: readonly T[]): readonly T[] =>
     items.filter((i) => options.names?.includes(i.name) ?? true);
+  const mapped = options.maps === undefined ? [] : wanted(spec.models);
+  const relevances = [
+    ...new Map(mapped.flatMap((m) => relevanceOf(m) ?? []).map((a) => [a.name, a])).values(),
+  ];
   /** WebAssembly stores f32 whatever a spec asks for; GPUs store what it says. */
   const drafts = (storage: Storage): readonly Draft[] => [
     ...wanted(spec.attentions).map((a) => ({
@@ -169,6 +182,12 @@ export function compileSpec(spec: Spec, options: CompileOptions): readonly Compi
       attention: m.attention,
       ...modelDraft(m, storage, options),
     })),
+    // At the end, so that positions of what was asked for stay theirs.
+    ...relevances.map((a) => ({
+      item: { kind: "attention", spec: a } as const,
+      attention: a,
+      graph: prepared(attentionGraph(a, storage), {}),
+    })),
   ];
 
   const wasm = targets.includes("wasm") ? compileWasm(drafts(WIDE), spec, options) : null;
@@ -179,7 +198,7 @@ export function compileSpec(spec: Spec, options: CompileOptions): readonly Compi
   const cuda = targets.includes("cuda") ? [compileCuda(narrow, spec, options)] : [];
   const ms = performance.now() - start;
   const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0);
-  return (wasm?.drafts ?? narrow).map(({ item, graph }, i) => {
+  const programs = (wasm?.drafts ?? narrow).map(({ item, graph }, i): CompiledProgram => {
     const [shaders, texts] = [wgsl.map((v) => at(v.programs, i)), cuda.map((v) => at(v.programs, i))];
     const scalar = wasm === null ? shaders.at(-1) : at(wasm.programs, i);
     const main = scalar ?? at(texts, texts.length - 1);
@@ -211,6 +230,15 @@ export function compileSpec(spec: Spec, options: CompileOptions): readonly Compi
       },
     };
   });
+  if (options.maps === undefined) return programs;
+  const { maps } = options;
+  return programs.slice(0, programs.length - relevances.length).map((compiled) => {
+    if (compiled.item.kind !== "model") return compiled;
+    const model = compiled.item.spec;
+    const name = relevanceOf(model)?.name;
+    const relevance = programs.find((p, i) => i >= programs.length - relevances.length && p.name === name);
+    return { ...compiled, maps: mapsDefinition(model, maps, relevance?.program) };
+  });
 }
 
 const at = <T>(items: readonly T[], i: number): T => {
@@ -233,7 +261,8 @@ function modelDraft(
   options: CompileOptions,
 ): Pick<Draft, "graph" | "decoding"> {
   const whole = modelGraph(m, storage);
-  const graph = prepared(whole, options);
+  const { maps } = options;
+  const graph = prepared(maps === undefined ? whole : withMaps(whole, mappedLayers(m, maps)), options);
   const made = options.generate === true ? decodeGraphs(m, whole) : null;
   if (made === null) return { graph };
   const run = (g: Graph) => prepared(g, {});

@@ -2,6 +2,7 @@
  * A compiled spec file as one TypeScript module: typed, deterministic, importing nothing but `heddle/runtime`. The same
  * spec and the same heddle give the same bytes, so that a stale file can be told by comparison.
  */
+import type { MapsDefinition } from "../../runtime/definition.ts";
 import type { Program } from "../../runtime/plan.ts";
 import type { AttentionSpec, ModelSpec } from "../../src/spec.ts";
 import { attentionDefinition, modelDefinition } from "./definition.ts";
@@ -24,6 +25,8 @@ export type ModuleItem = {
     | { readonly kind: "model"; readonly spec: ModelSpec };
   /** All items of a module come from one compilation: they share their kernels. */
   readonly program: Program;
+  /** Of a model compiled with attention maps. */
+  readonly maps?: MapsDefinition;
 };
 
 /** The text of `X.generated.ts`. Items are exported under their names, in the given order. */
@@ -33,9 +36,20 @@ export function printModule({ version, file, sha256 }: Provenance, items: readon
   if (modules.length > 1)
     throw new Error("heddle: internal: the items of a module come from several compilations");
   const [wasm] = modules;
-  const { plans, shaders, sources, fields } = printPrograms(
-    items.map(({ item, program }) => ({ name: item.spec.name, program })),
+  const own = items.map(({ item, program }) => ({ name: item.spec.name, program }));
+  // Models of one attention share the program of its relevance.
+  const relevances = items.flatMap(({ item, maps }) =>
+    maps?.relevance === undefined
+      ? []
+      : [{ name: `${item.spec.name}_relevance`, program: maps.relevance, of: item.spec.name }],
   );
+  const { plans, shaders, sources, fields } = printPrograms([...own, ...relevances]);
+  const mapsOf = ({ item, maps }: ModuleItem): object | undefined => {
+    if (maps === undefined) return undefined;
+    const at = relevances.findIndex(({ of }) => of === item.spec.name);
+    const program = at < 0 ? {} : { relevance: withWasm(fields[own.length + at], wasm !== undefined) };
+    return { ...maps, ...program };
+  };
   const imports = [...kinds.map((k) => `${k} as $${k}`), ...(wasm ? ["wasmModules as $wasmModules"] : [])];
   const types = ["Plan as $Plan", ...(shaders.length + sources.length > 0 ? ["Program as $Program"] : [])];
   const head = [
@@ -53,7 +67,7 @@ export function printModule({ version, file, sha256 }: Provenance, items: readon
     ...(shaders.length === 0 ? [] : [shaderHead(shaders.length), ...shaders]),
     ...(sources.length === 0 ? [] : [sourceHead(sources.length), ...sources]),
     ...(wasm === undefined ? [] : [printWasm(wasm)]),
-    ...items.map(({ item }, i) => printItem(item, fields[i], wasm !== undefined)),
+    ...items.map((item, i) => printItem(item, withWasm(fields[i], wasm !== undefined), mapsOf(item))),
   ];
   return `${parts.join("\n\n")}\n`;
 }
@@ -111,20 +125,18 @@ function modelSummary(m: ModelSpec): readonly string[] {
   ];
 }
 
-function printItem(
-  item: ModuleItem["item"],
-  program: PrintedPrograms["fields"][number] | undefined,
-  wasm: boolean,
-): string {
+const withWasm = (program: PrintedPrograms["fields"][number] | undefined, wasm: boolean): object => ({
+  ...program,
+  ...(wasm ? { wasm: verbatim("$wasm") } : {}),
+});
+
+function printItem({ item }: ModuleItem, program: object, maps: object | undefined): string {
   const { name } = item.spec;
   const [summary, definition] =
     item.kind === "attention"
       ? [attentionSummary(item.spec), attentionDefinition(item.spec)]
       : [modelSummary(item.spec), modelDefinition(item.spec)];
-  const all = {
-    ...definition,
-    program: { ...program, ...(wasm ? { wasm: verbatim("$wasm") } : {}) },
-  };
+  const all = { ...definition, ...(maps === undefined ? {} : { maps }), program };
   const fields = Object.entries(all).map(([key, value]) => `  ${key}: ${printData(value, "  ")},`);
   const local = declared(name);
   return [

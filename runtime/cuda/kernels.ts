@@ -1,4 +1,5 @@
 /** The kernels of a program on a device: which variant, for which architecture, compiled and loaded. */
+import { notCompiled } from "../compiled.ts";
 import { deviceError } from "../device-error.ts";
 import type { CudaProgram, Program } from "../plan.ts";
 import type { KernelCache } from "./cache.ts";
@@ -17,11 +18,7 @@ export type CudaLimits = Pick<CudaDevice, "sharedBytesOptIn" | "maxThreads" | "m
 
 /** The first variant that the device meets the needs of. @throws DeviceError LIMITS with the numbers. */
 export function chosenFor(program: Program, device: CudaDevice, limits: CudaLimits): CudaProgram {
-  if (program.cuda === undefined)
-    throw deviceError(
-      "LIMITS",
-      `'${program.plan.name}' was not compiled for CUDA: compile it with --kernels cuda or all`,
-    );
+  if (program.cuda === undefined) throw deviceError("LIMITS", notCompiled(program, "cuda"));
   const whys = program.cuda.map((variant) => {
     const { kernels } = variant.plan;
     const most = (of: (k: (typeof kernels)[number]) => number) => Math.max(0, ...kernels.map(of));

@@ -4,6 +4,7 @@
  */
 import { memorySource } from "../safetensors.ts";
 import type { ByteSource } from "../safetensors.ts";
+import { foreign } from "./foreign.ts";
 import { contentRange, drop, pour, versionOf, versionText } from "./answers.ts";
 import type { Version } from "./answers.ts";
 import { isPassing, passing, persist } from "./attempts.ts";
@@ -34,12 +35,12 @@ export async function urlSource(address: string | URL, options: UrlOptions = {})
   const { bytes, got, size, version } = await open(link);
   const known: Known = { ...link, size, version };
   if (got < bytes.length) await download(known, got, bytes.length, bytes.subarray(got), signal);
-  if (size === bytes.length) return memorySource(bytes, name);
+  if (size === bytes.length) return { ...memorySource(bytes, name), foreign };
   const text = versionText(version);
   const store = text === undefined ? undefined : await cache?.open(url, text).catch(() => undefined);
   const fetchRange: FetchRange = (start, end, to, signal) =>
     kept(store, start, end, to, () => download(known, start, end, to, signal));
-  return { name, size, read: windowed(size, bytes, fetchRange) };
+  return { name, size, foreign, read: windowed(size, bytes, fetchRange) };
 }
 
 type Opened = {

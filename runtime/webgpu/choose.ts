@@ -1,4 +1,5 @@
 /** Which variant of a program a device runs. */
+import { notCompiled } from "../compiled.ts";
 import type { Program, WgslProgram } from "../plan.ts";
 import { deviceError } from "./errors.ts";
 import type { Session } from "./session.ts";
@@ -30,7 +31,7 @@ export function chosenFor(program: Program, { device, limits, features, text }: 
   throw deviceError(
     "LIMITS",
     program.webgpu === undefined
-      ? `'${program.plan.name}' was not compiled for WebGPU: compile it with --kernels wgsl or all`
+      ? notCompiled(program, "webgpu")
       : `'${program.plan.name}' needs ${whys.join("; or ")}: more than ${text} offers`,
   );
 }

@@ -10,7 +10,7 @@ import { compileSpec } from "../compile.ts";
 import type { CompiledProgram, TargetName } from "../compile.ts";
 import { cudaFiles } from "./compile/cuda.ts";
 import type { CudaFiles } from "./compile/cuda.ts";
-import { exitCodes } from "./failure.ts";
+import { exitCodes, usageError } from "./failure.ts";
 import type { ExitCode } from "./failure.ts";
 import { bytesText, progressOn, styled, traceTo } from "./io.ts";
 import type { Io } from "./io.ts";
@@ -19,6 +19,7 @@ import { checkedSpec } from "./spec-file.ts";
 import type { Format } from "./spec-file.ts";
 import { moduleTargets } from "./targets.ts";
 import { version } from "./version.ts";
+import type { Spec } from "../spec.ts";
 
 export const outputs = ["ts", "wgsl", "cuda"] as const;
 
@@ -32,6 +33,8 @@ export type CompileCommand = CudaFiles & {
   readonly check: boolean;
   /** Whether models can generate. */
   readonly generate: boolean;
+  /** Layers of models whose attention can be mapped; true for all. */
+  readonly maps?: true | readonly number[];
   readonly format: Format;
 };
 
@@ -46,6 +49,7 @@ export async function compile(path: string, options: CompileCommand, io: Io): Pr
     target: target === "ts" ? options.kernels : target,
     anchors: anchorsOf(file.ast, file.source.text),
     generate: options.generate,
+    ...(options.maps === undefined ? {} : { maps: layersOf(options.maps, file.spec) }),
     ...(trace === undefined ? {} : { trace }),
   });
   const provenance = {
@@ -92,12 +96,25 @@ async function filesOf(
 /** `dir/small.heddle` → `small`. */
 const stem = (path: string): string => basename(path).replace(/\.heddle$/, "");
 
-function command(path: string, { target, kernels, out, sm, emit, generate }: CompileCommand): string {
+/** @throws a UsageError where a layer is in no model. */
+function layersOf(layers: true | readonly number[], { models }: Spec): true | readonly number[] {
+  if (models.length === 0) throw usageError("--maps is for models, and the spec has none");
+  const most = Math.max(...models.map((m) => m.layers));
+  const beyond = layers === true ? undefined : layers.find((layer) => layer >= most);
+  if (beyond !== undefined)
+    throw usageError(
+      `--maps ${beyond}: no model of the spec has such a layer; they are counted from 0 to ${most - 1}`,
+    );
+  return layers;
+}
+
+function command(path: string, { target, kernels, out, sm, emit, generate, maps }: CompileCommand): string {
   const flags = [
     ...(target === "ts" ? [] : [`--target ${target}`]),
     ...(target === "ts" && kernels.join() !== moduleTargets.join() ? [`--kernels ${kernels.join()}`] : []),
     ...(target === "cuda" && emit.join() !== "cu" ? [`--sm ${sm.join()} --emit ${emit.join()}`] : []),
     ...(generate ? ["--generate"] : []),
+    ...(maps === undefined ? [] : [maps === true ? "--maps" : `--maps ${maps.join()}`]),
     ...(out === undefined ? [] : [`--out ${out}`]),
   ];
   return ["heddle compile", path, ...flags].join(" ");

@@ -23,6 +23,18 @@ export const seed = (text: string): number => {
   return value;
 };
 
+export const index = (text: string): number => {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value >= 2 ** 30)
+    throw new InvalidArgumentError("It must be a whole number from 0 on.");
+  return value;
+};
+export const place = (text: string): number | "class" => {
+  if (text === "class") return text;
+  if (!/^\d+$/.test(text)) throw new InvalidArgumentError("It must be `class` or a whole number from 0 on.");
+  return index(text);
+};
+
 /** `FROM=TO`, added to those before it. TO may be empty, and so may FROM: "" stands before every name. */
 const renames = (
   text: string,

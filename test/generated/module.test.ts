@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { declared, printData } from "../../codegen/ts/print.ts";
 import { memorySource, writeSafetensors } from "../../runtime/safetensors.ts";
 import type { Attention, Model } from "../../runtime/index.ts";
+import { attentionMaps } from "../../runtime/maps.ts";
 import { readSpec } from "../../src/compile.ts";
 import { attentionGraph, modelGraph } from "../../src/model.ts";
 import { runReference } from "../../src/reference.ts";
@@ -66,6 +67,7 @@ const strict = {
   skipLibCheck: false,
   paths: {
     "heddle/runtime": [join(root, "dist/runtime/index.d.ts")],
+    "heddle/runtime/maps": [join(root, "dist/runtime/maps.d.ts")],
     "heddle/runtime/node": [join(root, "dist/runtime/node.d.ts")],
   },
 };
@@ -140,10 +142,12 @@ describe("a generated module", () => {
         Float32Array,
       ];
       const wanted = runReference(attentionGraph(a), { q, k, v }, new Map(), { N, B }).outputs;
+      const planned = (module[a.name] as Attention).plan({ length: N, batch: B });
       const session = await (module[a.name] as Attention).create({ threads: 1 });
       const found = await session.run({ q, k, v, batch: B });
       close(found.out, wanted["out"]);
       close(found.lse, wanted["lse"]);
+      expect(session.memory({ length: N, batch: B })).toEqual(planned);
       await expect(session.run({ q, k: q.subarray(1), v })).rejects.toThrow(/k has \d+ elements; \[1, 42, /);
       session.dispose();
       await expect(session.run({ q, k, v })).rejects.toThrow(/has been disposed/);
@@ -174,12 +178,23 @@ describe("a generated module", () => {
         N,
         B,
       }).outputs;
+      const planned = (module[m.name] as Model).plan({ length: N, batch: B });
       const session = await (module[m.name] as Model).create({ weights: checkpoint, threads: 1 });
       const found = (await session.forward(Float32Array.from(input), { batch: B })) as Readonly<
         Record<string, Float32Array>
       >;
       const output = m.head === "none" ? "out" : "logits";
       close(found[output], wanted[output]);
+      expect(session.memory({ length: N, batch: B })).toEqual(planned);
+      // What is in use is that, each tensor up to a line of 64 bytes, and the device's own scratch memory.
+      const { scratch, total: pages, ...used } = session.memoryInUse();
+      const held = Object.values(used).reduce((x, y) => x + y, 0);
+      expect(held).toBeGreaterThanOrEqual(planned.total);
+      expect(held).toBeLessThan(planned.total + 64 * (graph.weights.length + 40));
+      expect(pages).toBeGreaterThanOrEqual(held + scratch);
+      expect(() => (module[m.name] as Model).plan({ length: N, device: "cuda" })).toThrow(
+        /was not compiled for CUDA: compile it with --kernels cuda or all/,
+      );
       // Two at once wait for each other and give the same bits.
       const again = await Promise.all(
         [1, 2].map(() => session.forward(Float32Array.from(input), { batch: B })),
@@ -188,6 +203,69 @@ describe("a generated module", () => {
       if (m.head === "none") await expect(session.bits([1, 2])).rejects.toThrow(/it predicts no tokens/);
       session.dispose();
     }
+  });
+});
+
+describe("a generated module with attention maps", () => {
+  const mapped = join(place, "mapped.generated.ts");
+  beforeAll(async () => {
+    const { code, err } = await heddle(["compile", join(place, "demo.heddle"), "--maps", "--out", mapped]);
+    expect(code, err).toBe(0);
+  });
+
+  it("type-checks in the strictest project", async () => {
+    const use = `
+      import { attentionMaps } from "heddle/runtime/maps";
+      import { fileSource } from "heddle/runtime/node";
+      import { features } from "../mapped.generated.ts";
+      export async function use(data: Float32Array): Promise<number> {
+        const session = await attentionMaps(features, { weights: await fileSource("weights.safetensors") });
+        const map = await session.read(data);
+        const { tokens, weights } = map.attentionOf(0, 0, 1);
+        const { total } = features.plan({ length: 100_000, device: "webgpu" });
+        return tokens.length + weights.length + total + (await map.relevance({ of: 3 })).length;
+      }
+    `;
+    expect(await typeErrors("mapped", use)).toBe("");
+  });
+
+  it("tells what its queries attend", async () => {
+    const module = (await import(/* @vite-ignore */ pathToFileURL(mapped).href)) as {
+      readonly features: Model;
+    };
+    const { features } = module;
+    const [found] = spec.models.filter((m) => m.name === "features");
+    if (found === undefined) throw new Error("no model");
+    const weights = memorySource(
+      writeSafetensors(
+        modelGraph(found).weights.map(({ name, shape }, i) => {
+          const data = noise(
+            shape.reduce((n, d) => n * d, 1),
+            i + 3,
+          );
+          return { name, shape, dtype: "F32" as const, data };
+        }),
+      ),
+    );
+    const session = await attentionMaps(features, { weights, threads: 1 });
+    const N = 24;
+    const map = await session.read(noise(N * found.dim, 5));
+    const plain = await features.create({ weights, threads: 1 });
+    expect(map.result).toEqual(
+      ((await plain.forward(noise(N * found.dim, 5))) as { readonly out: Float32Array }).out,
+    );
+    plain.dispose();
+    const relevance = new Float64Array(N);
+    for (let head = 0; head < 2; head++) {
+      // Head 1 starts at row 1 in the second branch, and head 0 at row 0.
+      const { tokens, weights: shares } = map.attentionOf(13, 0, head);
+      expect([...tokens]).toEqual(head === 1 ? [1, 5, 9, 12, 13, 14, 15] : [12, 13, 14, 15]);
+      tokens.forEach((token, i) => (relevance[token] = (relevance[token] ?? 0) + (shares[i] ?? NaN) / 2));
+    }
+    // The one layer's attention alone, which is symmetric, on the device.
+    const carried = await map.relevance({ of: 13, residual: 0 });
+    carried.forEach((r, i) => expect(Math.abs(r - (relevance[i] ?? NaN))).toBeLessThan(1e-6));
+    session.dispose();
   });
 });
 

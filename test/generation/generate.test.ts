@@ -105,6 +105,8 @@ describe("generation", () => {
     const { bytes } = session.cache();
     await all(session, [prompts[2] ?? []], { maxTokens: 200 });
     expect(session.cache().bytes).toBe(bytes);
+    // As was planned before anything was opened.
+    expect(model(definition).plan({ length: 10, batch: 3, capacity: 100 }).cache).toBe(bytes);
     // Keys and values of 4 heads × 8, in f32, of 2 layers: 8, (16 − 8)/2 and (48 − 16)/4 rows a head, for 3 sequences.
     expect(bytes).toBe(3 * 2 * 4 * (8 + 4 + 8) * 2 * 8 * 4);
     expect(session.cache().dense).toBe(session.cache().tokens.reduce((a, b) => a + b) * 2 * 2 * 32 * 4);

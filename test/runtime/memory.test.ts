@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { bytesOf, memoryOf, weightBytes } from "../../runtime/memory.ts";
-import type { Plan } from "../../runtime/plan.ts";
+import { bytesOf, memoryOf, plannedMemory, weightBytes } from "../../runtime/memory.ts";
+import type { Plan, Program } from "../../runtime/plan.ts";
 
 describe("bytes on a device", () => {
   it("are four for each f32 and i32, and whole words for pairs of 16 bits", () => {
@@ -39,7 +39,33 @@ describe("bytes on a device", () => {
       outputs: 2 * 16 + 4 * 15,
       activations: 4 * (10 + 3),
       tables: 4 * 20,
+      cache: 0,
       total: 64 + 120 + 92 + 52 + 80,
     });
+    const decoding = {
+      states: [
+        {
+          name: "s",
+          dtype: "f16" as const,
+          elements: { op: "mul" as const, args: ["B", "N"] as const },
+          perToken: 1,
+        },
+      ],
+    } as unknown as NonNullable<Plan["decoding"]>;
+    const total = 64 + 120 + 92 + 52 + 80 + 2 * 3 * 1000;
+    expect(memoryOf({ ...plan, decoding }, { N: 5, B: 3 }, 1000)).toMatchObject({ cache: 6000, total });
+    expect(memoryOf({ ...plan, decoding }, { N: 5, B: 3 }).cache).toBe(0);
+
+    const narrow: Plan = { ...plan, weights: [] };
+    const program: Program = { plan, webgpu: [{ features: [], plan: narrow, shaders: [] }] };
+    expect(plannedMemory(program, { length: 5, batch: 3, device: "webgpu" })).toEqual(
+      memoryOf(narrow, { N: 5, B: 3 }),
+    );
+    expect(() => plannedMemory(program, { length: 5 })).toThrow(
+      "'p' was not compiled for WebAssembly: compile it with --kernels wasm or all",
+    );
+    expect(() => plannedMemory(program, { length: 5, device: "cuda" })).toThrow(
+      "'p' was not compiled for CUDA: compile it with --kernels cuda or all",
+    );
   });
 });

@@ -112,7 +112,7 @@ describe("shards", () => {
       "places tensor 'x' in 3; it must be a file",
     );
     // And an index where one file was meant.
-    expect(await failure(() => readHeader(memorySource(indexOf(map), "model.json")))).toContain(
+    expect(await failure(() => readHeader(blobSource(new Blob([indexOf(map)]), "model.json")))).toContain(
       "format: model.json: is JSON, not a safetensors file; the name of an index of shards ends in .index.json",
     );
     const [two, none] = [

@@ -40,6 +40,14 @@ const kinds = (text: string): readonly Emit[] => {
     throw new InvalidArgumentError(`Files are ${emits.join(", ")}, several with commas between them.`);
   return emits.filter((e) => words.includes(e));
 };
+/** Layers counted from 0, `0,11`. */
+const layers = (text: string): readonly number[] => {
+  if (!/^\d{1,6}(,\d{1,6})*$/.test(text.trim()))
+    throw new InvalidArgumentError(
+      "Layers are numbers from 0 on with commas between them; none for all, after the spec.",
+    );
+  return text.split(",").map(Number);
+};
 
 export function fileCommands(program: Command, io: Io, ended: (code: ExitCode) => void): void {
   program
@@ -95,6 +103,12 @@ export function fileCommands(program: Command, io: Io, ended: (code: ExitCode) =
       "file or folder (default: SPEC.generated.ts, SPEC.wgsl/ or SPEC.cuda/ beside the spec)",
     )
     .option("--generate", "models that predict tokens can also generate (heddle/runtime/generate)", false)
+    .addOption(
+      new Option(
+        "--maps [layers]",
+        "models can tell what their queries attend (heddle/runtime/maps): all layers, or some, e.g. 0,11",
+      ).argParser(layers),
+    )
     .option("--check", "write nothing; fail when what is on disk is not what would be written", false)
     .addOption(formatOption())
     .addOption(jsonOption("the same as --format json"))

@@ -10,13 +10,16 @@ import type { Io } from "../io.ts";
 import {
   examples,
   formatOption,
+  index,
   jsonOption,
   length,
   lengths,
+  place,
   renameOption,
   seed,
   threadsOption,
 } from "../options.ts";
+import { maps, mapsDevices } from "../maps.ts";
 import { run, runDevices } from "../run.ts";
 import { verify, verifyDevices } from "../verify.ts";
 
@@ -77,6 +80,50 @@ export function runCommands(program: Command, io: Io, ended: (code: ExitCode) =>
     )
     .action(async (path: string, name: string, o: Parameters<typeof run>[2]) =>
       ended(await run(path, name, o, io)),
+    );
+
+  program
+    .command("maps")
+    .description("tell what a token of a model attends, or how much each token or tile counts in a result")
+    .argument("<spec>", "spec file")
+    .argument("<name>", "the model")
+    .requiredOption(
+      "--weights <file or URL>",
+      "safetensors checkpoint with torchscale's names, or the .index.json of its shards",
+    )
+    .addOption(renameOption())
+    .option("--inputs <file>", "safetensors file with one sequence, as for `heddle run`")
+    .option("--text <file>", "the bytes of a file as tokens, for a vocabulary of 256")
+    .addOption(
+      new Option(
+        "--query <token>",
+        "the token or tile, counted from 0, or class; without it the relevance of what the model pools",
+      ).argParser(place),
+    )
+    .option("--relevance", "the relevance of all tokens for the query's result, not what it attends", false)
+    .addOption(
+      new Option(
+        "--layer <n>",
+        "counted from 0 (default: the last); relevance goes from the last down to it (default: through all)",
+      ).argParser(index),
+    )
+    .addOption(new Option("--head <n>", "counted from 0 (default: the mean of all)").argParser(index))
+    .addOption(new Option("--top <n>", "how many tokens to print").argParser(length).default(20))
+    .option("--output <file>", "safetensors file to write: tokens and weights, or relevance [N]")
+    .addOption(new Option("--device <device>", "what computes").choices(mapsDevices).default("auto"))
+    .addOption(threadsOption())
+    .addOption(jsonOption("print all tokens and weights as JSON"))
+    .addOption(formatOption())
+    .addHelpText(
+      "after",
+      examples(
+        "maps gigapath.heddle slide_encoder --weights slide_encoder.safetensors --inputs slide.safetensors --output relevance.safetensors",
+        "maps gigapath.heddle slide_encoder --weights slide_encoder.safetensors --inputs slide.safetensors --query class --head 3",
+        "maps jargon.heddle jargon --weights jargon.safetensors --text jargon.txt --query 400 --layer 0",
+      ),
+    )
+    .action(async (path: string, name: string, o: Parameters<typeof maps>[2]) =>
+      ended(await maps(path, name, o, io)),
     );
 
   program
