@@ -15,6 +15,8 @@ import type { Format, Item } from "./spec-file.ts";
 
 export type ExplainOptions = {
   readonly length: number;
+  /** Sequences, for the memory of models. */
+  readonly batch: number;
   /** Whose schedules and kernels. */
   readonly target: Explained;
   /** Architectures whose registers are counted, of target `cuda`. */
@@ -57,7 +59,7 @@ export async function explain(
 async function numbersOf(
   spec: Spec,
   item: Item,
-  { length, target, sm }: ExplainOptions,
+  { length, batch, target, sm }: ExplainOptions,
   io: Io,
 ): Promise<readonly [AttentionNumbers | ModelNumbers, boolean]> {
   const compiled = (): CompiledProgram => {
@@ -74,7 +76,7 @@ async function numbersOf(
     return [all, item.spec.causal];
   }
   const program = compiled();
-  const numbers = modelNumbers(item.spec, program, length, spec, target);
+  const numbers = modelNumbers(item.spec, program, { N: length, B: batch }, spec, target);
   const all = target === "cuda" ? { ...numbers, kernelUse: await kernels(program) } : numbers;
   return [all, item.spec.attention.causal];
 }

@@ -173,10 +173,11 @@ export function fileCommands(program: Command, io: Io, ended: (code: ExitCode) =
     .argument("<spec>", "spec file")
     .argument("[name]", "an attention or a model (default: all)")
     .addOption(new Option("--length <n>", "tokens of the sequence").argParser(length).makeOptionMandatory())
+    .addOption(new Option("--batch <n>", "sequences, for the memory of models").argParser(length).default(1))
     .addOption(
       new Option(
         "--target <target>",
-        "whose schedules; cuda: and what its kernels take of a GPU (needs NVRTC)",
+        "whose schedules and memory; cuda: and what its kernels take of a GPU (needs NVRTC)",
       )
         .choices(Object.keys(explained))
         .default("wasm"),
@@ -191,6 +192,7 @@ export function fileCommands(program: Command, io: Io, ended: (code: ExitCode) =
       examples(
         "explain paper.heddle paper_32k --length 32768",
         "explain jargon.heddle --length 2048 --json",
+        "explain gigapath.heddle slide_encoder --length 10000 --target wgsl",
         "explain paper.heddle paper_32k --length 131072 --target cuda --sm 80,90a",
       ),
     )

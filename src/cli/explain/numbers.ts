@@ -1,9 +1,12 @@
 /** What `heddle explain` tells, as data. */
 import { cudaTarget } from "../../../codegen/cuda/target.ts";
+import { modelDefinition } from "../../../codegen/ts/definition.ts";
 import { cacheSize, modelReach } from "../../../codegen/decode.ts";
 import { wasmTarget } from "../../../codegen/wasm/target.ts";
+import { WGSL_VARIANTS, wgslTarget } from "../../../codegen/wgsl/target.ts";
 import { bytesOf, memoryOf, weightLength } from "../../../runtime/memory.ts";
 import type { Memory } from "../../../runtime/memory.ts";
+import { rowsFor } from "../../../runtime/forward.ts";
 import { sizeOf } from "../../../runtime/plan.ts";
 import { scheduling, wishFor } from "../../compile.ts";
 import type { CompiledProgram } from "../../compile.ts";
@@ -15,7 +18,11 @@ import type { KernelNumbers } from "./kernels.ts";
 import type { Path } from "./path.ts";
 
 /** Whose schedules and kernels are explained. */
-export const explained = { wasm: wasmTarget, cuda: cudaTarget } as const;
+export const explained = {
+  wasm: wasmTarget,
+  wgsl: wgslTarget(WGSL_VARIANTS[0] ?? { sharedBytes: 16384, features: [] }),
+  cuda: cudaTarget,
+} as const;
 export type Explained = keyof typeof explained;
 
 /** Counts are exact; those that may pass 2^53 are decimal strings in JSON, see `toPlain`. */
@@ -114,19 +121,22 @@ export function attentionNumbers(
 export type ModelNumbers = {
   readonly kind: "model";
   readonly name: string;
+  /** Tokens of each sequence. */
   readonly length: number;
+  readonly batch: number;
   readonly layers: number;
   /** Numbers that a checkpoint holds; a tied tensor counts once. */
   readonly parameters: number;
+  /** Of one sequence. */
   readonly flops: {
     /** 2 for each weight of a matrix and token. */
     readonly linear: bigint;
     readonly attention: bigint;
     readonly total: bigint;
   };
-  /** Bytes of a run at this length and batch 1, from the Plan. */
+  /** Bytes of a run at this length and batch, from the Plan. */
   readonly memory: Memory;
-  /** Bytes that generation keeps of all layers after this many tokens, and what a dense cache of them would take; null where it cannot go so far. */
+  /** Bytes that generation keeps of all layers and sequences after this many tokens of each, and what a dense cache of them would take; null where it cannot go so far. */
   readonly cache: { readonly bytes: number; readonly dense: number } | null;
   readonly kernels: number;
   readonly steps: number;
@@ -139,7 +149,7 @@ export type ModelNumbers = {
 export function modelNumbers(
   spec: ModelSpec,
   { graph, program }: Pick<CompiledProgram, "graph" | "program">,
-  N: number,
+  { N, B }: { readonly N: number; readonly B: number },
   hints: Spec,
   target: Explained,
 ): ModelNumbers {
@@ -154,22 +164,23 @@ export function modelNumbers(
     kind: "model",
     name: spec.name,
     length: N,
+    batch: B,
     layers: spec.layers,
     parameters: graph.weights.reduce((sum, { shape }) => sum + weightLength({ shape, layout: "rows" }), 0),
     flops: { linear, attention: attended, total: linear + attended },
-    memory: memoryOf(program.plan, { N, B: 1 }),
-    cache: cacheNumbers(spec, N, target),
+    memory: memoryOf(program.plan, { N: rowsFor(modelDefinition(spec), N), B }),
+    cache: cacheNumbers(spec, N, B, target),
     kernels: program.plan.kernels.length,
     steps: program.plan.variants[0]?.steps.length ?? 0,
     attention,
   };
 }
 
-function cacheNumbers(spec: ModelSpec, N: number, target: Explained): ModelNumbers["cache"] {
+function cacheNumbers(spec: ModelSpec, N: number, B: number, target: Explained): ModelNumbers["cache"] {
   if (modelReach(spec).tokens < N) return null;
   const { kvHeads, headDim, dtype } = spec.attention;
   // WebAssembly stores f32 whatever a spec asks for.
-  const bytes = spec.layers * (target === "wasm" || storedAs(dtype, headDim) === "f32" ? 4 : 2);
+  const bytes = B * spec.layers * (target === "wasm" || storedAs(dtype, headDim) === "f32" ? 4 : 2);
   return {
     bytes: bytes * sizeOf(cacheSize(spec.attention), { N, B: 1 }),
     dense: bytes * 2 * kvHeads * headDim * N,

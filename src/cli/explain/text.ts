@@ -102,7 +102,7 @@ export function modelText(m: ModelNumbers, causal: boolean): string {
   const { memory } = m;
   const enough = m.attention.path.layers <= m.layers ? "enough" : "not enough";
   return [
-    `model ${m.name}, ${grouped(m.length)} tokens, batch 1\n`,
+    `model ${m.name}, ${grouped(m.length)} tokens, batch ${m.batch}\n`,
     table([
       ["parameters", grouped(m.parameters)],
       ["layers", String(m.layers)],
