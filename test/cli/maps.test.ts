@@ -17,7 +17,7 @@ const [slide] = [...manifest.gigapath].sort((a, b) => a.n_tiles - b.n_tiles);
 if (slide === undefined) throw new Error("no golden slide");
 const [spec, inputs] = [here.at("slide.heddle"), here.at("slide.in")];
 const maps = (...more: readonly string[]) =>
-  heddle([...["maps", spec, "slide", "--weights", goldenPath(slide.weights), "--inputs", inputs], ...more]);
+  heddle(["maps", spec, "slide", "--weights", goldenPath(slide.weights), "--inputs", inputs, ...more]);
 async function numbers(path: string, name: string): Promise<readonly number[]> {
   const source = memorySource(readFileSync(path), path);
   const entry = (await readHeader(source)).tensors.get(name);
@@ -96,21 +96,14 @@ describe("heddle maps", { timeout: 120_000 }, () => {
     writeFileSync(tiles, writeSafetensors([f32("features", [1, 37, 16], Float32Array.from(features ?? []))]));
     const of = async (name: string) => {
       const output = here.at(`${name}.relevance`);
-      const ran = await heddle([
-        ...[
-          "maps",
-          small,
-          "small",
-          "--weights",
-          weights,
-          "--inputs",
-          tiles,
+      const ran = await heddle(
+        ["maps", small, "small", "--weights", weights, "--inputs", tiles].concat([
           "--device",
           name,
           "--output",
           output,
-        ],
-      ]);
+        ]),
+      );
       expect(ran.code, ran.err).toBe(0);
       return numbers(output, "relevance");
     };
