@@ -1,13 +1,17 @@
 /** Commands that compute: what each is called and takes. What it does stands in the file of its name. */
-import { Option } from "commander";
+import { InvalidArgumentError, Option } from "commander";
 import type { Command } from "commander";
 import { scheduleKinds } from "../../schedule.ts";
+import { bench } from "../bench.ts";
+import { benchDevices } from "../bench/devices.ts";
+import type { BenchDeviceName } from "../bench/devices.ts";
 import { devices } from "../devices.ts";
 import { exec, execDevices } from "../exec.ts";
 import type { ExitCode } from "../failure.ts";
 import { generateOptions } from "../generate.ts";
 import type { Io } from "../io.ts";
 import {
+  count,
   examples,
   formatOption,
   index,
@@ -20,8 +24,31 @@ import {
   threadsOption,
 } from "../options.ts";
 import { maps, mapsDevices } from "../maps.ts";
+import { tune } from "../tune.ts";
 import { run, runDevices } from "../run.ts";
 import { verify, verifyDevices } from "../verify.ts";
+
+const benchedOn = (text: string): readonly BenchDeviceName[] => {
+  const words = text.split(",").map((w) => w.trim());
+  const known = words.flatMap((word) => benchDevices.filter((name) => name === word));
+  if (known.length !== words.length)
+    throw new InvalidArgumentError(
+      `Devices are ${benchDevices.join(", ")}, several with commas between them.`,
+    );
+  return [...new Set(known)];
+};
+const share = (text: string): number => {
+  const value = Number(text);
+  if (text.trim() === "" || !(value >= 0 && value < 100))
+    throw new InvalidArgumentError("It must be a share in percent, below 100.");
+  return value;
+};
+const seconds = (text: string): number => {
+  const value = Number(text);
+  if (text.trim() === "" || !(value >= 0 && value < 3600))
+    throw new InvalidArgumentError("It must be a number of seconds.");
+  return value;
+};
 
 export function runCommands(program: Command, io: Io, ended: (code: ExitCode) => void): void {
   program
@@ -124,6 +151,77 @@ export function runCommands(program: Command, io: Io, ended: (code: ExitCode) =>
     )
     .action(async (path: string, name: string, o: Parameters<typeof maps>[2]) =>
       ended(await maps(path, name, o, io)),
+    );
+
+  program
+    .command("bench")
+    .description(
+      "time a spec's attentions and models here, on random numbers, beside the peak of the machine",
+    )
+    .argument("<spec>", "spec file")
+    .argument("[name]", "an attention or a model (default: all)")
+    .addOption(
+      new Option("--length <n,…>", "tokens of the sequences").argParser(lengths).default([4096], "4096"),
+    )
+    .addOption(new Option("--batch <n>", "sequences").argParser(length).default(1))
+    .addOption(
+      new Option(
+        "--device <names>",
+        `some of ${benchDevices.join(",")}; the first is what others are held against`,
+      )
+        .argParser(benchedOn)
+        .default(["wasm"], "wasm"),
+    )
+    .addOption(
+      new Option("--threads <n,…>", "of wasm: a contender for each").argParser(lengths).default([1], "1"),
+    )
+    .addOption(new Option("--rounds <n>", "interleaved rounds").argParser(length).default(7))
+    .addOption(new Option("--warm <seconds>", "before them, of each contender").argParser(seconds).default(1))
+    .addOption(new Option("--schedule <kind>", "instead of the planner's choice").choices(scheduleKinds))
+    .option("--decode", "time each token of models after prompts of the lengths, not forward passes", false)
+    .option("--svg <file>", "draw time and rate against length")
+    .addOption(jsonOption("every round of every contender as JSON"))
+    .addOption(formatOption())
+    .addHelpText(
+      "after",
+      examples(
+        "bench paper.heddle paper_32k --length 4096,8192,16384 --threads 1,2 --svg scaling.svg",
+        "bench jargon.heddle jargon --length 2048 --device wasm,webgpu",
+        "bench jargon.heddle jargon --length 1000,100000 --decode",
+      ),
+    )
+    .action(async (path: string, name: string | undefined, o: Parameters<typeof bench>[2]) =>
+      ended(await bench(path, name, o, io)),
+    );
+
+  program
+    .command("tune")
+    .description("time the legal schedules of attentions here, and say which to ask for in the spec")
+    .argument("<spec>", "spec file")
+    .argument("[name]", "an attention, or a model for its attention (default: all)")
+    .addOption(
+      new Option("--length <n,…>", "tokens of the sequences").argParser(lengths).default([4096], "4096"),
+    )
+    .addOption(new Option("--device <device>", "what computes").choices(benchDevices).default("wasm"))
+    .addOption(new Option("--threads <n>", "threads of wasm").argParser(count).default(1))
+    .addOption(new Option("--rounds <n>", "interleaved rounds of the fastest").argParser(length).default(7))
+    .addOption(
+      new Option("--margin <percent>", "a schedule that gains less than this is left alone")
+        .argParser(share)
+        .default(3),
+    )
+    .option("--write", "put the schedules into the spec file", false)
+    .addOption(jsonOption("as JSON"))
+    .addOption(formatOption())
+    .addHelpText(
+      "after",
+      examples(
+        "tune paper.heddle paper_32k --length 2048,8192",
+        "tune jargon.heddle --length 2048 --threads 2 --write",
+      ),
+    )
+    .action(async (path: string, name: string | undefined, o: Parameters<typeof tune>[2]) =>
+      ended(await tune(path, name, o, io)),
     );
 
   program
