@@ -56,12 +56,13 @@ describe("chunks of rows", { timeout: 120_000 }, () => {
           const [whole, parts] = ran;
           if (whole === undefined || parts === undefined) throw new Error("nothing ran");
           expect(sameBits(parts.outputs, whole.outputs)).toBe(true);
-          // Every model has a feed-forward half, which nothing outside sees.
-          expect(variantFor(parts.plan, at.N).chunks?.length).toBeGreaterThan(0);
-          expect(variantFor(whole.plan, at.N).chunks).toBeUndefined();
+          // Where nothing is saved nothing is cut.
           const far = { N: 5000, B: 1 };
+          const saves = memoryOf(parts.plan, far).activations < memoryOf(whole.plan, far).activations;
+          expect(variantFor(parts.plan, far.N).chunks !== undefined).toBe(saves);
+          expect(variantFor(whole.plan, far.N).chunks).toBeUndefined();
           tested++;
-          if (memoryOf(parts.plan, far).activations < memoryOf(whole.plan, far).activations) smaller++;
+          if (saves) smaller++;
         },
       ),
       { numRuns: 20, seed },

@@ -2,9 +2,11 @@
 import { cudaTarget } from "../../../codegen/cuda/target.ts";
 import { cacheSize, modelReach } from "../../../codegen/decode.ts";
 import { wasmTarget } from "../../../codegen/wasm/target.ts";
+import { wgslTarget } from "../../../codegen/wgsl/target.ts";
 import { bytesOf, memoryOf, weightLength } from "../../../runtime/memory.ts";
 import type { Memory } from "../../../runtime/memory.ts";
-import { sizeOf } from "../../../runtime/plan.ts";
+import { sizeOf, variantFor } from "../../../runtime/plan.ts";
+import type { Plan } from "../../../runtime/plan.ts";
 import { scheduling, wishFor } from "../../compile.ts";
 import type { CompiledProgram } from "../../compile.ts";
 import { choose, countPairs } from "../../planner.ts";
@@ -14,8 +16,12 @@ import { longestPath } from "./path.ts";
 import type { KernelNumbers } from "./kernels.ts";
 import type { Path } from "./path.ts";
 
-/** Whose schedules and kernels are explained. */
-export const explained = { wasm: wasmTarget, cuda: cudaTarget } as const;
+/** Whose schedules and kernels are explained; of WebGPU those that every device runs. */
+export const explained = {
+  wasm: wasmTarget,
+  wgsl: wgslTarget({ sharedBytes: 16384, features: [] }),
+  cuda: cudaTarget,
+} as const;
 export type Explained = keyof typeof explained;
 
 /** Counts are exact; those that may pass 2^53 are decimal strings in JSON, see `toPlain`. */
@@ -130,6 +136,8 @@ export type ModelNumbers = {
   readonly cache: { readonly bytes: number; readonly dense: number } | null;
   readonly kernels: number;
   readonly steps: number;
+  /** How many of the steps run for so many rows at a time, so that their values never exist for all tokens; null where none do. */
+  readonly chunks: { readonly rows: number; readonly steps: number } | null;
   /** Of one layer. */
   readonly attention: AttentionNumbers;
   /** Of target `cuda`. */
@@ -161,8 +169,17 @@ export function modelNumbers(
     cache: cacheNumbers(spec, N, target),
     kernels: program.plan.kernels.length,
     steps: program.plan.variants[0]?.steps.length ?? 0,
+    chunks: chunkNumbers(program.plan, N),
     attention,
   };
+}
+
+function chunkNumbers(plan: Plan, N: number): ModelNumbers["chunks"] {
+  const cut = (variantFor(plan, N).chunks ?? []).filter(({ rows }) => rows < N);
+  const [first] = cut;
+  return first === undefined
+    ? null
+    : { rows: first.rows, steps: cut.reduce((sum, { from, to }) => sum + to - from, 0) };
 }
 
 function cacheNumbers(spec: ModelSpec, N: number, target: Explained): ModelNumbers["cache"] {
