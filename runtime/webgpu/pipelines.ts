@@ -45,11 +45,11 @@ export function pipelinesOf(session: Session, { plan, shaders }: WgslProgram): P
     if (bindings > limits.maxStorageBuffersPerShaderStage)
       throw deviceError(
         "LIMITS",
-        `'${label}' would need ${bindings} storage bindings of at most ${2 ** log} bytes (${shader.buffers
+        `'${label}' would need ${bindings} storage bindings of at most ${2 ** log} bytes, as maxStorageBufferBindingSize and maxBufferSize allow (${shader.buffers
           .map((b, i) => `${b.name}: ${parts[i] ?? 1}`)
           .join(
             ", ",
-          )}), this device has ${limits.maxStorageBuffersPerShaderStage}. Use shorter sequences, smaller batches or 16-bit storage (dtype f16)`,
+          )}), and maxStorageBuffersPerShaderStage is ${limits.maxStorageBuffersPerShaderStage}. Use shorter sequences, smaller batches or 16-bit storage (dtype f16)`,
       );
     const code = shaderText(shader, {
       f16,

@@ -15,10 +15,12 @@ afterAll(async () => {
   letGo();
 });
 
-/** WebAssembly and CUDA run every model of parity.ts; here each takes ten seconds of compiling on a software GPU. */
+/**
+ * WebAssembly and CUDA run every model of parity.ts; here each takes ten seconds of compiling on a software GPU. A random one runs in
+ * test/parity.test.ts.
+ */
 const RUNS = [
   ["nested", "f32"],
-  ["grouped", "f32"],
   ["everything", "f16"],
 ] as const;
 

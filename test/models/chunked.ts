@@ -15,13 +15,11 @@ const attention = (dtype: string, causal: boolean) => `attention near {
   heads 2  head_dim 8  causal ${causal}  dtype ${dtype}
   branch segment 32 dilation 1  branch segment 128 dilation 4
 }`;
-/** A text model with an FFN wider than the rest, and an encoder of features with a class token and a pooled result. */
+/** A text model in 16 bits with an FFN wider than the rest, and an encoder of features with a class token and a pooled result. */
 export const MODELS: { readonly [name: string]: string } = {
   decoder: `${attention("f16", true)}
     model text { kind decoder vocab 11 dim 16 layers 2 ffn 96 gelu attention near position xpos base 512 norm sub_ln }`,
-  "decoder in f32": `${attention("f32", true)}
-    model text { kind decoder vocab 11 dim 16 layers 2 ffn 96 gelu attention near position xpos base 512 norm sub_ln }`,
-  encoder: `${attention("f16", false)}
+  encoder: `${attention("f32", false)}
     model slide { kind encoder input features dim 16 layers 1 ffn 96 swish attention near norm pre_ln
       patch_embed 12 class_token true pool mean head none }`,
 };
