@@ -7,7 +7,7 @@ import type { Program } from "../../runtime/plan.ts";
 import { elementsAt } from "../../runtime/tensors.ts";
 import type { Extent, Tensors } from "../../runtime/tensors.ts";
 import { compileSpec } from "../../src/compile.ts";
-import type { CompileOptions } from "../../src/compile.ts";
+import type { CompiledProgram, CompileOptions } from "../../src/compile.ts";
 import { noise } from "../cli/session.ts";
 import { noiseWeights, specOf } from "../webgpu/programs.ts";
 
@@ -24,12 +24,18 @@ export const MODELS: { readonly [name: string]: string } = {
       patch_embed 12 class_token true pool mean head none }`,
 };
 
-export function programIn(model: string, target: "wgsl" | "cuda", chunk: number | null): Program {
+/** Small enough for the interpreter. */
+export const NARROW = `${attention("f16", true)}
+    model text { kind decoder vocab 11 dim 16 layers 1 ffn 24 gelu attention near norm pre_ln }`;
+
+export function compiledIn(text: string, target: "wgsl" | "cuda", chunk: number | null): CompiledProgram {
   const wish: CompileOptions = { target, chunk };
-  const [compiled] = compileSpec(specOf(MODELS[model] ?? ""), wish).filter((c) => c.item.kind === "model");
+  const [compiled] = compileSpec(specOf(text), wish).filter((c) => c.item.kind === "model");
   if (compiled === undefined) throw new Error("nothing was compiled");
-  return compiled.program;
+  return compiled;
 }
+export const programIn = (model: string, target: "wgsl" | "cuda", chunk: number | null): Program =>
+  compiledIn(MODELS[model] ?? "", target, chunk).program;
 
 export function inputsOf({ plan }: Pick<Executable, "plan">, at: Extent): Tensors {
   return Object.fromEntries(
