@@ -69,7 +69,7 @@ export function runsOf(
 
 /** Words of a slot that holds at most `rows` rows of a value of that many words. */
 export function chunkWords(words: Size, rows: number): Size {
-  return { op: "min", args: [words, sizeOf(words, { N: 1, B: 1 }) * rows] };
+  return { op: "min", args: [words, sizeOf(words, { N: rows, B: 1 })] };
 }
 
 export const chunkOf = ({ from, to }: Run, rows: number, slots: readonly number[]): PlanChunk => ({

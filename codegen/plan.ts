@@ -121,11 +121,14 @@ export function makePlan<K extends Kernel<Warp> = Kernel>(input: PlanInput<K>): 
     const variants = lowered.map((variant): PlanVariant => {
       const values = valuesOf(graph, variant.launches);
       const { launches } = variant;
-      const runs = input.chunk === undefined ? [] : runsFor(graph, launches, values, places, states);
       const rows = input.chunk ?? 0;
-      const { slotOf, slots } = assignSlots(launches, values, places, (id, words) =>
-        runs.some((r) => r.inside.has(id)) ? chunkWords(words, rows) : words,
+      const found = input.chunk === undefined ? [] : runsFor(graph, launches, values, places, states);
+      const inChunks = assignSlots(launches, values, places, (id, words) =>
+        found.some((r) => r.inside.has(id)) ? chunkWords(words, rows) : words,
       );
+      const whole = assignSlots(launches, values, places, (_, words) => words);
+      const saves = arenaBytes(inChunks, far(variant)) < arenaBytes(whole, far(variant));
+      const [runs, { slotOf, slots }] = saves ? [found, inChunks] : [[], whole];
       const refOf = (binding: Binding, launch: Launch<K>): BufferRef => {
         if ("table" in binding) return { in: "table", index: intern(tables, tableIndex, binding.table) };
         const weight = places.weights.get(binding.value);
@@ -320,6 +323,14 @@ function checkNames(
       throw internal(`'${launch.title}' binds ${what} '${name}', which it does not have`);
 }
 
+/** So many rows that a chunk is little beside them. */
+const far = ({ upTo }: Pick<PlanVariant, "upTo">) => {
+  const N = upTo ?? 2 ** 20;
+  return { N, B: Math.ceil(2 ** 20 / N) };
+};
+
 /** Bytes of the arena of one variant at length N and batch B. */
-export const arenaBytes = (variant: PlanVariant, at: { readonly N: number; readonly B: number }): number =>
-  variant.slots.reduce<number>((bytes, slot) => bytes + 4 * sizeOf(slot, at), 0);
+export const arenaBytes = (
+  variant: Pick<PlanVariant, "slots">,
+  at: { readonly N: number; readonly B: number },
+): number => variant.slots.reduce<number>((bytes, slot) => bytes + 4 * sizeOf(slot, at), 0);

@@ -103,12 +103,19 @@ const $step_5: $Plan["variants"][number]["steps"][number] = {
 };
 const $step_6: $Plan["variants"][number]["steps"][number] = {
   kernel: 3,
+  title: "xpos layers.0.q_xpos",
+  buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 5 }],
+  scalars: ["N"],
+  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
+};
+const $step_7: $Plan["variants"][number]["steps"][number] = {
+  kernel: 3,
   title: "xpos layers.0.k_xpos",
   buffers: [{ in: "slot", index: 2 }, { in: "table", index: 1 }, { in: "slot", index: 4 }],
   scalars: ["N"],
   grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
 };
-const $step_7: $Plan["variants"][number]["steps"][number] = {
+const $step_8: $Plan["variants"][number]["steps"][number] = {
   kernel: 4,
   title: "small: branch 0 (segment 256, dilation 1)",
   buffers: [
@@ -130,7 +137,7 @@ const $step_7: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_8: $Plan["variants"][number]["steps"][number] = {
+const $step_9: $Plan["variants"][number]["steps"][number] = {
   kernel: 4,
   title: "small: branch 1 (segment 512, dilation 2)",
   buffers: [
@@ -152,7 +159,7 @@ const $step_8: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_9: $Plan["variants"][number]["steps"][number] = {
+const $step_10: $Plan["variants"][number]["steps"][number] = {
   kernel: 4,
   title: "small: branch 2 (segment 1024, dilation 4)",
   buffers: [
@@ -174,7 +181,7 @@ const $step_9: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_10: $Plan["variants"][number]["steps"][number] = {
+const $step_11: $Plan["variants"][number]["steps"][number] = {
   kernel: 5,
   title: "small: branch 3 (segment 2048, dilation 8)",
   buffers: [
@@ -196,21 +203,42 @@ const $step_10: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_11: $Plan["variants"][number]["steps"][number] = {
+const $step_12: $Plan["variants"][number]["steps"][number] = {
+  kernel: 3,
+  title: "xpos layers.1.q_xpos",
+  buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 5 }],
+  scalars: ["N"],
+  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
+};
+const $step_13: $Plan["variants"][number]["steps"][number] = {
   kernel: 3,
   title: "xpos layers.1.k_xpos",
   buffers: [{ in: "slot", index: 2 }, { in: "table", index: 1 }, { in: "slot", index: 4 }],
   scalars: ["N"],
   grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
 };
-const $step_12: $Plan["variants"][number]["steps"][number] = {
+const $step_14: $Plan["variants"][number]["steps"][number] = {
+  kernel: 3,
+  title: "xpos layers.2.q_xpos",
+  buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 5 }],
+  scalars: ["N"],
+  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
+};
+const $step_15: $Plan["variants"][number]["steps"][number] = {
   kernel: 3,
   title: "xpos layers.2.k_xpos",
   buffers: [{ in: "slot", index: 2 }, { in: "table", index: 1 }, { in: "slot", index: 4 }],
   scalars: ["N"],
   grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
 };
-const $step_13: $Plan["variants"][number]["steps"][number] = {
+const $step_16: $Plan["variants"][number]["steps"][number] = {
+  kernel: 3,
+  title: "xpos layers.3.q_xpos",
+  buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 5 }],
+  scalars: ["N"],
+  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
+};
+const $step_17: $Plan["variants"][number]["steps"][number] = {
   kernel: 3,
   title: "xpos layers.3.k_xpos",
   buffers: [{ in: "slot", index: 2 }, { in: "table", index: 1 }, { in: "slot", index: 4 }],
@@ -307,50 +335,43 @@ const $kernel_7: $Plan["kernels"][number] = {
   sharedBytes: 9216,
   workgroup: 64,
 };
-const $step_14: $Plan["variants"][number]["steps"][number] = {
+const $step_18: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.0.attention_in",
   buffers: [{ in: "slot", index: 0 }, { in: "weight", index: 1 }, { in: "weight", index: 2 }, { in: "slot", index: 1 }],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_15: $Plan["variants"][number]["steps"][number] = {
+const $step_19: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.0.k",
   buffers: [{ in: "slot", index: 1 }, { in: "weight", index: 3 }, { in: "weight", index: 4 }, { in: "slot", index: 2 }],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_16: $Plan["variants"][number]["steps"][number] = {
+const $step_20: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.0.v",
   buffers: [{ in: "slot", index: 1 }, { in: "weight", index: 5 }, { in: "weight", index: 6 }, { in: "slot", index: 3 }],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_17: $Plan["variants"][number]["steps"][number] = {
+const $step_21: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.0.q",
   buffers: [{ in: "slot", index: 1 }, { in: "weight", index: 7 }, { in: "weight", index: 8 }, { in: "slot", index: 4 }],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_18: $Plan["variants"][number]["steps"][number] = {
-  kernel: 3,
-  title: "xpos layers.0.q_xpos",
-  buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
-  scalars: ["N"],
-  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
-};
-const $step_19: $Plan["variants"][number]["steps"][number] = {
+const $step_22: $Plan["variants"][number]["steps"][number] = {
   kernel: 4,
   title: "small: branch 0 (segment 256, dilation 1)",
   buffers: [
-    { in: "slot", index: 1 },
+    { in: "slot", index: 5 },
     { in: "slot", index: 4 },
     { in: "slot", index: 3 },
     { in: "slot", index: 2 },
-    { in: "slot", index: 5 },
+    { in: "slot", index: 6 },
   ],
   scalars: ["N", 0, 256, 1, 1, 256, 0, 0],
   grid: {
@@ -364,15 +385,15 @@ const $step_19: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_20: $Plan["variants"][number]["steps"][number] = {
+const $step_23: $Plan["variants"][number]["steps"][number] = {
   kernel: 4,
   title: "small: branch 1 (segment 512, dilation 2)",
   buffers: [
-    { in: "slot", index: 1 },
+    { in: "slot", index: 5 },
     { in: "slot", index: 4 },
     { in: "slot", index: 3 },
     { in: "slot", index: 2 },
-    { in: "slot", index: 5 },
+    { in: "slot", index: 6 },
   ],
   scalars: ["N", 1, 512, 2, 0, 512, 0, 0],
   grid: {
@@ -386,15 +407,15 @@ const $step_20: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_21: $Plan["variants"][number]["steps"][number] = {
+const $step_24: $Plan["variants"][number]["steps"][number] = {
   kernel: 4,
   title: "small: branch 2 (segment 1024, dilation 4)",
   buffers: [
-    { in: "slot", index: 1 },
+    { in: "slot", index: 5 },
     { in: "slot", index: 4 },
     { in: "slot", index: 3 },
     { in: "slot", index: 2 },
-    { in: "slot", index: 5 },
+    { in: "slot", index: 6 },
   ],
   scalars: ["N", 2, 1024, 4, 0, 1024, 0, 0],
   grid: {
@@ -408,15 +429,15 @@ const $step_21: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_22: $Plan["variants"][number]["steps"][number] = {
+const $step_25: $Plan["variants"][number]["steps"][number] = {
   kernel: 5,
   title: "small: branch 3 (segment 2048, dilation 8)",
   buffers: [
-    { in: "slot", index: 1 },
+    { in: "slot", index: 5 },
     { in: "slot", index: 4 },
     { in: "slot", index: 3 },
     { in: "slot", index: 2 },
-    { in: "slot", index: 5 },
+    { in: "slot", index: 6 },
   ],
   scalars: ["N", 3, 2048, 8, 0],
   grid: {
@@ -430,7 +451,7 @@ const $step_22: $Plan["variants"][number]["steps"][number] = {
     ],
   },
 };
-const $step_23: $Plan["variants"][number]["steps"][number] = {
+const $step_26: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.0.attention_norm",
   buffers: [
@@ -442,7 +463,7 @@ const $step_23: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_24: $Plan["variants"][number]["steps"][number] = {
+const $step_27: $Plan["variants"][number]["steps"][number] = {
   kernel: 6,
   title: "linear layers.0.attended",
   buffers: [
@@ -450,61 +471,61 @@ const $step_24: $Plan["variants"][number]["steps"][number] = {
     { in: "weight", index: 11 },
     { in: "weight", index: 12 },
     { in: "slot", index: 0 },
-    { in: "slot", index: 2 },
+    { in: "slot", index: 7 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_25: $Plan["variants"][number]["steps"][number] = {
+const $step_28: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.0.ffn_in",
   buffers: [
-    { in: "slot", index: 2 },
+    { in: "slot", index: 7 },
     { in: "weight", index: 13 },
     { in: "weight", index: 14 },
-    { in: "slot", index: 0 },
+    { in: "slot", index: 1 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_26: $Plan["variants"][number]["steps"][number] = {
+const $step_29: $Plan["variants"][number]["steps"][number] = {
   kernel: 7,
   title: "linear layers.0.active",
   buffers: [
-    { in: "slot", index: 0 },
+    { in: "slot", index: 1 },
     { in: "weight", index: 15 },
     { in: "weight", index: 16 },
-    { in: "slot", index: 6 },
+    { in: "slot", index: 8 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 16] },
 };
-const $step_27: $Plan["variants"][number]["steps"][number] = {
+const $step_30: $Plan["variants"][number]["steps"][number] = {
   kernel: 8,
   title: "norm layers.0.ffn_norm",
   buffers: [
-    { in: "slot", index: 6 },
+    { in: "slot", index: 8 },
     { in: "weight", index: 17 },
     { in: "weight", index: 18 },
-    { in: "slot", index: 7 },
+    { in: "slot", index: 9 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 4] },
 };
-const $step_28: $Plan["variants"][number]["steps"][number] = {
+const $step_31: $Plan["variants"][number]["steps"][number] = {
   kernel: 9,
   title: "linear layers.0.out",
   buffers: [
-    { in: "slot", index: 7 },
+    { in: "slot", index: 9 },
     { in: "weight", index: 19 },
     { in: "weight", index: 20 },
-    { in: "slot", index: 2 },
+    { in: "slot", index: 7 },
     { in: "slot", index: 0 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_29: $Plan["variants"][number]["steps"][number] = {
+const $step_32: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.1.attention_in",
   buffers: [
@@ -516,7 +537,7 @@ const $step_29: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_30: $Plan["variants"][number]["steps"][number] = {
+const $step_33: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.1.k",
   buffers: [
@@ -528,7 +549,7 @@ const $step_30: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_31: $Plan["variants"][number]["steps"][number] = {
+const $step_34: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.1.v",
   buffers: [
@@ -540,7 +561,7 @@ const $step_31: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_32: $Plan["variants"][number]["steps"][number] = {
+const $step_35: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.1.q",
   buffers: [
@@ -552,14 +573,7 @@ const $step_32: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_33: $Plan["variants"][number]["steps"][number] = {
-  kernel: 3,
-  title: "xpos layers.1.q_xpos",
-  buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
-  scalars: ["N"],
-  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
-};
-const $step_34: $Plan["variants"][number]["steps"][number] = {
+const $step_36: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.1.attention_norm",
   buffers: [
@@ -571,7 +585,7 @@ const $step_34: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_35: $Plan["variants"][number]["steps"][number] = {
+const $step_37: $Plan["variants"][number]["steps"][number] = {
   kernel: 6,
   title: "linear layers.1.attended",
   buffers: [
@@ -579,61 +593,61 @@ const $step_35: $Plan["variants"][number]["steps"][number] = {
     { in: "weight", index: 31 },
     { in: "weight", index: 32 },
     { in: "slot", index: 0 },
-    { in: "slot", index: 2 },
+    { in: "slot", index: 7 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_36: $Plan["variants"][number]["steps"][number] = {
+const $step_38: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.1.ffn_in",
   buffers: [
-    { in: "slot", index: 2 },
+    { in: "slot", index: 7 },
     { in: "weight", index: 33 },
     { in: "weight", index: 34 },
-    { in: "slot", index: 0 },
+    { in: "slot", index: 1 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_37: $Plan["variants"][number]["steps"][number] = {
+const $step_39: $Plan["variants"][number]["steps"][number] = {
   kernel: 7,
   title: "linear layers.1.active",
   buffers: [
-    { in: "slot", index: 0 },
+    { in: "slot", index: 1 },
     { in: "weight", index: 35 },
     { in: "weight", index: 36 },
-    { in: "slot", index: 6 },
+    { in: "slot", index: 8 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 16] },
 };
-const $step_38: $Plan["variants"][number]["steps"][number] = {
+const $step_40: $Plan["variants"][number]["steps"][number] = {
   kernel: 8,
   title: "norm layers.1.ffn_norm",
   buffers: [
-    { in: "slot", index: 6 },
+    { in: "slot", index: 8 },
     { in: "weight", index: 37 },
     { in: "weight", index: 38 },
-    { in: "slot", index: 7 },
+    { in: "slot", index: 9 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 4] },
 };
-const $step_39: $Plan["variants"][number]["steps"][number] = {
+const $step_41: $Plan["variants"][number]["steps"][number] = {
   kernel: 9,
   title: "linear layers.1.out",
   buffers: [
-    { in: "slot", index: 7 },
+    { in: "slot", index: 9 },
     { in: "weight", index: 39 },
     { in: "weight", index: 40 },
-    { in: "slot", index: 2 },
+    { in: "slot", index: 7 },
     { in: "slot", index: 0 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_40: $Plan["variants"][number]["steps"][number] = {
+const $step_42: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.2.attention_in",
   buffers: [
@@ -645,7 +659,7 @@ const $step_40: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_41: $Plan["variants"][number]["steps"][number] = {
+const $step_43: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.2.k",
   buffers: [
@@ -657,7 +671,7 @@ const $step_41: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_42: $Plan["variants"][number]["steps"][number] = {
+const $step_44: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.2.v",
   buffers: [
@@ -669,7 +683,7 @@ const $step_42: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_43: $Plan["variants"][number]["steps"][number] = {
+const $step_45: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.2.q",
   buffers: [
@@ -681,14 +695,7 @@ const $step_43: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_44: $Plan["variants"][number]["steps"][number] = {
-  kernel: 3,
-  title: "xpos layers.2.q_xpos",
-  buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
-  scalars: ["N"],
-  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
-};
-const $step_45: $Plan["variants"][number]["steps"][number] = {
+const $step_46: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.2.attention_norm",
   buffers: [
@@ -700,7 +707,7 @@ const $step_45: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_46: $Plan["variants"][number]["steps"][number] = {
+const $step_47: $Plan["variants"][number]["steps"][number] = {
   kernel: 6,
   title: "linear layers.2.attended",
   buffers: [
@@ -708,61 +715,61 @@ const $step_46: $Plan["variants"][number]["steps"][number] = {
     { in: "weight", index: 51 },
     { in: "weight", index: 52 },
     { in: "slot", index: 0 },
-    { in: "slot", index: 2 },
+    { in: "slot", index: 7 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_47: $Plan["variants"][number]["steps"][number] = {
+const $step_48: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.2.ffn_in",
   buffers: [
-    { in: "slot", index: 2 },
+    { in: "slot", index: 7 },
     { in: "weight", index: 53 },
     { in: "weight", index: 54 },
-    { in: "slot", index: 0 },
+    { in: "slot", index: 1 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_48: $Plan["variants"][number]["steps"][number] = {
+const $step_49: $Plan["variants"][number]["steps"][number] = {
   kernel: 7,
   title: "linear layers.2.active",
   buffers: [
-    { in: "slot", index: 0 },
+    { in: "slot", index: 1 },
     { in: "weight", index: 55 },
     { in: "weight", index: 56 },
-    { in: "slot", index: 6 },
+    { in: "slot", index: 8 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 16] },
 };
-const $step_49: $Plan["variants"][number]["steps"][number] = {
+const $step_50: $Plan["variants"][number]["steps"][number] = {
   kernel: 8,
   title: "norm layers.2.ffn_norm",
   buffers: [
-    { in: "slot", index: 6 },
+    { in: "slot", index: 8 },
     { in: "weight", index: 57 },
     { in: "weight", index: 58 },
-    { in: "slot", index: 7 },
+    { in: "slot", index: 9 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 4] },
 };
-const $step_50: $Plan["variants"][number]["steps"][number] = {
+const $step_51: $Plan["variants"][number]["steps"][number] = {
   kernel: 9,
   title: "linear layers.2.out",
   buffers: [
-    { in: "slot", index: 7 },
+    { in: "slot", index: 9 },
     { in: "weight", index: 59 },
     { in: "weight", index: 60 },
-    { in: "slot", index: 2 },
+    { in: "slot", index: 7 },
     { in: "slot", index: 0 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_51: $Plan["variants"][number]["steps"][number] = {
+const $step_52: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.3.attention_in",
   buffers: [
@@ -774,7 +781,7 @@ const $step_51: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
 };
-const $step_52: $Plan["variants"][number]["steps"][number] = {
+const $step_53: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.3.k",
   buffers: [
@@ -786,7 +793,7 @@ const $step_52: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_53: $Plan["variants"][number]["steps"][number] = {
+const $step_54: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.3.v",
   buffers: [
@@ -798,7 +805,7 @@ const $step_53: $Plan["variants"][number]["steps"][number] = {
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
-const $step_54: $Plan["variants"][number]["steps"][number] = {
+const $step_55: $Plan["variants"][number]["steps"][number] = {
   kernel: 2,
   title: "linear layers.3.q",
   buffers: [
@@ -809,13 +816,6 @@ const $step_54: $Plan["variants"][number]["steps"][number] = {
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
-};
-const $step_55: $Plan["variants"][number]["steps"][number] = {
-  kernel: 3,
-  title: "xpos layers.3.q_xpos",
-  buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 1 }],
-  scalars: ["N"],
-  grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
 };
 const $step_56: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
@@ -837,7 +837,7 @@ const $step_57: $Plan["variants"][number]["steps"][number] = {
     { in: "weight", index: 71 },
     { in: "weight", index: 72 },
     { in: "slot", index: 0 },
-    { in: "slot", index: 2 },
+    { in: "slot", index: 7 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
@@ -846,10 +846,10 @@ const $step_58: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm layers.3.ffn_in",
   buffers: [
-    { in: "slot", index: 2 },
+    { in: "slot", index: 7 },
     { in: "weight", index: 73 },
     { in: "weight", index: 74 },
-    { in: "slot", index: 0 },
+    { in: "slot", index: 1 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
@@ -858,10 +858,10 @@ const $step_59: $Plan["variants"][number]["steps"][number] = {
   kernel: 7,
   title: "linear layers.3.active",
   buffers: [
-    { in: "slot", index: 0 },
+    { in: "slot", index: 1 },
     { in: "weight", index: 75 },
     { in: "weight", index: 76 },
-    { in: "slot", index: 6 },
+    { in: "slot", index: 8 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 16] },
@@ -870,10 +870,10 @@ const $step_60: $Plan["variants"][number]["steps"][number] = {
   kernel: 8,
   title: "norm layers.3.ffn_norm",
   buffers: [
-    { in: "slot", index: 6 },
+    { in: "slot", index: 8 },
     { in: "weight", index: 77 },
     { in: "weight", index: 78 },
-    { in: "slot", index: 7 },
+    { in: "slot", index: 9 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 4] },
@@ -882,11 +882,11 @@ const $step_61: $Plan["variants"][number]["steps"][number] = {
   kernel: 9,
   title: "linear layers.3.out",
   buffers: [
-    { in: "slot", index: 7 },
+    { in: "slot", index: 9 },
     { in: "weight", index: 79 },
     { in: "weight", index: 80 },
-    { in: "slot", index: 2 },
-    { in: "slot", index: 0 },
+    { in: "slot", index: 7 },
+    { in: "slot", index: 1 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
@@ -895,10 +895,10 @@ const $step_62: $Plan["variants"][number]["steps"][number] = {
   kernel: 1,
   title: "norm final",
   buffers: [
-    { in: "slot", index: 0 },
+    { in: "slot", index: 1 },
     { in: "weight", index: 81 },
     { in: "weight", index: 82 },
-    { in: "slot", index: 1 },
+    { in: "slot", index: 7 },
   ],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 16] },
@@ -906,7 +906,7 @@ const $step_62: $Plan["variants"][number]["steps"][number] = {
 const $step_63: $Plan["variants"][number]["steps"][number] = {
   kernel: 10,
   title: "linear logits",
-  buffers: [{ in: "slot", index: 1 }, { in: "weight", index: 83 }, { in: "output", index: 0 }],
+  buffers: [{ in: "slot", index: 7 }, { in: "weight", index: 83 }, { in: "output", index: 0 }],
   scalars: [{ op: "mul", args: ["B", "N"] }],
   grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 64] }, 4] },
 };
@@ -1498,18 +1498,12 @@ const $jargon_plan: $Plan = {
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
         },
-        {
-          kernel: 3,
-          title: "xpos layers.0.q_xpos",
-          buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 5 }],
-          scalars: ["N"],
-          grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
-        },
         $step_6,
         $step_7,
         $step_8,
         $step_9,
         $step_10,
+        $step_11,
         {
           kernel: 1,
           title: "norm layers.0.attention_norm",
@@ -1632,18 +1626,12 @@ const $jargon_plan: $Plan = {
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
         },
-        {
-          kernel: 3,
-          title: "xpos layers.1.q_xpos",
-          buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 5 }],
-          scalars: ["N"],
-          grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
-        },
-        $step_11,
-        $step_7,
+        $step_12,
+        $step_13,
         $step_8,
         $step_9,
         $step_10,
+        $step_11,
         {
           kernel: 1,
           title: "norm layers.1.attention_norm",
@@ -1766,18 +1754,12 @@ const $jargon_plan: $Plan = {
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
         },
-        {
-          kernel: 3,
-          title: "xpos layers.2.q_xpos",
-          buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 5 }],
-          scalars: ["N"],
-          grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
-        },
-        $step_12,
-        $step_7,
+        $step_14,
+        $step_15,
         $step_8,
         $step_9,
         $step_10,
+        $step_11,
         {
           kernel: 1,
           title: "norm layers.2.attention_norm",
@@ -1900,18 +1882,12 @@ const $jargon_plan: $Plan = {
           scalars: [{ op: "mul", args: ["B", "N"] }],
           grid: { op: "mul", args: [{ op: "ceilDiv", args: [{ op: "mul", args: ["B", "N"] }, 32] }, 2] },
         },
-        {
-          kernel: 3,
-          title: "xpos layers.3.q_xpos",
-          buffers: [{ in: "slot", index: 4 }, { in: "table", index: 0 }, { in: "slot", index: 5 }],
-          scalars: ["N"],
-          grid: { op: "mul", args: ["B", { op: "ceilDiv", args: ["N", 16] }] },
-        },
-        $step_13,
-        $step_7,
+        $step_16,
+        $step_17,
         $step_8,
         $step_9,
         $step_10,
+        $step_11,
         {
           kernel: 1,
           title: "norm layers.3.attention_norm",
@@ -2115,15 +2091,12 @@ const $jargon_plan_wgsl: $Plan = {
       schedule: "annulus 64x32",
       steps: [
         $step_5,
-        $step_14,
-        $step_15,
-        $step_16,
-        $step_17,
         $step_18,
-        $step_6,
         $step_19,
         $step_20,
         $step_21,
+        $step_6,
+        $step_7,
         $step_22,
         $step_23,
         $step_24,
@@ -2136,13 +2109,14 @@ const $jargon_plan_wgsl: $Plan = {
         $step_31,
         $step_32,
         $step_33,
-        $step_11,
-        $step_19,
-        $step_20,
-        $step_21,
-        $step_22,
         $step_34,
         $step_35,
+        $step_12,
+        $step_13,
+        $step_22,
+        $step_23,
+        $step_24,
+        $step_25,
         $step_36,
         $step_37,
         $step_38,
@@ -2152,12 +2126,13 @@ const $jargon_plan_wgsl: $Plan = {
         $step_42,
         $step_43,
         $step_44,
-        $step_12,
-        $step_19,
-        $step_20,
-        $step_21,
-        $step_22,
         $step_45,
+        $step_14,
+        $step_15,
+        $step_22,
+        $step_23,
+        $step_24,
+        $step_25,
         $step_46,
         $step_47,
         $step_48,
@@ -2168,11 +2143,12 @@ const $jargon_plan_wgsl: $Plan = {
         $step_53,
         $step_54,
         $step_55,
-        $step_13,
-        $step_19,
-        $step_20,
-        $step_21,
+        $step_16,
+        $step_17,
         $step_22,
+        $step_23,
+        $step_24,
+        $step_25,
         $step_56,
         $step_57,
         $step_58,
@@ -2182,15 +2158,24 @@ const $jargon_plan_wgsl: $Plan = {
         $step_62,
         $step_63,
       ],
+      chunks: [
+        { from: 0, to: 5, rows: 8192, slots: [1] },
+        { from: 11, to: 21, rows: 8192, slots: [1, 7, 8, 9] },
+        { from: 27, to: 37, rows: 8192, slots: [1, 7, 8, 9] },
+        { from: 43, to: 53, rows: 8192, slots: [1, 7, 8, 9] },
+        { from: 59, to: 67, rows: 8192, slots: [1, 7, 8, 9] },
+      ],
       slots: [
         { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "min", args: [{ op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] }, 2097152] },
         { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
         { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
         { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
         { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
         { op: "mul", args: [{ op: "mul", args: [8, "B"] }, "N"] },
-        { op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] },
-        { op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] },
+        { op: "min", args: [{ op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] }, 2097152] },
+        { op: "min", args: [{ op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] }, 8388608] },
+        { op: "min", args: [{ op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] }, 8388608] },
       ],
     },
   ],
@@ -2282,15 +2267,12 @@ const $jargon_plan_wgsl_2: $Plan = {
       schedule: "annulus 64x32",
       steps: [
         $step_5,
-        $step_14,
-        $step_15,
-        $step_16,
-        $step_17,
         $step_18,
-        $step_6,
         $step_19,
         $step_20,
         $step_21,
+        $step_6,
+        $step_7,
         $step_22,
         $step_23,
         $step_24,
@@ -2303,13 +2285,14 @@ const $jargon_plan_wgsl_2: $Plan = {
         $step_31,
         $step_32,
         $step_33,
-        $step_11,
-        $step_19,
-        $step_20,
-        $step_21,
-        $step_22,
         $step_34,
         $step_35,
+        $step_12,
+        $step_13,
+        $step_22,
+        $step_23,
+        $step_24,
+        $step_25,
         $step_36,
         $step_37,
         $step_38,
@@ -2319,12 +2302,13 @@ const $jargon_plan_wgsl_2: $Plan = {
         $step_42,
         $step_43,
         $step_44,
-        $step_12,
-        $step_19,
-        $step_20,
-        $step_21,
-        $step_22,
         $step_45,
+        $step_14,
+        $step_15,
+        $step_22,
+        $step_23,
+        $step_24,
+        $step_25,
         $step_46,
         $step_47,
         $step_48,
@@ -2335,11 +2319,12 @@ const $jargon_plan_wgsl_2: $Plan = {
         $step_53,
         $step_54,
         $step_55,
-        $step_13,
-        $step_19,
-        $step_20,
-        $step_21,
+        $step_16,
+        $step_17,
         $step_22,
+        $step_23,
+        $step_24,
+        $step_25,
         $step_56,
         $step_57,
         $step_58,
@@ -2349,15 +2334,24 @@ const $jargon_plan_wgsl_2: $Plan = {
         $step_62,
         $step_63,
       ],
+      chunks: [
+        { from: 0, to: 5, rows: 8192, slots: [1] },
+        { from: 11, to: 21, rows: 8192, slots: [1, 7, 8, 9] },
+        { from: 27, to: 37, rows: 8192, slots: [1, 7, 8, 9] },
+        { from: 43, to: 53, rows: 8192, slots: [1, 7, 8, 9] },
+        { from: 59, to: 67, rows: 8192, slots: [1, 7, 8, 9] },
+      ],
       slots: [
         { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
+        { op: "min", args: [{ op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] }, 2097152] },
         { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
         { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
         { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
         { op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] },
         { op: "mul", args: [{ op: "mul", args: [8, "B"] }, "N"] },
-        { op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] },
-        { op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] },
+        { op: "min", args: [{ op: "mul", args: [{ op: "mul", args: [256, "B"] }, "N"] }, 2097152] },
+        { op: "min", args: [{ op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] }, 8388608] },
+        { op: "min", args: [{ op: "mul", args: [{ op: "mul", args: [1024, "B"] }, "N"] }, 8388608] },
       ],
     },
   ],
@@ -2407,7 +2401,7 @@ struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
+  first_row: u32, // of a chunk, in tensors of several bindings
   N: i32,
   branch: i32,
   segment: i32,
@@ -3110,7 +3104,7 @@ struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
+  first_row: u32, // of a chunk, in tensors of several bindings
   N: i32,
   branch: i32,
   segment: i32,
@@ -3674,7 +3668,7 @@ struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
+  first_row: u32, // of a chunk, in tensors of several bindings
   N: i32,
   branch: i32,
   segment: i32,
@@ -4280,7 +4274,7 @@ struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
+  first_row: u32, // of a chunk, in tensors of several bindings
   N: i32,
   branch: i32,
   segment: i32,
@@ -4723,7 +4717,7 @@ struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
+  first_row: u32, // of a chunk, in tensors of several bindings
   M: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -4850,7 +4844,7 @@ struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
+  first_row: u32, // of a chunk, in tensors of several bindings
   M: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -5067,7 +5061,7 @@ struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
+  first_row: u32, // of a chunk, in tensors of several bindings
   M: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -5269,7 +5263,7 @@ struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
+  first_row: u32, // of a chunk, in tensors of several bindings
   N: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -5402,7 +5396,7 @@ struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
+  first_row: u32, // of a chunk, in tensors of several bindings
   N: i32,
   branch: i32,
   segment: i32,
@@ -6156,7 +6150,7 @@ struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
+  first_row: u32, // of a chunk, in tensors of several bindings
   N: i32,
   branch: i32,
   segment: i32,
@@ -6732,7 +6726,7 @@ struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
+  first_row: u32, // of a chunk, in tensors of several bindings
   M: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -6935,7 +6929,7 @@ struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
+  first_row: u32, // of a chunk, in tensors of several bindings
   M: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -7139,7 +7133,7 @@ struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
+  first_row: u32, // of a chunk, in tensors of several bindings
   M: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -7335,7 +7329,7 @@ struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
+  first_row: u32, // of a chunk, in tensors of several bindings
   M: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -7537,7 +7531,7 @@ struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
+  first_row: u32, // of a chunk, in tensors of several bindings
   M: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -7736,7 +7730,7 @@ struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
+  first_row: u32, // of a chunk, in tensors of several bindings
   M: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;
@@ -7962,7 +7956,7 @@ struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
+  first_row: u32, // of a chunk, in tensors of several bindings
   N: i32,
   branch: i32,
   segment: i32,
@@ -8619,7 +8613,7 @@ struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
+  first_row: u32, // of a chunk, in tensors of several bindings
   N: i32,
   branch: i32,
   segment: i32,
@@ -9101,7 +9095,7 @@ struct Params {
   first_group: u32,
   groups: u32,
   low: f32, // -infinity, for which WGSL has no literal
-  reserved: u32,
+  first_row: u32, // of a chunk, in tensors of several bindings
   M: i32,
 }
 @group(0) @binding(0) var<uniform> params: Params;

@@ -260,7 +260,7 @@ export type ShaderTable = {
 /**
  * One kernel in WGSL without the declarations of its buffers (bindings 1 … of group 0, in the order of `buffers`). Binding 0 is
  * the text's own `var<uniform> params: Params`, 4-byte fields in this order: `first_group` u32, `groups` u32, `low` f32 (the
- * runtime writes −∞, for which WGSL has no literal), `reserved` u32, then the kernel's scalars as i32 or f32. A dispatch runs groups
+ * runtime writes −∞, for which WGSL has no literal), `first_row` u32 (of a chunk, for the functions of tensors in parts), then the kernel's scalars as i32 or f32. A dispatch runs groups
  * first_group … groups − 1, as many as it has workgroups; its y axis continues where x ends, and workgroups past `groups` do nothing.
  * The entry point is `main`. A text with tables has one more uniform, `tables: Tables` at binding 0 of group 1: each table as an array
  * of vectors of four, the last one filled up.

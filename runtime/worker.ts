@@ -7,12 +7,20 @@
  * costs it nothing. All orders below are those of sequentially consistent atomics: a worker announces itself (`ACTIVE`)
  * before it looks at `OPEN`, the caller clears `OPEN` before it looks at `ACTIVE`, so one of them sees the other.
  */
-import { CONTROL, CONTROL_BYTES, MESSAGE, MOST_ARGUMENTS, NUMBERS, workerSource } from "./wasm/control.ts";
+import {
+  ACTIVE,
+  ARGUMENTS,
+  CALLS,
+  CHUNK,
+  CONTROL_BYTES,
+  FAILED,
+  GRID,
+  KERNEL,
+  MESSAGE,
+} from "./wasm/control.ts";
+import { MOST_ARGUMENTS, NEXT, NUMBERS, OPEN, SLEEPERS, STOP, workerSource } from "./wasm/control.ts";
 import { startThread, turn } from "./wasm/engine.ts";
 import type { KernelFunction, Thread, WasmMemory, WasmModule } from "./wasm/engine.ts";
-
-const { open: OPEN, calls: CALLS, next: NEXT, active: ACTIVE, sleepers: SLEEPERS, stop: STOP } = CONTROL;
-const { failed: FAILED, kernel: KERNEL, grid: GRID, chunk: CHUNK, arguments: ARGUMENTS } = CONTROL;
 
 /** Workers that wait for a program. They are kept when a program ends and serve the next one. */
 export type Pool = {

@@ -91,7 +91,10 @@ export type CompileOptions = {
   readonly maps?: true | readonly number[];
   /** Makes every value of the fused graph an output under its id, so that each kernel's own result can be checked. */
   readonly values?: boolean;
-  /** Rows of a chunk on WebAssembly, whose memory ends at 4 GiB (codegen/chunks.ts); null: sequences run whole. */
+  /**
+   * Rows of a chunk (codegen/chunks.ts), on GPUs up to a multiple of `CHUNK_ALIGN`; null: sequences run whole. By default what suits the
+   * target.
+   */
   readonly chunk?: number | null;
   /** Turns the comments of shaders and CUDA C++ into references to the source: see `anchorsOf` in src/anchors.ts. */
   readonly anchors?: Anchors;
@@ -355,10 +358,20 @@ function plansFor<X extends Warp = never>(
 }
 
 /**
- * Rows of a chunk on WebAssembly: enough that threads have work to share in each step (32 tiles of a linear's rows), few enough that the
- * hidden rows of an FFN of 3072 are 12 MiB.
+ * Rows of a chunk. On WebAssembly: enough that threads have work to share in each step (32 tiles of a linear's rows), few enough that the
+ * hidden rows of an FFN of 3072 are 12 MiB. On GPUs: enough that a linear of 768 outputs has two tiles of 128 × 128 and more for each
+ * multiprocessor of the largest (384 for 132), few enough that those hidden rows are 96 MiB, 48 in 16 bits.
  */
-const CHUNK_ROWS = 1024;
+const CHUNK_ROWS = { wasm: 1024, gpu: 8192 } as const;
+/** Rows of a width in whole 16-bit elements begin at multiples of 256 bytes then, where WebGPU lets a binding begin. */
+export const CHUNK_ALIGN = 128;
+
+/** What a backend of this kind takes of the option `chunk`. */
+function chunked({ chunk }: CompileOptions, on: keyof typeof CHUNK_ROWS): Pick<Backend, "chunk"> {
+  if (chunk === null) return {};
+  const rows = chunk ?? CHUNK_ROWS[on];
+  return { chunk: on === "wasm" ? rows : CHUNK_ALIGN * Math.ceil(rows / CHUNK_ALIGN) };
+}
 
 function compileWasm(drafts: readonly Draft[], spec: Spec, options: CompileOptions) {
   const { plans, kernels } = plansFor(drafts, spec, options, {
@@ -366,7 +379,7 @@ function compileWasm(drafts: readonly Draft[], spec: Spec, options: CompileOptio
     tilings: CPU_TILINGS,
     machine: distribute(simd),
     ops: wasmOps,
-    ...(options.chunk === null ? {} : { chunk: options.chunk ?? CHUNK_ROWS }),
+    ...chunked(options, "wasm"),
   });
   const [base, relaxed] = [false, true].map((flag) => emitModule(kernels, { relaxed: flag }));
   if (base === undefined || relaxed === undefined) throw new Error("heddle: internal: no module");
@@ -399,6 +412,7 @@ function compileWgsl(
     tilings: GPU_TILINGS,
     machine: gpuMachine(variant),
     ops: wgslOps,
+    ...chunked(options, "gpu"),
   });
   const shaders = new Map<Kernel, Shader>();
   const trace = tracing(options);
@@ -426,6 +440,7 @@ function compileCuda(drafts: readonly Draft[], spec: Spec, options: CompileOptio
     tilings: CUDA_TILINGS,
     machine: cudaMachine,
     ops: cudaOps,
+    ...chunked(options, "gpu"),
   });
   const texts = new Map<Kernel<Warp>, CudaKernelText>();
   const trace = tracing(options);

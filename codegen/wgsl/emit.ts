@@ -118,7 +118,7 @@ export function emitShader(kernel: Kernel, options: EmitOptions = {}): Shader {
     "  first_group: u32,",
     "  groups: u32,",
     "  low: f32, // -infinity, for which WGSL has no literal",
-    "  reserved: u32,",
+    "  first_row: u32, // of a chunk, in tensors of several bindings",
     ...kernel.scalars.map((s) => `  ${name(s.name)}: ${s.type},`),
     "}",
     "@group(0) @binding(0) var<uniform> params: Params;",

@@ -1,7 +1,9 @@
 /** The tensors and launches of a program at one length: made once, used by every run until the length changes. */
+import { turnsOf } from "../chunks.ts";
+import type { Turn } from "../chunks.ts";
 import { deviceError } from "../device-error.ts";
 import { sizeOf, variantFor } from "../plan.ts";
-import type { BufferRef, CudaProgram, Plan, Step } from "../plan.ts";
+import type { BufferRef, CudaProgram, Plan } from "../plan.ts";
 import { roomOf, sizeText } from "../room.ts";
 import type { Room, RoomFor } from "../room.ts";
 import { tableValues } from "../tables.ts";
@@ -119,13 +121,11 @@ export function enqueue(
   });
 }
 
-type Counted = { readonly step: Step; readonly groups: number; readonly scalars: readonly number[] };
+type Counted = Pick<Turn, "step" | "skip"> & { readonly groups: number; readonly scalars: readonly number[] };
 
-/** The numbers of every step. @throws DeviceError LIMITS where kernels cannot count so far. */
+/** The numbers of every step, in chunks of rows where the plan has them. @throws DeviceError LIMITS where kernels cannot count so far. */
 function countsOf(plan: Plan, at: Extent): readonly Counted[] {
-  const variant = variantFor(plan, at.N);
-  if (variant.chunks !== undefined) throw new Error(`heddle: internal: '${plan.name}' has chunks on CUDA`);
-  return variant.steps.map((step) => {
+  return turnsOf(plan, variantFor(plan, at.N), at).map(({ step, at, skip }) => {
     const sizes = [step.grid, ...step.scalars];
     const [groups = 0, ...scalars] = sizes.map((size) => sizeOf(size, at));
     const over = [groups, ...scalars].findIndex((n) => n > MOST_COUNT);
@@ -136,14 +136,14 @@ function countsOf(plan: Plan, at: Extent): readonly Counted[] {
         `'${plan.name}' would count to ${sizeOf(size, at)} in '${step.title}' (${sizeText(size)} at N = ${at.N}, B = ${at.B}); its kernels ` +
           `count to ${MOST_COUNT}. Use shorter sequences or smaller batches`,
       );
-    return { step, groups, scalars };
+    return { step, skip, groups, scalars };
   });
 }
 
 function readyStep(
   b: Built,
   room: Room<DeviceMemory>,
-  { step, groups, scalars }: Counted,
+  { step, skip, groups, scalars }: Counted,
   maxGridX: number,
 ): ReadyStep {
   const { plan } = b.chosen;
@@ -162,7 +162,7 @@ function readyStep(
     return found;
   };
   const args: readonly Argument[] = [
-    ...step.buffers.map((ref) => ({ memory: memoryOf(ref) })),
+    ...step.buffers.map((ref) => ({ memory: memoryOf(ref), offset: 4 * skip(ref) })),
     ...kernel.scalars.map(({ type }, i) => {
       const value = scalars[i] ?? 0;
       return type === "i32" ? { i32: value } : { f32: value };

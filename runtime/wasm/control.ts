@@ -3,22 +3,18 @@
  * described in ../worker.ts.
  */
 
-/** Words of the control block, each on a cache line of its own where threads meet at it. */
-export const CONTROL = {
-  open: 0,
-  calls: 16,
-  next: 32,
-  active: 48,
-  sleepers: 64,
-  stop: 80,
-  failed: 96,
-  kernel: 112,
-  grid: 113,
-  chunk: 114,
-  arguments: 115,
-} as const;
-const { open: OPEN, calls: CALLS, next: NEXT, active: ACTIVE, sleepers: SLEEPERS, stop: STOP } = CONTROL;
-const { failed: FAILED, kernel: KERNEL, grid: GRID, chunk: CHUNK, arguments: ARGUMENTS } = CONTROL;
+// Words of the control block, each on a cache line of its own where threads meet at it.
+export const OPEN = 0;
+export const CALLS = 16;
+export const NEXT = 32;
+export const ACTIVE = 48;
+export const SLEEPERS = 64;
+export const STOP = 80;
+export const FAILED = 96;
+export const KERNEL = 112;
+export const GRID = 113;
+export const CHUNK = 114;
+export const ARGUMENTS = 115;
 /** Byte offset of the numbers: the scratch distance between threads, then the arguments of the kernel. */
 export const NUMBERS = 512;
 export const MOST_ARGUMENTS = 255;
@@ -33,7 +29,10 @@ export const CONTROL_BYTES = Math.ceil((MESSAGE + 4 + 2 * MOST_UNITS) / 8) * 8;
  */
 const SPINS = 20_000;
 
-/** Self-contained: it is shipped as text, because a page has no second file to point a worker at. */
+/**
+ * Self-contained: it is shipped as text, because a page has no second file to point a worker at; so what is to be said of it stands here.
+ * The last line of its loop waits for the end of a step that is done for this thread, which would be joined again and again otherwise.
+ */
 export const workerSource = `"use strict";
 const port = typeof require === "function" ? require("node:worker_threads").parentPort : self;
 const receive = (data) => {
@@ -86,7 +85,6 @@ const receive = (data) => {
       try { work(); } catch (error) { fail(error); }
     }
     if (Atomics.sub(word, ${ACTIVE}, 1) === 1) Atomics.notify(word, ${ACTIVE});
-    // The step is done for this thread; without waiting for its end it would be joined again and again.
     while (open !== 0 && Atomics.load(word, ${OPEN}) === open && Atomics.load(word, ${STOP}) === 0);
   }
   port.postMessage({ released: true });

@@ -19,8 +19,12 @@ export type Pipeline = {
 };
 /** The pipelines of a device, by the texts that they are made from, which declare their bindings. */
 const cache = new WeakMap<GPUDevice, Map<string, Promise<Pipeline>>>();
-/** The pipeline of a kernel whose buffers are split into so many parts. */
-export type Pipelines = (kernel: number, parts: readonly number[]) => Promise<Pipeline>;
+/** The pipeline of a kernel whose buffers are split into so many parts; `widths` as in ShaderForm. */
+export type Pipelines = (
+  kernel: number,
+  parts: readonly number[],
+  widths?: readonly number[],
+) => Promise<Pipeline>;
 
 /** Bytes of the parameters before the scalars. */
 export const HEAD_BYTES = 16;
@@ -32,7 +36,7 @@ export function pipelinesOf(session: Session, { plan, shaders }: WgslProgram): P
   const f16 = features.has("shader-f16");
   const log = partLog(session);
 
-  const pipelineOf = async (kernel: number, parts: readonly number[]): Promise<Pipeline> => {
+  const pipelineOf: Pipelines = async (kernel, parts, widths) => {
     const [shader, described] = [shaders[kernel], plan.kernels[kernel]];
     if (shader === undefined || described === undefined)
       throw deviceError("FAILED", `internal: '${plan.name}' has no kernel ${kernel}`);
@@ -41,13 +45,18 @@ export function pipelinesOf(session: Session, { plan, shaders }: WgslProgram): P
     if (bindings > limits.maxStorageBuffersPerShaderStage)
       throw deviceError(
         "LIMITS",
-        `'${label}' would need ${bindings} storage bindings of at most ${2 ** log} bytes (${shader.buffers
+        `'${label}' would need ${bindings} storage bindings of at most ${2 ** log} bytes, as maxStorageBufferBindingSize and maxBufferSize allow (${shader.buffers
           .map((b, i) => `${b.name}: ${parts[i] ?? 1}`)
           .join(
             ", ",
-          )}), this device has ${limits.maxStorageBuffersPerShaderStage}. Use shorter sequences, smaller batches or 16-bit storage (dtype f16)`,
+          )}), and maxStorageBuffersPerShaderStage is ${limits.maxStorageBuffersPerShaderStage}. Use shorter sequences, smaller batches or 16-bit storage (dtype f16)`,
       );
-    const code = shaderText(shader, { f16, parts, partLog: log });
+    const code = shaderText(shader, {
+      f16,
+      parts,
+      partLog: log,
+      ...(widths === undefined ? {} : { widths }),
+    });
     const types = shader.buffers.flatMap((b, i) =>
       Array.from({ length: parts[i] ?? 1 }, () => (b.access === "read" ? "read-only-storage" : "storage")),
     ) as GPUBufferBindingType[];

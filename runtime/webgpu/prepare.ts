@@ -1,6 +1,7 @@
 /** The tensors and the bound steps of a program at one length: made once, used by every run until the length changes. */
+import { turnsOf } from "../chunks.ts";
 import { sizeOf, variantFor } from "../plan.ts";
-import type { BufferRef, Plan, PlanVariant, WgslProgram } from "../plan.ts";
+import type { BufferRef, Plan, WgslProgram } from "../plan.ts";
 import { roomOf } from "../room.ts";
 import type { Room, RoomFor } from "../room.ts";
 import { tableValues } from "../tables.ts";
@@ -43,8 +44,6 @@ const MOST_ELEMENTS = 2 ** 31 - 1;
  */
 export async function prepare(b: Built, plan: Plan, at: Extent): Promise<Prepared> {
   const { session } = b;
-  const variant = variantFor(plan, at.N);
-  if (variant.chunks !== undefined) throw new Error(`heddle: internal: '${plan.name}' has chunks on WebGPU`);
   const wanted = roomOf(plan, at);
   for (const { label, elements, formula } of Object.values(wanted).flat())
     if (elements > MOST_ELEMENTS)
@@ -74,7 +73,7 @@ export async function prepare(b: Built, plan: Plan, at: Extent): Promise<Prepare
       const to = room.table[i];
       if (to !== undefined) upload(session, to, "f32", tableValues(table, at.N));
     });
-    const steps = await stepsOf(b, plan, variant, room, at);
+    const steps = await stepsOf(b, plan, room, at);
     return { plan, at: { N: at.N, B: at.B }, steps, room };
   } catch (error) {
     release(session, made);
@@ -86,9 +85,8 @@ export async function prepare(b: Built, plan: Plan, at: Extent): Promise<Prepare
 async function stepsOf(
   b: Built,
   plan: Plan,
-  variant: PlanVariant,
   room: Prepared["room"],
-  at: Extent,
+  extent: Extent,
 ): Promise<readonly ReadyStep[]> {
   const tensorOf = (ref: BufferRef): DeviceTensor => {
     const found =
@@ -102,7 +100,7 @@ async function stepsOf(
     return found;
   };
   const steps: ReadyStep[] = [];
-  for (const step of variant.steps) {
+  for (const { step, at, row, skip } of turnsOf(plan, variantFor(plan, extent.N), extent)) {
     const grid = sizeOf(step.grid, at);
     const kernel = plan.kernels[step.kernel];
     if (grid === 0) continue;
@@ -112,6 +110,11 @@ async function stepsOf(
     const { pipeline, layout, tables } = await b.pipelines(
       step.kernel,
       tensors.map((t) => t.buffers.length),
+      step.buffers.map((ref, i) => {
+        if (tensors[i]?.buffers.length === 1) return 0;
+        const dtype = kernel.buffers[i]?.dtype;
+        return skip(ref, 2) / (dtype === "f32" || dtype === "i32" ? 2 : 1);
+      }),
     );
     const values = step.scalars.map((size) => sizeOf(size, at));
     const scalars = new Uint32Array(values.length);
@@ -122,7 +125,11 @@ async function stepsOf(
     });
     const buffers = [
       { buffer: b.runner.params, size: 16 + 4 * values.length },
-      ...tensors.flatMap((t) => t.buffers.map((buffer) => ({ buffer }))),
+      ...tensors.flatMap(({ buffers }, i) => {
+        const ref = step.buffers[i];
+        const offset = ref === undefined || buffers.length > 1 ? 0 : 4 * skip(ref);
+        return buffers.map((buffer) => ({ buffer, offset }));
+      }),
     ];
     const group = b.session.device.createBindGroup({
       label: step.title,
@@ -137,7 +144,7 @@ async function stepsOf(
     const key = `${step.kernel} ${values.join()}`;
     const { title } = step;
     const { entry } = kernel;
-    steps.push({ title, entry, key, pipeline, layout, tables, group, looked, grid, scalars });
+    steps.push({ title, entry, key, pipeline, layout, tables, group, looked, grid, row, scalars });
   }
   return steps;
 }

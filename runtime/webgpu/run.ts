@@ -15,6 +15,8 @@ export type ReadyStep = Pipeline & {
   /** Group 1, of kernels that look numbers up. */
   readonly looked: GPUBindGroup | undefined;
   readonly grid: number;
+  /** `first_row` of the parameters. */
+  readonly row: number;
   /** Values of the scalars as they lie in the parameters, already converted to bits. */
   readonly scalars: Uint32Array;
 };
@@ -81,7 +83,7 @@ export async function runnerFor(
   const submit = async (batch: readonly Piece[], measure: boolean): Promise<readonly number[] | null> => {
     batch.forEach(({ step, first, count }, i) => {
       const at = (i * slot) / 4;
-      words.set([first, first + count, LOW_BITS, 0], at);
+      words.set([first, first + count, LOW_BITS, step.row], at);
       words.set(step.scalars, at + HEAD_BYTES / 4);
     });
     device.queue.writeBuffer(params, 0, words, 0, (batch.length * slot) / 4);

@@ -11,18 +11,23 @@ export type ShaderForm = {
   readonly parts?: readonly number[];
   /** A part holds 2^partLog bytes; the last one may hold fewer. */
   readonly partLog?: number;
+  /**
+   * Elements of a row of each buffer in parts that is seen from row `first_row` on, or 0: a binding of one part begins there itself, which
+   * one of several cannot.
+   */
+  readonly widths?: readonly number[];
 };
 
 /** Bindings besides the parameters' that a shader takes. */
 export const bindingsOf = (shader: Shader, parts?: readonly number[]): number =>
   shader.buffers.reduce((sum, _, i) => sum + (parts?.[i] ?? 1), 0);
 
-export function shaderText(shader: Shader, { f16, parts, partLog = 30 }: ShaderForm): string {
+export function shaderText(shader: Shader, { f16, parts, widths, partLog = 30 }: ShaderForm): string {
   let binding = 1;
   const lines: string[] = [];
   shader.buffers.forEach((buffer, i) => {
     const count = parts?.[i] ?? 1;
-    lines.push(...declared(buffer, f16, binding, count, partLog));
+    lines.push(...declared(buffer, f16, binding, count, partLog, widths?.[i] ?? 0));
     binding += count;
   });
   // Directives come before everything else.
@@ -91,6 +96,7 @@ function declared(
   first: number,
   parts: number,
   partLog: number,
+  width: number,
 ): string[] {
   const { name, access, uses, layout } = buffer;
   const s = storageOf(buffer, f16);
@@ -121,27 +127,29 @@ function declared(
   }
 
   const packed = s.pairs === true;
+  // Chunks begin at multiples of 128 rows, so i alone says where in a vector or a pair an element is.
+  const place = width > 0 ? `(u32(i) + params.first_row * ${width}u)` : "u32(i)";
   const at = four
-    ? `${s.widen(get("u32(i) >> 2u"))}[i & 3]`
+    ? `${s.widen(get(`${place} >> 2u`))}[i & 3]`
     : packed
-      ? `${s.widen(get("u32(i) >> 1u"))}[i & 1]`
-      : s.widen(get("u32(i)"));
+      ? `${s.widen(get(`${place} >> 1u`))}[i & 1]`
+      : s.widen(get(place));
   const one = (k: number) => `${name}_at(i${k === 0 ? "" : ` + ${k}`})`;
   if (uses.includes("at") || (uses.includes("at4") && !four))
     out.push(`fn ${name}_at(i: i32) -> ${s.scalar} { return ${at}; }`);
   if (uses.includes("at4"))
     out.push(
       four
-        ? `fn ${name}_at4(i: i32) -> ${vector} { let raw = ${get("u32(i) >> 2u")}; return ${s.widen("raw")}; }`
+        ? `fn ${name}_at4(i: i32) -> ${vector} { let raw = ${get(`${place} >> 2u`)}; return ${s.widen("raw")}; }`
         : `fn ${name}_at4(i: i32) -> ${vector} { return ${vector}(${[0, 1, 2, 3].map(one).join(", ")}); }`,
     );
   if (writes && packed) throw new Error(`heddle: internal: '${name}' stores single numbers of 16 bits`);
   if (uses.includes("put") || (uses.includes("put4") && !four))
-    out.push(`fn ${name}_put(i: i32, v: ${s.scalar}) { ${set("u32(i)", s.narrow("v"))} }`);
+    out.push(`fn ${name}_put(i: i32, v: ${s.scalar}) { ${set(place, s.narrow("v"))} }`);
   if (uses.includes("put4"))
     out.push(
       four
-        ? `fn ${name}_put4(i: i32, v: ${vector}) { ${set("u32(i) >> 2u", s.narrow("v"))} }`
+        ? `fn ${name}_put4(i: i32, v: ${vector}) { ${set(`${place} >> 2u`, s.narrow("v"))} }`
         : `fn ${name}_put4(i: i32, v: ${vector}) {${["x", "y", "z", "w"].map((c, k) => ` ${name}_put(i${k === 0 ? "" : ` + ${k}`}, v.${c});`).join("")} }`,
     );
   return out;

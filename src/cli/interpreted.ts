@@ -48,8 +48,8 @@ export function runInterpreted(
       const data = ref === undefined ? undefined : dataOf(ref, buffer);
       if (data === undefined)
         throw new Error(`heddle: internal: '${step.title}' leaves '${buffer.name}' open`);
-      // Chunks are planned for f32 alone.
-      return [buffer.name, ref === undefined ? data : data.subarray(skip(ref))];
+      const narrow = buffer.dtype === "f16" || buffer.dtype === "bf16";
+      return [buffer.name, ref === undefined ? data : data.subarray((narrow ? 2 : 1) * skip(ref))];
     });
     const scalars = kernel.scalars.map(({ name }, s) => [name, sizeOf(step.scalars[s] ?? 0, at)] as const);
     interpret(kernel, {

@@ -67,6 +67,32 @@ describe("heddle explain", () => {
     expect(misspelt.err).toMatch(/it has 'tiny', 'one'\. Did you mean 'one'\?/);
   });
 
+  it("says which steps run for some rows at a time, and what that leaves of the memory", async () => {
+    const path = here.at("chunks.heddle");
+    writeFileSync(path, tinyModel);
+    const told = async (...more: readonly string[]) => (await heddle(["explain", path, "one", ...more])).out;
+    const numbers = async (length: string, target: string) =>
+      JSON.parse(await told("--length", length, "--target", target, "--json")) as {
+        steps: number;
+        chunks: { rows: number; steps: number } | null;
+        memory: { activations: number };
+      };
+    for (const [target, rows] of [
+      ["wasm", 1024],
+      ["wgsl", 8192],
+    ] as const) {
+      const far = await numbers("20000", target);
+      expect(far.chunks?.rows, target).toBe(rows);
+      expect(far.chunks?.steps).toBeGreaterThan(3);
+      expect(far.chunks?.steps).toBeLessThan(far.steps);
+      const near = await numbers(String(rows), target);
+      expect(near.chunks).toBeNull();
+      // More rows take less of it each.
+      expect(far.memory.activations / 20_000).toBeLessThan((0.9 * near.memory.activations) / rows);
+    }
+    expect(await told("--length", "20000")).toMatch(/^ +1,024 rows at a time +\d+ of them$/m);
+  });
+
   it("plans a billion tokens at once", async () => {
     const { code, out } = await heddle([
       "explain",

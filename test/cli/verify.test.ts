@@ -41,7 +41,8 @@ describe("heddle verify", () => {
       "5",
     ]);
     expect(code).toBe(0);
-    for (const kernel of ["embed_16", "linear_16_24_bias_gelu", "logits of the whole model"])
+    const whole = ["logits of the whole model", "logits of 4 steps of generation"];
+    for (const kernel of ["embed_16", "linear_16_24_bias_gelu", ...whole])
       expect(out).toMatch(new RegExp(`WebAssembly.*${kernel}.* ok `));
     expect(out).toContain("within tolerance; random inputs of --seed 5");
   });
@@ -72,7 +73,12 @@ describe("heddle verify", () => {
         return { ...session, run: (...a) => spoil(session.run, ...a) };
       },
     }));
-  const withFault = async (subjects: readonly Subject[]) => {
+  const withFault = async (
+    subjects: readonly Subject[],
+    spec = "tiny.heddle",
+    item?: string,
+    length = [9, 33],
+  ) => {
     let [out, err] = ["", ""];
     const io = {
       out: (t: string) => void (out += t),
@@ -81,8 +87,8 @@ describe("heddle verify", () => {
       terminal: false,
       colour: false,
     };
-    const options = { json: false, format: "pretty", length: [9, 33], seed: 3 } as const;
-    const code = await verify(here.at("tiny.heddle"), undefined, options, io, () =>
+    const options = { json: false, format: "pretty", length, seed: 3 } as const;
+    const code = await verify(here.at(spec), item, options, io, () =>
       Promise.resolve({ subjects, absent: [{ device: "webgpu", why: "a test has none" }] }),
     );
     return { code, out, err };
@@ -100,6 +106,34 @@ describe("heddle verify", () => {
     expect(out).toMatch(/MISS.* 33 tokens/);
     expect(out).toMatch(/results of kernels on \d devices? missed/);
     expect(out).toContain("not run on webgpu: a test has none");
+  });
+
+  it("fails where only generation is off", async () => {
+    const subjects = wasmSubjects(1).map((subject): Subject => ({
+      ...subject,
+      open: async (...given) => {
+        const session = await subject.open(...given);
+        const { decoding } = session;
+        if (decoding === undefined) return session;
+        return {
+          ...session,
+          decoding: {
+            ...decoding,
+            // The second sequence is remembered in the lane of the first.
+            run: (entry, inputs, at) =>
+              decoding.run(
+                entry,
+                entry === "prefill" ? { ...inputs, place: Int32Array.of(0, 0, 31) } : inputs,
+                at,
+              ),
+          },
+        };
+      },
+    }));
+    const { code, out } = await withFault(subjects, "model.heddle", "one", [9, 31]);
+    expect(code).toBe(1);
+    expect(out).toMatch(/logits of 4 steps of generation.*MISS/);
+    expect(out).not.toMatch(/whole model.*MISS/);
   });
 
   it("fails where a device leaves a number open", async () => {

@@ -1,6 +1,7 @@
 /** Decoding on a device beside the forward pass of the same device: models, weights, and the two compared row by row. */
 import type { Device } from "../../runtime/device.ts";
 import { memorySource, writeSafetensors } from "../../runtime/safetensors.ts";
+import { entryOf, variantFor } from "../../runtime/plan.ts";
 import type { Program } from "../../runtime/plan.ts";
 import { decodingOf } from "../../runtime/generate/decoding.ts";
 import { xposRows } from "../../runtime/tables.ts";
@@ -57,9 +58,11 @@ export function modelOf(
   return { spec: found, text };
 }
 
+/** In chunks of 16 rows on WebAssembly and of 128 on GPUs, so that forward passes and long prompts take several. */
 export function programOf(text: string, target: TargetName): Program {
   const { spec } = readSpec(text);
-  const [compiled] = spec === null ? [] : compileSpec(spec, { target, names: ["m"], generate: true });
+  const wish = { target, names: ["m"], generate: true, chunk: 16 };
+  const [compiled] = spec === null ? [] : compileSpec(spec, wish);
   if (compiled === undefined) throw new Error("nothing was compiled");
   return compiled.program;
 }
@@ -95,10 +98,12 @@ export type Parity = {
   readonly scale: number;
   readonly rows: number;
   readonly bytes: number;
+  /** Chunks that the longest prompt was read in. */
+  readonly chunks: number;
 };
 
 /**
- * Three sequences of N tokens, of which the first 0, about a third and all but a few come as a prompt; then token by token in one batch.
+ * Three sequences of N tokens, of which the first 0, about a third and all but some come as a prompt; then token by token in one batch.
  * Every row that is decoded is compared with that of the forward pass over the whole sequence.
  */
 export async function decodeBeside(device: Device, program: Program, spec: ModelSpec): Promise<Parity> {
@@ -114,7 +119,7 @@ export async function decodeBeside(device: Device, program: Program, spec: Model
     const lanes = 3;
     // Lanes need not be those of the batch.
     const laneOf = [2, 0, 1];
-    const prompts = [0, Math.floor(N / 3), Math.max(1, N - 40)];
+    const prompts = [0, Math.floor(N / 3), Math.max(1, N - 18)];
     await decoding.reserve({ capacity: N, lanes });
     const sequences = prompts.map((_, b) => tokensFor(spec.vocab, N, 50 + b));
     const whole = await Promise.all(
@@ -155,7 +160,9 @@ export async function decodeBeside(device: Device, program: Program, spec: Model
         rows++;
       });
     }
-    return { worst, scale, rows, bytes: executable.memory().states ?? 0 };
+    const [cut] = variantFor(entryOf(executable.plan, "prefill"), N).chunks ?? [];
+    const chunks = cut === undefined ? 1 : Math.ceil((prompts[2] ?? 0) / cut.rows);
+    return { worst, scale, rows, bytes: executable.memory().states ?? 0, chunks };
   } finally {
     await executable.dispose();
   }

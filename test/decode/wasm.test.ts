@@ -10,10 +10,11 @@ describe.each(Object.keys(MODELS))("%s", (name) => {
   it.each([1, 2])("equals the forward pass in every row after a prompt, with %d threads", async (threads) => {
     const { spec, text } = modelOf(name);
     const device = wasmDevice({ threads, poison: true });
-    const { worst, scale, rows } = await decodeBeside(device, programOf(text, "wasm"), spec);
+    const { worst, scale, rows, chunks } = await decodeBeside(device, programOf(text, "wasm"), spec);
     await device.dispose();
     found.push(`${name} ${rows} rows ${(worst / scale).toExponential(1)}`);
     expect(worst).toBeLessThan(2e-5 * scale);
+    expect(chunks).toBeGreaterThan(3);
   });
 });
 

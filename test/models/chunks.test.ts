@@ -14,6 +14,7 @@ import { modelGraph } from "../../src/model.ts";
 import { seal } from "../../src/spec.ts";
 import type { ModelSpec } from "../../src/spec.ts";
 import { sameBits } from "../webgpu/programs.ts";
+import { compiledIn as compiledText, inputsOf, NARROW } from "./chunked.ts";
 import { atLeast, randomModel } from "../wgsl/models.ts";
 
 const seed = Number(process.env["HEDDLE_SEED"] ?? Date.now() % 1e9);
@@ -56,15 +57,16 @@ describe("chunks of rows", { timeout: 120_000 }, () => {
           const [whole, parts] = ran;
           if (whole === undefined || parts === undefined) throw new Error("nothing ran");
           expect(sameBits(parts.outputs, whole.outputs)).toBe(true);
-          // Every model has a feed-forward half, which nothing outside sees.
-          expect(variantFor(parts.plan, at.N).chunks?.length).toBeGreaterThan(0);
-          expect(variantFor(whole.plan, at.N).chunks).toBeUndefined();
+          // Where nothing is saved nothing is cut.
           const far = { N: 5000, B: 1 };
+          const saves = memoryOf(parts.plan, far).activations < memoryOf(whole.plan, far).activations;
+          expect(variantFor(parts.plan, far.N).chunks !== undefined).toBe(saves);
+          expect(variantFor(whole.plan, far.N).chunks).toBeUndefined();
           tested++;
-          if (memoryOf(parts.plan, far).activations < memoryOf(whole.plan, far).activations) smaller++;
+          if (saves) smaller++;
         },
       ),
-      { numRuns: 20, seed },
+      { numRuns: 14, seed },
     );
     await device.dispose();
     console.log(`${smaller} of ${tested} models in less memory, HEDDLE_SEED=${seed}`);
@@ -73,7 +75,7 @@ describe("chunks of rows", { timeout: 120_000 }, () => {
   });
 
   it("are run by the interpreter, which checks every access", () => {
-    const models = fc.sample(randomModel, { numRuns: 6, seed });
+    const models = fc.sample(randomModel, { numRuns: 3, seed });
     for (const model of models) {
       const at = { N: atLeast(model, 21), B: 2 };
       const graph = modelGraph(model);
@@ -87,6 +89,19 @@ describe("chunks of rows", { timeout: 120_000 }, () => {
       });
       expect(outputs[1]).toEqual(outputs[0]);
     }
+  });
+
+  it("begin where they should in 16 bits, by the interpreter too", () => {
+    const at = { N: 131, B: 1 };
+    const outputs = [null, 128].map((chunk) => {
+      const { program, graph, wgsl } = compiledText(NARROW, "wgsl", chunk);
+      const [plan, kernels] = [program.webgpu?.at(-1)?.plan, wgsl?.at(-1)?.kernels];
+      if (plan === undefined || kernels === undefined) throw new Error("a program for WebGPU");
+      expect(variantFor(plan, at.N).chunks !== undefined).toBe(chunk !== null);
+      const weights = weightsOf(plan, randomWeights(graph, seed));
+      return runInterpreted(plan, kernels, Object.values(inputsOf({ plan }, at)), weights, at);
+    });
+    expect(outputs[1]).toEqual(outputs[0]);
   });
 
   it("halve what Prov-GigaPath's slide encoder takes besides its weights", () => {

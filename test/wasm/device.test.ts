@@ -3,7 +3,7 @@ import { wasmDevice } from "../../runtime/wasm.ts";
 import type { Device, Executable } from "../../runtime/device.ts";
 import { startThread } from "../../runtime/wasm/engine.ts";
 import type { Thread } from "../../runtime/wasm/engine.ts";
-import { CONTROL } from "../../runtime/wasm/control.ts";
+import { ACTIVE } from "../../runtime/wasm/control.ts";
 import { gather } from "../../runtime/worker.ts";
 import { counting, forgetful, trapping, twoSteps, twoStepsByHand, WIDTH } from "./programs.ts";
 
@@ -158,7 +158,7 @@ const faulty = (then: string) =>
   startThread(`const { parentPort } = require("node:worker_threads");
     parentPort.on("message", ({ control }) => {
       const word = new Int32Array(control);
-      Atomics.add(word, ${CONTROL.active}, 1);
+      Atomics.add(word, ${ACTIVE}, 1);
       parentPort.postMessage({ ready: true });
       ${then};
     });`);

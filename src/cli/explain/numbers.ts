@@ -3,11 +3,12 @@ import { cudaTarget } from "../../../codegen/cuda/target.ts";
 import { modelDefinition } from "../../../codegen/ts/definition.ts";
 import { cacheSize, modelReach } from "../../../codegen/decode.ts";
 import { wasmTarget } from "../../../codegen/wasm/target.ts";
-import { WGSL_VARIANTS, wgslTarget } from "../../../codegen/wgsl/target.ts";
+import { wgslTarget } from "../../../codegen/wgsl/target.ts";
 import { bytesOf, memoryOf, weightLength } from "../../../runtime/memory.ts";
 import type { Memory } from "../../../runtime/memory.ts";
 import { rowsFor } from "../../../runtime/forward.ts";
-import { sizeOf } from "../../../runtime/plan.ts";
+import { sizeOf, variantFor } from "../../../runtime/plan.ts";
+import type { Plan } from "../../../runtime/plan.ts";
 import { scheduling, wishFor } from "../../compile.ts";
 import type { CompiledProgram } from "../../compile.ts";
 import { choose, countPairs } from "../../planner.ts";
@@ -17,10 +18,10 @@ import { longestPath } from "./path.ts";
 import type { KernelNumbers } from "./kernels.ts";
 import type { Path } from "./path.ts";
 
-/** Whose schedules and kernels are explained. */
+/** Whose schedules and kernels are explained; of WebGPU those that every device runs. */
 export const explained = {
   wasm: wasmTarget,
-  wgsl: wgslTarget(WGSL_VARIANTS[0] ?? { sharedBytes: 16384, features: [] }),
+  wgsl: wgslTarget({ sharedBytes: 16384, features: [] }),
   cuda: cudaTarget,
 } as const;
 export type Explained = keyof typeof explained;
@@ -140,6 +141,8 @@ export type ModelNumbers = {
   readonly cache: { readonly bytes: number; readonly dense: number } | null;
   readonly kernels: number;
   readonly steps: number;
+  /** How many of the steps run for so many rows at a time, so that their values never exist for all tokens; null where none do. */
+  readonly chunks: { readonly rows: number; readonly steps: number } | null;
   /** Of one layer. */
   readonly attention: AttentionNumbers;
   /** Of target `cuda`. */
@@ -172,8 +175,17 @@ export function modelNumbers(
     cache: cacheNumbers(spec, N, B, target),
     kernels: program.plan.kernels.length,
     steps: program.plan.variants[0]?.steps.length ?? 0,
+    chunks: chunkNumbers(program.plan, N),
     attention,
   };
+}
+
+function chunkNumbers(plan: Plan, N: number): ModelNumbers["chunks"] {
+  const cut = (variantFor(plan, N).chunks ?? []).filter(({ rows }) => rows < N);
+  const [first] = cut;
+  return first === undefined
+    ? null
+    : { rows: first.rows, steps: cut.reduce((sum, { from, to }) => sum + to - from, 0) };
 }
 
 function cacheNumbers(spec: ModelSpec, N: number, B: number, target: Explained): ModelNumbers["cache"] {

@@ -107,6 +107,9 @@ export function modelText(m: ModelNumbers, causal: boolean): string {
       ["parameters", grouped(m.parameters)],
       ["layers", String(m.layers)],
       ["kernels, steps", `${m.kernels}, ${m.steps}`],
+      ...(m.chunks === null
+        ? []
+        : [[`  ${grouped(m.chunks.rows)} rows at a time`, `${m.chunks.steps} of them`]]),
       ["FLOPs", amount(m.flops.total)],
       ["  linear", amount(m.flops.linear)],
       ["  attention", amount(m.flops.attention)],

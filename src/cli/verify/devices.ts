@@ -1,5 +1,7 @@
 /** What `heddle verify` runs kernels on. */
 import type { Device, Executable } from "../../../runtime/device.ts";
+import { decodingOf } from "../../../runtime/generate/decoding.ts";
+import type { Decoding } from "../../../runtime/generate/decoding.ts";
 import type { Plan, Program } from "../../../runtime/plan.ts";
 import { wasmDevice } from "../../../runtime/wasm.ts";
 import { webgpuDevice } from "../../../runtime/webgpu.ts";
@@ -18,6 +20,8 @@ export type Session = {
   /** Of the program as it runs: of its variant. */
   readonly plan: Plan;
   readonly run: (inputs: Tensors, at: Extent) => Promise<Tensors>;
+  /** Absent where the program does not generate, or the device cannot. */
+  readonly decoding?: Decoding;
   readonly dispose: () => Promise<void>;
 };
 
@@ -42,8 +46,10 @@ export const weightsOf = (plan: Plan, weights: Weights): readonly Float32Array[]
 async function sessionOf(executable: Executable, weights: Weights): Promise<Session> {
   const { plan } = executable;
   for (const [index, data] of weightsOf(plan, weights).entries()) await executable.setWeight(index, data);
+  const decoding = decodingOf(executable);
   return {
     plan,
+    ...(decoding === undefined ? {} : { decoding }),
     run: async (inputs, at) => new Map(Object.entries(await executable.run(Object.fromEntries(inputs), at))),
     dispose: () => executable.dispose(),
   };

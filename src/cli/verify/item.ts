@@ -9,11 +9,14 @@ import type { ScheduleKind } from "../../schedule.ts";
 import type { Spec } from "../../spec.ts";
 import { compare } from "../../tolerance.ts";
 import type { Comparison, FloatDtype } from "../../tolerance.ts";
+import { modelReach } from "../../../codegen/decode.ts";
 import { argumentsOf } from "../../../codegen/fuse.ts";
+import type { Decoding } from "../../../runtime/generate/decoding.ts";
 import { inputError } from "../../../runtime/input-error.ts";
 import { variantFor } from "../../../runtime/plan.ts";
 import type { Item } from "../spec-file.ts";
 import type { Session, Subject, Tensors } from "./devices.ts";
+import { generated } from "./generation.ts";
 import { edgeLengths, workOf } from "./lengths.ts";
 import { compareNode, kernelsOf, referenceOf } from "./nodes.ts";
 import { pickFrom, randomInputs, randomWeights } from "./random.ts";
@@ -41,6 +44,8 @@ export type Verification = {
   readonly item: Item;
   readonly subjects: readonly Subject[];
   readonly lengths?: readonly number[];
+  /** Models as a whole, without every kernel by itself. */
+  readonly wholeOnly?: boolean;
   readonly seed: number;
   readonly say: (text: string) => void;
 };
@@ -49,11 +54,11 @@ export type Verification = {
 const BUDGET = 3e8;
 
 export async function verifyItem(v: Verification): Promise<readonly (Finding | Remark)[]> {
-  const { item, subjects, seed, say } = v;
+  const { item, subjects, seed } = v;
   const work = bench(v);
   const attention = item.kind === "attention" ? item.spec : item.spec.attention;
   const targets = [...new Set(subjects.map((s) => s.target))];
-  const plans = targets.flatMap((target) => {
+  const plans = (v.lengths === undefined ? targets : []).flatMap((target) => {
     const { plan, webgpu, cuda } = work.compiled(target, "own", true)?.program ?? {};
     if (target === "wasm" && plan !== undefined) return [plan];
     return [...(webgpu ?? []), ...(cuda ?? [])].map((variant) => variant.plan);
@@ -91,7 +96,7 @@ export async function verifyItem(v: Verification): Promise<readonly (Finding | R
       found.push({ ...about, text, failed: false });
     }
     try {
-      for (const at of await onSubject(work, subject, fitting, say)) found.push({ ...about, ...at });
+      for (const at of await onSubject(work, subject, fitting, v)) found.push({ ...about, ...at });
     } catch (error) {
       const text = error instanceof Error ? error.message : String(error);
       found.push({ ...about, text: text.replace(/^heddle: /, ""), failed: true });
@@ -116,11 +121,16 @@ function bench({ spec, item, seed }: Verification) {
   };
   const name = item.spec.name;
   /** Null where the schedule cannot compute the item. */
-  const compiled = (target: TargetName, schedule: Wish, values: boolean): CompiledProgram | null =>
-    once(`program ${target} ${schedule} ${values}`, () => {
+  const compiled = (
+    target: TargetName,
+    schedule: Wish,
+    values: boolean,
+    generate = false,
+  ): CompiledProgram | null =>
+    once(`program ${target} ${schedule} ${values} ${generate}`, () => {
       try {
         const wish = schedule === "own" ? {} : { schedule };
-        return compileSpec(spec, { target, names: [name], values, ...wish })[0] ?? null;
+        return compileSpec(spec, { target, names: [name], values, generate, ...wish })[0] ?? null;
       } catch (error) {
         if (schedule === "own" || !(error instanceof Error) || error.name !== "ScheduleError") throw error;
         return null;
@@ -161,12 +171,12 @@ async function onSubject(
   work: Bench,
   subject: Subject,
   extents: readonly Extent[],
-  say: (text: string) => void,
+  { say, wholeOnly = false }: Verification,
 ): Promise<readonly Measured[]> {
   const { name } = work.item.spec;
   const found: Measured[] = [];
   const seen = new Set<string>();
-  for (const wish of extents.length === 0 ? [] : (["own", ...scheduleKinds] as const)) {
+  for (const wish of extents.length === 0 || wholeOnly ? [] : (["own", ...scheduleKinds] as const)) {
     const program = work.compiled(subject.target, wish, true);
     if (program === null) continue;
     await opened(subject, program, work, async (session) => {
@@ -180,15 +190,28 @@ async function onSubject(
       }
     });
   }
-  const whole = work.item.kind === "model" ? work.compiled(subject.target, "own", false) : null;
+  const generates = generationExtent(work.item, extents);
+  const whole =
+    work.item.kind === "model" ? work.compiled(subject.target, "own", false, generates !== null) : null;
   if (whole !== null)
     await opened(subject, whole, work, async (session) => {
       for (const at of extents) {
         say(`${name} on ${subject.name}: all layers, ${at.B} × ${at.N} tokens`);
         found.push(...(await asWhole(work, subject.target, session, at)));
       }
+      if (generates !== null && session.decoding !== undefined) {
+        say(`${name} on ${subject.name}: generation, ${generates.B} × ${generates.N} tokens`);
+        found.push(await asGenerated(work, subject.target, session, session.decoding, generates));
+      }
     });
   return found;
+}
+
+/** The longest extent, of two sequences where there is one, that a model generates; null for what does not. */
+function generationExtent(item: Item, extents: readonly Extent[]): Extent | null {
+  const reach = item.kind === "model" ? modelReach(item.spec).tokens : 0;
+  const fit = extents.filter(({ N }) => N <= reach);
+  return fit.filter(({ B }) => B > 1).at(-1) ?? fit.at(-1) ?? null;
 }
 
 async function opened(
@@ -241,6 +264,25 @@ async function eachNode(
   );
 }
 
+/** Compares the logits behind prompts, and of some steps more, with those of the reference's forward pass. */
+async function asGenerated(
+  work: Bench,
+  target: TargetName,
+  { plan }: Session,
+  decoding: Decoding,
+  at: Extent,
+): Promise<Measured> {
+  const tokens = work.inputs(target, at).get("tokens");
+  if (plan.decoding === undefined || !(tokens instanceof Int32Array))
+    throw new Error("heddle: internal: nothing to generate with");
+  const { logits, rows } = await generated(decoding, plan.decoding, tokens, at);
+  const vocab = logits.length / rows.length;
+  const expected = Array.from(expectedOf(work, target, "logits", at));
+  const meant = rows.flatMap((row) => expected.slice(row * vocab, (row + 1) * vocab));
+  const kernel = `logits of ${rows.length / at.B} steps of generation`;
+  return { kernel, at, comparison: compare(logits, meant, toleranceOf(work, target)) };
+}
+
 /** Compares the outputs of a model, as it is run, with the reference of the whole. */
 async function asWhole(
   work: Bench,
@@ -248,19 +290,29 @@ async function asWhole(
   session: Session,
   at: Extent,
 ): Promise<readonly Measured[]> {
-  const { item } = work;
-  if (item.kind !== "model") return [];
-  const graph = work.graph(target);
   const outputs = await session.run(work.inputs(target, at), at);
-  const expected = work.whole(target, at).values;
-  const narrow = [...graph.values, ...graph.weights].some((v) => v.dtype === "f16" || v.dtype === "bf16");
-  const dtype: FloatDtype = narrow ? item.spec.attention.dtype : "f32";
-  const terms = item.spec.layers * item.spec.ffn.dim;
-  // The graph of the bench gives out every value; the model's own are its last.
-  const last = graph.nodes.at(-1)?.out ?? "";
   return session.plan.outputs.map(({ name }) => ({
     kernel: `${name} of the whole model`,
     at,
-    comparison: compare(outputs.get(name) ?? [], expected.get(last) ?? [], { dtype, terms, of: "model" }),
+    comparison: compare(
+      outputs.get(name) ?? [],
+      expectedOf(work, target, name, at),
+      toleranceOf(work, target),
+    ),
   }));
+}
+
+/** The reference's number for an output of a model: the graph of the bench gives out every value. */
+function expectedOf(work: Bench, target: TargetName, output: string, at: Extent): ArrayLike<number> {
+  const own = work.compiled(target, "own", false)?.graph.outputs.find(({ name }) => name === output);
+  return work.whole(target, at).values.get(own?.value ?? "") ?? [];
+}
+
+function toleranceOf({ item, graph: graphOf }: Bench, target: TargetName) {
+  const graph = graphOf(target);
+  const narrow = [...graph.values, ...graph.weights].some((v) => v.dtype === "f16" || v.dtype === "bf16");
+  const attention = item.kind === "model" ? item.spec.attention : item.spec;
+  const dtype: FloatDtype = narrow ? attention.dtype : "f32";
+  const terms = item.kind === "model" ? item.spec.layers * item.spec.ffn.dim : attention.headDim;
+  return { dtype, terms, of: "model" } as const;
 }
