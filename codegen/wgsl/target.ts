@@ -51,7 +51,7 @@ export const wgslTarget = ({ sharedBytes }: WgslLimits): Target => ({
   },
   // Of a device as a whole, so groups that run side by side share the fixed costs. Only their proportions choose a schedule.
   // What counting takes was fitted to SwiftShader: `annulus` beside `branch` for gigapath and paper_32k at 1024 tokens.
-  figures: {
+  figures: () => ({
     macs: 1000,
     copies: 150,
     exps: 250,
@@ -60,7 +60,8 @@ export const wgslTarget = ({ sharedBytes }: WgslLimits): Target => ({
     keyTile: 130,
     group: 4,
     launch: 10000,
-  },
+    narrow: true,
+  }),
   tiles: ({ headDim }) => {
     const held = (rows: number) => rows * headDim <= LANES * ACCUMULATED;
     const tall = [64, 32, 16, 8].filter(held);

@@ -105,6 +105,16 @@ export const absorbZeros = (count: AnyExpr): readonly Stmt<Tile>[] => [
   map("O", mul(e(at("O")), e(at("fade")))),
 ];
 
+/** Absorbs a state that was finished apart: `part` is its O/l and `lse` its natural logarithm; of an empty one 0 and −∞. */
+export const merge = (part: string, lse: string): readonly Stmt<Tile>[] => [
+  map(lse, max(mul(e(at(lse)), n(LOG2E)), n(LOW))),
+  map("top", max(e(at("m")), e(at(lse)))),
+  ...rescale,
+  map(lse, select(gt(e(at(lse)), n(LOW)), exp2(sub(e(at(lse)), e(at("m")))), n(0))),
+  map("l", op("madd", [e(at("l")), e(at("fade")), e(at(lse))])),
+  map("O", op("madd", [e(at(part)), e(at(lse)), mul(e(at("O")), e(at("fade")))])),
+];
+
 /** log2 of the state's sum, LOW where it is empty. */
 const logSum: AnyExpr = select(
   gt(e(at("l")), n(0)),
