@@ -8,13 +8,10 @@ import { countPairs, executedPairs } from "../../src/planner.ts";
 import { launchesOf } from "../../src/planner/grid.ts";
 import { legal } from "../../src/schedule.ts";
 import type { AttentionSpec } from "../../src/spec.ts";
-import { pairsOfAnnulus, pairsOfList, pairsOfSpec, rowsOfSpec } from "./pairs.ts";
+import { difference, pairsOfAnnulus, pairsOfList, pairsOfSpec, rowsOfSpec } from "./pairs.ts";
 import { nestedSpec, randomSpec } from "./specs.ts";
 
 const limits = { sharedBytes: 1 << 24, workgroup: 1, rowStep: 4, keyStep: 8 };
-const difference = (a: ReadonlyMap<string, number>, b: ReadonlyMap<string, number>): string[] =>
-  [...new Set([...a.keys(), ...b.keys()])].filter((k) => (a.get(k) ?? 0) !== (b.get(k) ?? 0)).slice(0, 3);
-
 const lengths = fc.oneof(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 41, max: 140 }));
 const tileRows = fc.constantFrom(4, 4, 8, 12);
 
@@ -113,7 +110,7 @@ describe("the list ends on 264 processors nearly when one sorted to its last til
       );
     const [list = []] = lengthsOf("annulus_list");
     const sorted = makespan(
-      list.toSorted((a, b) => b - a),
+      [...list].sort((a, b) => b - a),
       264,
     );
     const chain = lengthsOf("annulus").reduce((sum, lengths) => sum + makespan(lengths, 264), 0);

@@ -30,15 +30,38 @@ import {
 import { gridOf, listPassesAt, mergeGrid, mergeRows } from "../../src/planner.ts";
 import type { AttentionSpec } from "../../src/spec.ts";
 
-export type Pairs = { readonly counts: Map<string, number>; readonly rows: Map<string, number> };
+/** Pairs are counted under one number each, see `pairKey`: a test meets millions of them. */
+export type Pairs = { readonly counts: Map<number, number>; readonly rows: Map<string, number> };
 
-const bump = (map: Map<string, number>, key: string, by: number) => {
+/** More than any length here. */
+const MOST = 4096;
+/** (head, output row, query, key) as one number below 2^53; query −1 is a padded one. */
+const pairKey = (head: number, row: number, query: number, key: number): number =>
+  ((head * MOST + row) * MOST + query + 1) * MOST + key;
+export const pairOf = (pair: number): { head: number; row: number; query: number; key: number } => {
+  const over = (n: number) => Math.floor(pair / MOST ** n) % MOST;
+  return { head: Math.floor(pair / MOST ** 3), row: over(2), query: over(1) - 1, key: over(0) };
+};
+
+/** Three pairs that two multisets have not as often as each other. */
+export const difference = <K extends number | string>(
+  a: ReadonlyMap<K, number>,
+  b: ReadonlyMap<K, number>,
+): readonly unknown[] => {
+  const apart: unknown[] = [];
+  const note = (k: K) => apart.push([typeof k === "number" ? pairOf(k) : k, a.get(k) ?? 0, b.get(k) ?? 0]);
+  for (const [k, n] of a) if (b.get(k) !== n && apart.length < 3) note(k);
+  for (const k of b.keys()) if (!a.has(k) && apart.length < 3) note(k);
+  return apart;
+};
+
+const bump = <K>(map: Map<K, number>, key: K, by: number) => {
   if (by !== 0) map.set(key, (map.get(key) ?? 0) + by);
 };
 
 /** Every slot of every segment of every branch, real or padded, literally. Query −1 is a padded (zero) query. */
 export function pairsOfSpec(spec: AttentionSpec, N: number): Pairs {
-  const counts = new Map<string, number>();
+  const counts = new Map<number, number>();
   const rows = new Map<string, number>();
   spec.branches.forEach(({ segment, dilation: r }, b) => {
     const g = Math.min(segment, N);
@@ -54,7 +77,7 @@ export function pairsOfSpec(spec: AttentionSpec, N: number): Pairs {
           const query = real(m) ? s * g + t : -1;
           for (let k = 0; k < slots; k++) {
             if (spec.causal && k > m) continue;
-            if (real(k)) bump(counts, `${h} ${row} ${query} ${s * g + k * r + offset}`, 1);
+            if (real(k)) bump(counts, pairKey(h, row, query, s * g + k * r + offset), 1);
             else if (spec.padding === "zero") bump(rows, `${h} ${row}`, 1);
           }
         }
@@ -81,7 +104,7 @@ export const rowsOfSpec = (spec: AttentionSpec, N: number): readonly Set<string>
   });
 
 export function pairsOfBranch(spec: AttentionSpec, N: number, tileRows: number): Pairs {
-  const counts = new Map<string, number>();
+  const counts = new Map<number, number>();
   const phantoms = new Map<string, number>();
   const I = numbers(spec);
   spec.branches.forEach(({ segment, dilation }, branch) => {
@@ -101,7 +124,7 @@ export function pairsOfBranch(spec: AttentionSpec, N: number, tileRows: number):
         const query = i < tile.queries ? tile.queryStart + slot * dilation : -1;
         for (let j = 0; j < tile.keys; j++)
           if (!spec.causal || j <= slot)
-            bump(counts, `${tile.head} ${row} ${query} ${tile.queryStart + j * dilation}`, 1);
+            bump(counts, pairKey(tile.head, row, query, tile.queryStart + j * dilation), 1);
         bump(phantoms, `${tile.head} ${row}`, branchPhantoms(I, spec, tile, i));
       }
     }
@@ -114,7 +137,7 @@ export function pairsOfClass(
   N: number,
   tileRows: number,
 ): Pairs & { readonly written: Map<string, number> } {
-  const counts = new Map<string, number>();
+  const counts = new Map<number, number>();
   const phantoms = new Map<string, number>();
   const written = new Map<string, number>();
   const I = numbers(spec);
@@ -143,7 +166,7 @@ export function pairsOfClass(
               !fold.except.some((x) => x.active && x.from <= j && j < x.to)
             )
               multiplicity += 1;
-          bump(counts, `${tile.head} ${row} ${row} ${key}`, multiplicity);
+          bump(counts, pairKey(tile.head, row, row, key), multiplicity);
         };
         for (let j = 0; j < keys.before; j++) absorb(j);
         for (let j = keys.after; j < keys.real; j++) absorb(j);
@@ -187,7 +210,7 @@ function absorbAnnulus(
         times += Math.min(ofRow, ofKey);
       }
       if (times > 1) seen.add(times > 2 ? "threefold" : "folded");
-      bump(counts, `${tile.head} ${row} ${query} ${tile.queryStart + j * tile.dilation}`, times);
+      bump(counts, pairKey(tile.head, row, query, tile.queryStart + j * tile.dilation), times);
     };
     for (let j = 0; j < ring.before; j++) absorb(j);
     for (let j = ring.before; j < ring.middle; j++)
