@@ -115,8 +115,8 @@ function mergeKernel(node: AttentionNode, rows: number): TileKernel {
       const absorbed = b.nested(() => {
         const base = partBase(I, spec, branch, N);
         const part = rowsOfParts(b, spec, { batch, head, row: add(base, row), step, count });
-        b.push({ s: "copy", tile: "part", rows: part.out }, { s: "copy", tile: "part_lse", rows: part.lse });
-        b.push(...merge("part", "part_lse"));
+        b.push({ s: "copy", tile: "part", rows: part.out }, { s: "copy", tile: "weight", rows: part.lse });
+        b.push(...merge("part", "weight"));
       });
       if (covers.e === "const") b.push(...(covers.value === 0 ? [] : absorbed));
       else b.push({ s: "if", cond: covers, then: absorbed });
@@ -138,7 +138,7 @@ function mergeKernel(node: AttentionNode, rows: number): TileKernel {
     tiles: [
       ...stateTiles(rows, rows, headDim).filter((t) => t.name !== "S"),
       { name: "part", rows, cols: headDim },
-      { name: "part_lse", rows, cols: 1 },
+      { name: "weight", rows, cols: 1 },
     ],
     body: b.out,
   };

@@ -105,14 +105,15 @@ export const absorbZeros = (count: AnyExpr): readonly Stmt<Tile>[] => [
   map("O", mul(e(at("O")), e(at("fade")))),
 ];
 
-/** Absorbs a state that was finished apart: `part` is its O/l and `lse` its natural logarithm; of an empty one 0 and −∞. */
-export const merge = (part: string, lse: string): readonly Stmt<Tile>[] => [
-  map(lse, max(mul(e(at(lse)), n(LOG2E)), n(LOW))),
-  map("top", max(e(at("m")), e(at(lse)))),
+/** Absorbs a state that was finished apart: `part` is its O/l and `weight` its natural lse, 0 and −∞ for an empty one. */
+export const merge = (part: string, weight: string): readonly Stmt<Tile>[] => [
+  map(weight, max(mul(e(at(weight)), n(LOG2E)), n(LOW))),
+  map("top", max(e(at("m")), e(at(weight)))),
   ...rescale,
-  map(lse, select(gt(e(at(lse)), n(LOW)), exp2(sub(e(at(lse)), e(at("m")))), n(0))),
-  map("l", op("madd", [e(at("l")), e(at("fade")), e(at(lse))])),
-  map("O", op("madd", [e(at(part)), e(at(lse)), mul(e(at("O")), e(at("fade")))])),
+  // Two empty states have the same maximum, and no weight.
+  map(weight, select(gt(e(at(weight)), n(LOW)), exp2(sub(e(at(weight)), e(at("m")))), n(0))),
+  map("l", op("madd", [e(at("l")), e(at("fade")), e(at(weight))])),
+  map("O", op("madd", [e(at(part)), e(at(weight)), mul(e(at("O")), e(at("fade")))])),
 ];
 
 /** log2 of the state's sum, LOW where it is empty. */
