@@ -220,7 +220,10 @@ function decodingOf<K extends Kernel<Warp>>(
 }
 
 /** Every value that launches may name besides inputs and weights: the graph's and the lowering's own. */
-export const valuesOf = (graph: Graph, launches: readonly Launch<unknown>[]): ReadonlyMap<ValueId, Temporary> =>
+export const valuesOf = (
+  graph: Graph,
+  launches: readonly Launch<unknown>[],
+): ReadonlyMap<ValueId, Temporary> =>
   new Map([...graph.values, ...launches.flatMap((l) => l.temporaries ?? [])].map((v) => [v.id, v]));
 
 /** The runs of launches that go chunk by chunk. */

@@ -9,13 +9,15 @@ import type { AttentionShape, AttentionSpec } from "./spec.ts";
 
 export { costOf, countPairs, executedPairs } from "./planner/cost.ts";
 export type { Cost, Figures, PairCount } from "./planner/cost.ts";
-export { gridOf, gridSize, listPasses, listPassesAt, mergeGrid, mergeRows, passGrid } from "./planner/grid.ts";
+export { gridOf, gridSize, listPasses, listPassesAt, mergeGrid, mergeRows } from "./planner/grid.ts";
 
 export type Target = {
   readonly name: string;
   readonly limits: Limits;
   /** For a spec: operands of 16 bits may go through other units. */
   readonly figures: (spec: AttentionShape) => Figures;
+  /** Schedules that are taken only where a wish names them. */
+  readonly unplanned?: readonly ScheduleKind[];
   /** Tile sizes worth trying for an attention under a schedule, rows × keys. */
   readonly tiles: (
     spec: AttentionShape,
@@ -62,7 +64,8 @@ export function choose(spec: AttentionSpec, N: number, target: Target, wish: Wis
     }
     return best ?? { kind, schedule: null, why, cost: null };
   });
-  const wanted = wish.kind === undefined ? candidates : candidates.filter((c) => c.kind === wish.kind);
+  const planned = (kind: ScheduleKind) => target.unplanned?.includes(kind) !== true;
+  const wanted = candidates.filter((c) => (wish.kind === undefined ? planned(c.kind) : c.kind === wish.kind));
   let chosen: Candidate | null = null;
   for (const c of wanted)
     if (c.schedule !== null && c.cost !== null && (chosen?.cost == null || c.cost.ns < chosen.cost.ns))

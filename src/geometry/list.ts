@@ -71,9 +71,7 @@ export type ListPass<T> = {
 
 /** Cells of a pass that hold a segment each, so that tiles at the same place in them see about as many keys. */
 export const alikeCells = <T, C>(I: Integers<T, C>, spec: AttentionShape, pass: AnnulusPass, N: T): T =>
-  pass.cell === branchOf(spec, pass.branch).segment
-    ? ceilDiv(I, N, I.min(I.of(pass.cell), N))
-    : I.of(1);
+  pass.cell === branchOf(spec, pass.branch).segment ? ceilDiv(I, N, I.min(I.of(pass.cell), N)) : I.of(1);
 
 /**
  * The pass of a group of the list, and which of the pass's own groups it is. Passes with the longest tiles come first. In a causal pass

@@ -75,20 +75,33 @@ const EMPTY_GROUP = 4;
 const SAMPLES = 512;
 const GOLDEN = (Math.sqrt(5) - 1) / 2;
 
+/** Errors of launches, or of parts of one, are independent, so several need fewer samples each. */
+const sampled = (launches: number, most: number): number => Math.ceil(most / Math.sqrt(launches));
+const LONE = { state: "begun", longestFirst: false, counting: { weighing: 0, finding: 0 } } as const;
 const IDLE: Required<GroupWork> = { keyTiles: 0, rows: 0, parts: 0 };
 
 /** Mean over the groups of a launch: exact for few, otherwise over golden-ratio samples, which no period of the geometry can alias. */
-function meanOf({ groups, of }: LaunchWork, most: number): Required<GroupWork> {
+function meanOf({ groups, of, parts }: LaunchWork, most: number): Required<GroupWork> {
+  if (parts !== undefined) {
+    const samples = sampled(parts.length, most);
+    const each = parts.map((part) => ({
+      share: part.groups / groups,
+      mean: meanOf({ ...LONE, ...part }, samples),
+    }));
+    const over = (what: keyof GroupWork) =>
+      each.reduce((sum, { share, mean }) => sum + share * mean[what], 0);
+    return { keyTiles: over("keyTiles"), rows: over("rows"), parts: over("parts") };
+  }
   const samples = Math.min(groups, most);
-  let [keyTiles, rows, parts] = [0, 0, 0];
+  let [keyTiles, rows, merged] = [0, 0, 0];
   for (let i = 0; i < samples; i++) {
     const one = of(groups <= most ? i : Math.floor((((i + 0.5) * GOLDEN) % 1) * groups));
     keyTiles += one.keyTiles;
     rows += one.rows;
-    parts += one.parts ?? 0;
+    merged += one.parts ?? 0;
   }
   if (samples === 0) return IDLE;
-  return { keyTiles: keyTiles / samples, rows: rows / samples, parts: parts / samples };
+  return { keyTiles: keyTiles / samples, rows: rows / samples, parts: merged / samples };
 }
 
 /** Groups looked at of those that a longest-first launch ends with. */
@@ -129,8 +142,7 @@ export function costOf(spec: AttentionShape, choice: ScheduleChoice, N: number, 
     (rows * keys) / figures.exps +
     figures.keyTile;
   const launches = launchesOf(spec, choice, N, figures.narrow === true && storedAs(spec.dtype, d) !== "f32");
-  // Errors of launches are independent, so several need fewer samples each.
-  const samples = Math.ceil(SAMPLES / Math.sqrt(launches.length));
+  const samples = sampled(launches.length, SAMPLES);
   const { copies, atOnce = 1 } = figures;
   let [groups, keyTiles, moved, waves, ns] = [0, 0, 0, 0, 0];
   for (const launch of launches) {

@@ -37,14 +37,14 @@ function classGrid(spec: AttentionShape, shape: ClassShape, rows: number): Size 
   return product("B", spec.heads, size("ceilDiv", "N", cell), shape.cuts.length + 1, shape.lattice, tiles);
 }
 
-/** Groups of a pass of an `annulus` or `annulus_list` schedule for one head of one sequence. */
-export function passGrid(spec: AttentionShape, pass: AnnulusPass, rows: number): Size {
+/** Groups of a pass of an `annulus` or `annulus_list` schedule for one head of one sequence: cells, and tiles of each. */
+function passGrid(spec: AttentionShape, pass: AnnulusPass, rows: number): readonly [Size, Size] {
   const { dilation } = spec.branches[pass.branch] ?? { dilation: 1 };
   const room = roomOf(spec, pass);
   const cell = size("min", pass.cell, "N");
   const slots = more(size("ceilDiv", cell, dilation), room.slots);
   const tiles = more(size("ceilDiv", slots, rows), room.tiles);
-  return product(size("ceilDiv", "N", cell), tiles);
+  return [size("ceilDiv", "N", cell), tiles];
 }
 
 /** The passes of an `annulus_list` schedule as formulas of N. */
@@ -54,7 +54,7 @@ export const listPasses = (
 ): readonly ListPass<Size>[] => {
   const shape = annulusShape(spec, rows);
   return shape.passes.map((pass) => ({
-    groups: passGrid(spec, pass, rows),
+    groups: product(...passGrid(spec, pass, rows)),
     longest: longestKeys(sizes, spec, shape, pass, keys, "N"),
     alike: alikeCells(sizes, spec, pass, "N"),
   }));
@@ -86,7 +86,7 @@ export function gridSize(
   if (schedule.kind === "class") return classGrid(spec, classShape(spec), schedule.rows);
   if (schedule.kind === "annulus_list") {
     const { passes } = annulusShape(spec, schedule.rows);
-    const all = passes.map((pass) => passGrid(spec, pass, schedule.rows));
+    const all = passes.map((pass) => product(...passGrid(spec, pass, schedule.rows)));
     return product(
       "B",
       spec.heads,
@@ -98,7 +98,7 @@ export function gridSize(
     schedule.kind === "annulus"
       ? annulusShape(spec, schedule.rows).passes.find((p) => p.branch === branch)
       : undefined;
-  if (pass !== undefined) return product("B", spec.heads, passGrid(spec, pass, schedule.rows));
+  if (pass !== undefined) return product("B", spec.heads, ...passGrid(spec, pass, schedule.rows));
   const g = size("min", segmentOf(segment), "N");
   const tiles = size("ceilDiv", size("ceilDiv", g, dilation), schedule.rows);
   return product("B", spec.heads, size("ceilDiv", "N", g), tiles);
@@ -125,6 +125,8 @@ export type LaunchWork = {
   readonly state: "begun" | "resumed" | "written";
   /** Whether its groups run from the longest to the shortest. */
   readonly longestFirst: boolean;
+  /** Parts that all of its groups together are, each of a kind. */
+  readonly parts?: readonly Pick<LaunchWork, "groups" | "of">[];
   /**
    * Operations on single numbers that a tile of keys takes beside those of every schedule: weighing with multiplicities, and finding
    * those of its keys, which each of the lanes that share keys does for itself.
@@ -198,7 +200,7 @@ function passesOf(spec: AttentionShape, choice: ScheduleChoice, N: number): read
     const most = (counting: keyof Counting) => Math.max(...each.map((p) => p.counting[counting]));
     const counting = { weighing: most("weighing"), finding: most("finding") };
     const list = { groups: gridOf(spec, choice, 0, at), of, state: "begun" as const, counting };
-    return [{ ...list, longestFirst: true }, mergeWork(spec, rows, N)];
+    return [{ ...list, longestFirst: true, parts: each }, mergeWork(spec, rows, N)];
   }
   return spec.branches.map(({ segment, dilation }, branch) => {
     const of = (group: number): GroupWork => {

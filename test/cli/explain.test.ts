@@ -36,7 +36,13 @@ describe("heddle explain", () => {
       { segment: 8, dilation: 2, pairs: 20, coverage: 0.5 },
     ]);
     const schedules = attention?.["schedules"] as { kind: string; chosen: boolean; refused: string | null }[];
-    expect(schedules.map((s) => s.kind).sort()).toEqual(["annulus", "annulus_list", "branch", "class", "dense"]);
+    expect(schedules.map((s) => s.kind).sort()).toEqual([
+      "annulus",
+      "annulus_list",
+      "branch",
+      "class",
+      "dense",
+    ]);
     expect(schedules.filter((s) => s.chosen).length).toBe(1);
     expect(schedules.every((s) => s.chosen || s.refused !== "")).toBe(true);
 
@@ -84,7 +90,9 @@ describe("heddle explain", () => {
     expect(of("annulus_list")).toMatchObject({ launches: 2, chosen: true });
     expect(of("annulus_list")?.work).toBeLessThan(0.95);
     // The last wave of each launch need not be full, and some groups find nothing to do.
-    expect(Math.abs((of("annulus_list")?.waves ?? 0) - (of("annulus_list")?.groups ?? 0) / 264)).toBeLessThan(2);
+    expect(Math.abs((of("annulus_list")?.waves ?? 0) - (of("annulus_list")?.groups ?? 0) / 264)).toBeLessThan(
+      2,
+    );
     const page = attentionText(short, false);
     expect(page).toMatch(/schedule \(cuda\) +rows×keys +launches +groups +waves/);
     expect(page).toMatch(/→ annulus_list +\d+×\d+ +2 /);

@@ -114,7 +114,9 @@ describe.skipIf(nvrtc === null)(`NVRTC compiles, seed ${seed}`, () => {
       const shape = torchscaleShape(name, 16, headDim, branches);
       const spec = seal({ ...shape, dtype: "bf16" as const, causal });
       // Widths between these have tiles of the same keys.
-      const kinds = [48, 64, 128].includes(headDim) ? (["annulus", "annulus_list"] as const) : (["annulus"] as const);
+      const kinds = [48, 64, 128].includes(headDim)
+        ? (["annulus", "annulus_list"] as const)
+        : (["annulus"] as const);
       for (const kind of kinds) {
         const schedule = choose(spec, 1 << 17, cudaTarget, { kind }).chosen;
         for (const u of await compile(attentionGraph(spec, NARROW), schedule))

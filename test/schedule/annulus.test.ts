@@ -70,7 +70,10 @@ describe("annulus plans attend exactly the pairs of the Spec", () => {
         const places = [...list.written.keys()].map((key) => Number(key.split(" ")[2]));
         expect(Math.max(-1, ...places)).toBeLessThan(room);
         expect(sizeOf(partBase(sizes, spec, spec.branches.length, "N"), at)).toBe(room);
-        const segments = spec.branches.reduce((sum, { segment }) => sum + Math.ceil(N / Math.min(segment, N)), 0);
+        const segments = spec.branches.reduce(
+          (sum, { segment }) => sum + Math.ceil(N / Math.min(segment, N)),
+          0,
+        );
         expect(B * spec.heads * (room - segments)).toBeLessThanOrEqual(list.written.size);
         // A pass is not come back to.
         const turns = list.passes.filter((pass, i) => i === 0 || pass !== list.passes[i - 1]);

@@ -211,7 +211,10 @@ export function attendAnnulus(b: Block, I: Integers<Expr, Expr>, work: AnnulusWo
   b.push(...finish(work.out, work.lse));
 }
 
-const timesTiles = (shape: AnnulusShape, { folds }: Kind): readonly (readonly [rows: string, keys: string])[] =>
+const timesTiles = (
+  shape: AnnulusShape,
+  { folds }: Kind,
+): readonly (readonly [rows: string, keys: string])[] =>
   Array.from({ length: folds ? shape.terms : 0 }, (_, p) => [ofRows(p), ofKeys(p)]);
 
 /** What kernels of annulus tiles look up, and the tiles that they work on. */

@@ -51,7 +51,13 @@ function rowsOfParts(
   const base = b.bind("part_at", add(mul(add(mul(batch, i32(spec.heads)), head), all), at.row));
   const { headDim } = spec;
   return {
-    out: { buffer: "parts", base: mul(base, i32(headDim)), stride: i32(at.step * headDim), count, cols: headDim },
+    out: {
+      buffer: "parts",
+      base: mul(base, i32(headDim)),
+      stride: i32(at.step * headDim),
+      count,
+      cols: headDim,
+    },
     lse: { buffer: "part_lse", base, stride: i32(at.step), count, cols: 1 },
   };
 }
@@ -80,12 +86,26 @@ function listKernel(node: AttentionWork, schedule: Schedule, shape: AnnulusShape
     const row = partRow(I, spec, tile, N);
     const left = rowsOfParts(b, spec, { batch, head, row, step: 1, count: tile.rows });
     // A tile without keys leaves empty states: the merge need not know which they are.
-    attendAnnulus(b, I, { node, schedule, shape, kind, tile, branch: tile.branch, ring, begin: empty, ...left });
+    attendAnnulus(b, I, {
+      node,
+      schedule,
+      shape,
+      kind,
+      tile,
+      branch: tile.branch,
+      ring,
+      begin: empty,
+      ...left,
+    });
   });
   b.push({ s: "if", cond: lt(i32(0), tile.rows), then: body });
   const { tables, tiles } = annulusParts(node, schedule, shape, kind);
   const extra = kind.folds ? [listPlaces(spec, shape)] : [shape.tables.dilations, listPlaces(spec, shape)];
-  const names = ["N", "sequences", ...passes.flatMap((_, p) => countedBy(spec).map((what) => countName(what, p)))];
+  const names = [
+    "N",
+    "sequences",
+    ...passes.flatMap((_, p) => countedBy(spec).map((what) => countName(what, p))),
+  ];
   return {
     name: `${kernelName(node)}_annulus_list_${rows}x${keys}`,
     buffers: [
