@@ -7,7 +7,7 @@
  */
 import { argumentsOf } from "./fuse.ts";
 import type { XposTable } from "../runtime/plan.ts";
-import { cacheShape, laneRows, type Integers } from "../src/geometry.ts";
+import { cacheShape, laneRows, sizes } from "../src/geometry.ts";
 import type { Dim, Graph, Node, Value, ValueId } from "../src/graph.ts";
 import type { GraphState } from "../src/graph/decode.ts";
 import type { Size } from "../src/kernel.ts";
@@ -43,48 +43,6 @@ export function modelReach(spec: ModelSpec): Reach {
   if (learned >= reach.tokens) return reach;
   return { tokens: learned, why: `model '${spec.name}' has learned positions for ${learned} tokens` };
 }
-
-/** Formulas of N and B; conditions are not needed for sizes. */
-const never = (): never => {
-  throw new Error("heddle: internal: a size has no conditions");
-};
-const binary =
-  (op: "add" | "sub" | "mul" | "floorDiv" | "min" | "max") =>
-  (a: Size, b: Size): Size => {
-    if (op === "mul" && (a === 0 || b === 0)) return 0;
-    if (op === "mul" && (a === 1 || b === 1)) return a === 1 ? b : a;
-    if (op === "add" && (a === 0 || b === 0)) return a === 0 ? b : a;
-    if (typeof a === "number" && typeof b === "number")
-      return {
-        add: a + b,
-        sub: a - b,
-        mul: a * b,
-        floorDiv: Math.floor(a / b),
-        min: Math.min(a, b),
-        max: Math.max(a, b),
-      }[op];
-    return { op, args: [a, b] };
-  };
-const sizes: Integers<Size, never> = {
-  of: (n) => n,
-  add: binary("add"),
-  sub: binary("sub"),
-  mul: binary("mul"),
-  div: binary("floorDiv"),
-  min: binary("min"),
-  max: binary("max"),
-  rem: never,
-  eq: never,
-  lt: never,
-  and: never,
-  not: never,
-  select: never,
-  truth: never,
-  offset: never,
-  look: never,
-  share: (_, value) => value,
-  shareCondition: never,
-};
 
 /** Elements of the cache of an attention for B sequences of at most N tokens. */
 export const cacheSize = (spec: AttentionShape): Size =>

@@ -15,7 +15,7 @@ import type { Dim, Graph, Value, ValueId, Weight } from "../src/graph.ts";
 import type { GraphState } from "../src/graph/decode.ts";
 import type { Kernel, Size } from "../src/kernel.ts";
 import type { Warp } from "../src/warp.ts";
-import type { Binding, Launch } from "./lower/launch.ts";
+import type { Binding, Launch, Temporary } from "./lower/launch.ts";
 
 /** The launches of a program for all lengths up to `upTo` (null: every longer one), in order of execution. */
 export type LoweredVariant<K extends Kernel<Warp> = Kernel> = {
@@ -68,7 +68,9 @@ export function elementsOf(shape: readonly Dim[]): Size {
 }
 
 /** 32-bit words of a value: two 16-bit elements share one. */
-export function wordsOf({ dtype, shape }: Pick<Value, "dtype" | "shape">): Size {
+export function wordsOf({ dtype, shape, elements }: Pick<Temporary, "dtype" | "shape" | "elements">): Size {
+  if (elements !== undefined)
+    return dtype === "f16" || dtype === "bf16" ? { op: "ceilDiv", args: [elements, 2] } : elements;
   if (dtype !== "f16" && dtype !== "bf16") return elementsOf(shape);
   const whole = shape.findIndex((d) => typeof d === "number" && d % 2 === 0);
   if (whole < 0) return { op: "ceilDiv", args: [elementsOf(shape), 2] };
@@ -221,7 +223,10 @@ function decodingOf<K extends Kernel<Warp>>(
 }
 
 /** Every value that launches may name besides inputs and weights: the graph's and the lowering's own. */
-export const valuesOf = (graph: Graph, launches: readonly Launch<unknown>[]): ReadonlyMap<ValueId, Value> =>
+export const valuesOf = (
+  graph: Graph,
+  launches: readonly Launch<unknown>[],
+): ReadonlyMap<ValueId, Temporary> =>
   new Map([...graph.values, ...launches.flatMap((l) => l.temporaries ?? [])].map((v) => [v.id, v]));
 
 /** The runs of launches that go chunk by chunk. */
@@ -272,7 +277,7 @@ const tensorOf = (name: string, v: Value): TensorSpec => ({ name, dtype: v.dtype
 /** Linear scan: a value holds a slot from the first launch that mentions it to the last. */
 function assignSlots(
   launches: readonly Launch<unknown>[],
-  values: ReadonlyMap<ValueId, Value>,
+  values: ReadonlyMap<ValueId, Temporary>,
   places: Places,
   sizeFor: (id: ValueId, words: Size) => Size,
 ): { readonly slotOf: ReadonlyMap<ValueId, number>; readonly slots: readonly Size[] } {
@@ -292,7 +297,7 @@ function assignSlots(
   mentioned.forEach((ids, at) => {
     for (const id of ids) {
       if (slotOf.has(id)) continue;
-      const size = sizeFor(id, wordsOf(values.get(id) as Value));
+      const size = sizeFor(id, wordsOf(values.get(id) as Temporary));
       const available = free.get(JSON.stringify(size));
       slotOf.set(id, available?.shift() ?? slots.push(size) - 1);
     }

@@ -83,7 +83,7 @@ export type ModelOptions = {
 };
 
 export type ScheduleOptions = {
-  readonly kind?: "branch" | "class" | "dense" | "annulus";
+  readonly kind?: "branch" | "class" | "dense" | "annulus" | "annulus_list";
   readonly rows?: number;
   readonly keys?: number;
 };

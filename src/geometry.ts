@@ -24,5 +24,18 @@ export {
 export type { CachePiece, CacheRegion, CacheShape } from "./geometry/cache.ts";
 export { classShape, classTile, foldInto, passKeys, passPhantoms } from "./geometry/class.ts";
 export type { ClassShape, ClassTile, Fold, Pass, PassKeys } from "./geometry/class.ts";
+export {
+  alikeCells,
+  listPlaces,
+  listTile,
+  listTurn,
+  longestKeys,
+  mergeShape,
+  mergeTile,
+  partBase,
+  partRow,
+} from "./geometry/list.ts";
+export type { ListPass, ListTile, MergePart, MergeTile } from "./geometry/list.ts";
 export { annulusShape, regimeOf } from "./geometry/links.ts";
 export type { AnnulusPass, AnnulusShape } from "./geometry/links.ts";
+export { sizes } from "./geometry/sizes.ts";

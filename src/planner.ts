@@ -9,12 +9,15 @@ import type { AttentionShape, AttentionSpec } from "./spec.ts";
 
 export { costOf, countPairs, executedPairs } from "./planner/cost.ts";
 export type { Cost, Figures, PairCount } from "./planner/cost.ts";
-export { gridOf, gridSize } from "./planner/grid.ts";
+export { gridOf, gridSize, listPasses, listPassesAt, mergeGrid, mergeRows } from "./planner/grid.ts";
 
 export type Target = {
   readonly name: string;
   readonly limits: Limits;
-  readonly figures: Figures;
+  /** For a spec: operands of 16 bits may go through other units. */
+  readonly figures: (spec: AttentionShape) => Figures;
+  /** Schedules that are taken only where a wish names them. */
+  readonly unplanned?: readonly ScheduleKind[];
   /** Tile sizes worth trying for an attention under a schedule, rows × keys. */
   readonly tiles: (
     spec: AttentionShape,
@@ -36,7 +39,7 @@ export type Wish = { readonly kind?: ScheduleKind; readonly rows?: number; reado
 
 /** The best legal tile sizes of every kind at length N, and the cheapest of them all. Throws when a wish is not legal. */
 export function choose(spec: AttentionSpec, N: number, target: Target, wish: Wish = {}): Choice {
-  const kinds: readonly ScheduleKind[] = ["dense", "class", "branch", "annulus"];
+  const kinds: readonly ScheduleKind[] = ["dense", "class", "branch", "annulus", "annulus_list"];
   const sizes = (kind: ScheduleKind) =>
     target
       .tiles(spec, kind)
@@ -55,13 +58,14 @@ export function choose(spec: AttentionSpec, N: number, target: Target, wish: Wis
         why = verdict.why;
         continue;
       }
-      const cost = costOf(spec, verdict.schedule, N, target.figures);
+      const cost = costOf(spec, verdict.schedule, N, target.figures(spec));
       if (best?.cost == null || cost.ns < best.cost.ns)
         best = { kind, schedule: verdict.schedule, why: "", cost };
     }
     return best ?? { kind, schedule: null, why, cost: null };
   });
-  const wanted = wish.kind === undefined ? candidates : candidates.filter((c) => c.kind === wish.kind);
+  const planned = (kind: ScheduleKind) => target.unplanned?.includes(kind) !== true;
+  const wanted = candidates.filter((c) => (wish.kind === undefined ? planned(c.kind) : c.kind === wish.kind));
   let chosen: Candidate | null = null;
   for (const c of wanted)
     if (c.schedule !== null && c.cost !== null && (chosen?.cost == null || c.cost.ns < chosen.cost.ns))
@@ -96,7 +100,7 @@ export function rangesOf(spec: AttentionSpec, target: Target, wish: Wish = {}): 
     if (previous !== undefined) {
       const { kind, rows, keys } = previous.schedule;
       if (legal(spec, { kind, rows, keys }, target.limits, N).ok) {
-        const keep = costOf(spec, previous.schedule, N, target.figures).ns;
+        const keep = costOf(spec, previous.schedule, N, target.figures(spec)).ns;
         const best = candidates.find((c) => c.schedule === chosen)?.cost?.ns ?? keep;
         if (best > keep * WORTH_A_KERNEL) schedule = previous.schedule;
       }

@@ -2,10 +2,14 @@
  * A schedule says in which order and in which tiles the attended pairs of a Spec are computed. It stands beside the
  * program and can never change a result; `legal` says where it may be used.
  */
-import { annulusShape, classShape, misaligned } from "./geometry.ts";
+import { annulusShape, classShape, listPlaces, mergeShape, misaligned } from "./geometry.ts";
 import type { AttentionShape } from "./spec.ts";
 
-export const scheduleKinds = ["branch", "class", "annulus", "dense"] as const;
+/**
+ * `annulus` has a launch for each branch, which goes on with the state that the last one left; `annulus_list` has one launch of the same
+ * tiles, the longest first, whose results a second one merges.
+ */
+export const scheduleKinds = ["branch", "class", "annulus", "annulus_list", "dense"] as const;
 export type ScheduleKind = (typeof scheduleKinds)[number];
 
 /** A wish: tile heights and widths may be left to the target. */
@@ -40,23 +44,27 @@ export const attentionSharedBytes = (spec: AttentionShape, rows: number, keys: n
 export const tileBytes = (limits: Limits, spec: AttentionShape, rows: number, keys: number): number =>
   (limits.attentionBytes ?? attentionSharedBytes)(spec, rows, keys);
 
-/** Largest lattice of a class schedule: beyond it cells hold few rows of each class and lanes are wasted. */
+/** Largest lattice of a class schedule or a merge: beyond it cells hold few rows of each class and lanes are wasted. */
 const MAX_LATTICE = 512;
 /** Passes are unrolled in a class kernel, and what an annulus pass counts of others too; more of them only make kernels large. */
 const MAX_PASSES = 16;
 
+const isAnnulus = (kind: ScheduleKind): boolean => kind === "annulus" || kind === "annulus_list";
+
 /** What rows and keys have of each path of an annulus pass; targets that count for themselves keep it in registers. */
 const pathBytes = (limits: Limits, spec: AttentionShape, { kind, rows, keys }: ScheduleChoice): number =>
-  kind !== "annulus" || limits.attentionBytes !== undefined || spec.branches.length > MAX_PASSES
+  !isAnnulus(kind) || limits.attentionBytes !== undefined || spec.branches.length > MAX_PASSES
     ? 0
     : 4 * annulusShape(spec, rows).terms * (rows + keys);
 
 /** Bytes of the tables that grow with heads and branches: offsets, and which branches an annulus pass counts. */
 function lookedUpBytes(spec: AttentionShape, { kind, rows }: ScheduleChoice): number {
   const offsets = spec.heads * spec.branches.length;
-  if (kind !== "annulus" || spec.branches.length > MAX_PASSES) return 4 * offsets;
-  const { tables } = annulusShape(spec, rows);
-  return 4 * Object.values(tables).reduce((sum, t) => sum + t.values.length, offsets);
+  if (!isAnnulus(kind) || spec.branches.length > MAX_PASSES) return 4 * offsets;
+  const shape = annulusShape(spec, rows);
+  const places = kind === "annulus_list" ? [listPlaces(spec, shape)] : [];
+  const tables = [...Object.values(shape.tables), ...places];
+  return 4 * tables.reduce((sum, t) => sum + t.values.length, offsets);
 }
 
 /**
@@ -111,13 +119,18 @@ export function legal(
         return no(`${spec.branches.length} branches exceed ${MAX_PASSES} passes`);
       break;
     }
-    case "annulus": {
+    case "annulus":
+    case "annulus_list": {
       if (spec.combine === "mean")
         return no(
-          "'annulus' counts a pair of several branches in one of them; 'combine mean' weighs each branch by itself",
+          `'${kind}' counts a pair of several branches in one of them; 'combine mean' weighs each branch by itself`,
         );
       if (spec.branches.length > MAX_PASSES)
         return no(`${spec.branches.length} branches exceed ${MAX_PASSES} passes`);
+      if (kind === "annulus_list" && mergeShape(spec).lattice > MAX_LATTICE)
+        return no(
+          `rows are merged by their place modulo the dilations' least common multiple, ${mergeShape(spec).lattice}, which exceeds ${MAX_LATTICE}; use 'annulus'`,
+        );
       break;
     }
   }

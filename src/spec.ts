@@ -89,7 +89,7 @@ export type ModelSpec = ModelShape & Checked;
 export type ScheduleHint = {
   readonly attention: string;
   readonly target: "wasm" | "wgsl" | "cuda";
-  readonly kind?: "branch" | "class" | "dense" | "annulus";
+  readonly kind?: "branch" | "class" | "dense" | "annulus" | "annulus_list";
   readonly rows?: number;
   readonly keys?: number;
 };

@@ -20,7 +20,7 @@ const rows = own.results.map((r) => {
     r.length,
     r.dtype,
     r.causal ? "causal" : "",
-    r.schedule ?? "",
+    `${r.schedule ?? ""}${r.asked === undefined ? "" : " (asked for)"}`,
     cell(r),
     r.error === undefined ? r.tflops.toFixed(1) : "",
     r.executed === undefined ? "" : r.executed.toFixed(1),

@@ -14,8 +14,8 @@ const device = await openDevice({ profile: true });
 const median = (list) => list.sort((a, b) => a - b)[Math.floor(list.length / 2)] ?? NaN;
 const results = [];
 for (const work of attentions(values.quick)) {
-  const { name, dtype, causal, length } = work;
-  const about = { name, dtype, causal, length };
+  const { name, dtype, causal, length, schedule: asked } = work;
+  const about = { name, dtype, causal, length, ...(asked === undefined ? {} : { asked }) };
   try {
     const { program, attention } = compiled(work);
     const executable = await device.compile(program);
@@ -32,8 +32,8 @@ for (const work of attentions(values.quick)) {
     const flops = 4 * attention.headDim * Number(countPairs(attention, length).total);
     const schedule = program.plan.variants.at(-1)?.schedule;
     // What the tiles compute, their padding included, as the planner counts it.
-    const executed = choose(attention, length, cudaTarget).candidates.find((c) =>
-      schedule?.startsWith(c.kind),
+    const executed = choose(attention, length, cudaTarget).candidates.find(
+      (c) => schedule?.split(" ")[0] === c.kind,
     )?.cost;
     const done =
       executed == null ? {} : { executed: (4 * attention.headDim * executed.executedPairs) / ms / 1e9 };

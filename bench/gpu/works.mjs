@@ -20,18 +20,41 @@ export const attentions = (quick) => {
         { name: "paper_32k", text: PAPER, lengths: [32768, 131072, 1048576] },
         { name: "gigapath", text: GIGAPATH, lengths: [10000, 65536, 1048576] },
       ];
-  return shapes.flatMap(({ name, text, lengths }) =>
-    ["f16", "bf16"].flatMap((dtype) =>
-      [false, true].flatMap((causal) => lengths.map((length) => ({ name, text, dtype, causal, length }))),
-    ),
-  );
+  /** Each shape at some lengths, under the planner's schedule or another. */
+  const each = (dtypes, lengthsOf, schedules) =>
+    shapes.flatMap(({ name, text, lengths }) =>
+      dtypes.flatMap((dtype) =>
+        [false, true].flatMap((causal) =>
+          lengthsOf(lengths).flatMap((length) =>
+            schedules.map((schedule) => ({
+              name,
+              text,
+              dtype,
+              causal,
+              length,
+              ...(schedule === null ? {} : { schedule }),
+            })),
+          ),
+        ),
+      ),
+    );
+  // Both forms of annulus, on matrix units and in f32, where launches are short enough for their ends to count.
+  const short = (lengths) => (quick ? lengths : lengths.slice(0, 2));
+  return [
+    ...each(["f16", "bf16"], (lengths) => lengths, [null]),
+    ...each(["bf16", "f32"], short, ["annulus", "annulus_list"]),
+  ];
 };
 
-/** @param {{ text: string, dtype: string, causal: boolean, length: number }} work */
-export function compiled({ text, dtype, causal, length }) {
+/** @param {{ text: string, dtype: string, causal: boolean, length: number, schedule?: string }} work */
+export function compiled({ text, dtype, causal, length, schedule }) {
   const { spec, diagnostics } = readSpec(`attention timed { dtype ${dtype} causal ${causal} ${text} }`);
   if (spec === null) throw new Error(diagnostics.map((d) => d.message).join("\n"));
-  const [program] = compileSpec(spec, { target: "cuda", length });
+  const [program] = compileSpec(spec, {
+    target: "cuda",
+    length,
+    ...(schedule === undefined ? {} : { schedule }),
+  });
   const [attention] = spec.attentions;
   if (program === undefined || attention === undefined) throw new Error("nothing was compiled");
   return { program: program.program, attention };

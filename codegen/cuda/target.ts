@@ -3,7 +3,7 @@
  * bits and whole pieces of 16 bytes, lanes with f32 arithmetic otherwise.
  */
 import type { Dtype, Kernel, TileKernel } from "../../src/kernel.ts";
-import type { Target } from "../../src/planner.ts";
+import type { Figures, Target } from "../../src/planner.ts";
 import type { ScheduleKind } from "../../src/schedule.ts";
 import type { AttentionShape } from "../../src/spec.ts";
 import { storedAs } from "../../src/storage.ts";
@@ -72,7 +72,7 @@ function tilesFor(
 ): readonly (readonly [rows: number, keys: number])[] {
   const { headDim } = spec;
   if (onMatrixUnits(headDim, storedOf(spec))) {
-    if (kind === "annulus") {
+    if (kind === "annulus" || kind === "annulus_list") {
       const keys = TALL_COUNTING.find(([width]) => headDim <= width)?.[1];
       return keys === undefined
         ? [[64, 16]]
@@ -87,20 +87,27 @@ function tilesFor(
   return [64, 32, 16].flatMap((keys) => rows.map((r) => [r, keys] as const));
 }
 
+/** Of a device as a whole (an H100, half its peaks): groups that run side by side share the fixed costs. */
+const LANE_FIGURES: Figures = {
+  macs: 15000,
+  copies: 1200,
+  exps: 2000,
+  ops: 28000,
+  sharing: 32,
+  keyTile: 0.1,
+  group: 0.5,
+  launch: 3000,
+  // Two on each of 132 multiprocessors.
+  atOnce: 264,
+  narrow: true,
+};
+/** `mma.sync` reaches about a third of the peak of 494,000 (kernels.md 2.1); elements of 16 bits are copied twice as fast. */
+const MATRIX_FIGURES: Figures = { ...LANE_FIGURES, macs: 160000, copies: 2400 };
+
 export const cudaTarget: Target = {
   name: "cuda",
   limits: { sharedBytes: MOST_SHARED, workgroup: 1024, rowStep: 16, keyStep: 16, attentionBytes },
-  // Of a device as a whole (an H100 in f32, half its peaks): groups that run side by side share the fixed costs.
-  figures: {
-    macs: 15000,
-    copies: 1200,
-    exps: 2000,
-    ops: 28000,
-    sharing: 32,
-    keyTile: 0.1,
-    group: 0.5,
-    launch: 3000,
-  },
+  figures: (spec) => (onMatrixUnits(spec.headDim, storedOf(spec)) ? MATRIX_FIGURES : LANE_FIGURES),
   tiles: tilesFor,
 };
 

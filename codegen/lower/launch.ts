@@ -7,6 +7,9 @@ import type { PlanTable } from "../../runtime/plan.ts";
 export type Binding =
   { readonly value: ValueId; readonly layout?: "rows" | "panels" } | { readonly table: PlanTable };
 
+/** A value besides the graph's own; `elements`, of B sequences of N tokens, where no shape can say how many. */
+export type Temporary = Value & { readonly elements?: Size };
+
 export type Launch<K> = {
   readonly title: string;
   readonly kernel: K;
@@ -16,5 +19,5 @@ export type Launch<K> = {
   readonly scalars: { readonly [name: string]: Size };
   readonly grid: Size;
   /** Values besides the graph's own that the operation's launches share. */
-  readonly temporaries?: readonly Value[];
+  readonly temporaries?: readonly Temporary[];
 };

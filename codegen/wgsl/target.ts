@@ -49,9 +49,11 @@ export const wgslTarget = ({ sharedBytes }: WgslLimits): Target => ({
     tableBytes: TABLE_BYTES,
     attentionBytes,
   },
+  // Its parts take up to twice the memory of the result, and bindings are short; no GPU has timed it here.
+  unplanned: ["annulus_list"],
   // Of a device as a whole, so groups that run side by side share the fixed costs. Only their proportions choose a schedule.
   // What counting takes was fitted to SwiftShader: `annulus` beside `branch` for gigapath and paper_32k at 1024 tokens.
-  figures: {
+  figures: () => ({
     macs: 1000,
     copies: 150,
     exps: 250,
@@ -60,7 +62,8 @@ export const wgslTarget = ({ sharedBytes }: WgslLimits): Target => ({
     keyTile: 130,
     group: 4,
     launch: 10000,
-  },
+    narrow: true,
+  }),
   tiles: ({ headDim }) => {
     const held = (rows: number) => rows * headDim <= LANES * ACCUMULATED;
     const tall = [64, 32, 16, 8].filter(held);

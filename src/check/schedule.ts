@@ -38,7 +38,7 @@ export const checkSchedule = (
   const found = attentionNamed(item.attention, attentions, incomplete, report);
   const target = wordOf({ field: "on", value: item.target }, ["wasm", "wgsl", "cuda"], null, report);
   const get = once(item.fields, [], report);
-  const kind = wordOf(get("kind"), ["branch", "class", "dense", "annulus"], "absent", report);
+  const kind = wordOf(get("kind"), ["branch", "class", "dense", "annulus", "annulus_list"], "absent", report);
   const rows = tile(get("rows"), "rows", 4, constants, report);
   const keys = tile(get("keys"), "keys", 8, constants, report);
   if (found === null || target === null || kind === null || rows === null || keys === null) return null;

@@ -11,6 +11,8 @@ export function roomOf(spec: AttentionShape, pass: AnnulusPass) {
 }
 
 export type AnnulusTile<T> = BranchTile<T> & {
+  /** Which segment of the branch it is. */
+  readonly segment: T;
   /** Where the tile's row of `links` begins, and its parent (the branch itself: none). */
   readonly link: T;
   readonly parent: T;
@@ -77,7 +79,7 @@ export function annulusTile<T, C>(
     const ends = I.eq(to, I.min(I.add(start, g), N));
     const last = moved ? I.select(ends, outputs, I.min(inside, outputs)) : inside;
     const count = I.share("piece_rows", I.max(I.of(0), I.sub(last, first)));
-    return { start, to, queryStart, rowStart, first, rows: count };
+    return { index, start, to, queryStart, rowStart, first, rows: count };
   };
   let turn = I.share("tile", I.rem(at.group, tiles));
   let piece = pieceAt(cellStart);
@@ -117,6 +119,7 @@ export function annulusTile<T, C>(
     real,
     keys,
     slots,
+    segment: piece.index,
     link,
     parent,
   };

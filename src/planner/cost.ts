@@ -2,6 +2,7 @@
 import type { ScheduleChoice } from "../schedule.ts";
 import { segmentOf } from "../geometry.ts";
 import type { AttentionShape } from "../spec.ts";
+import { storedAs } from "../storage.ts";
 import { launchesOf, type GroupWork, type LaunchWork } from "./grid.ts";
 
 /** The attended (query, key) pairs of the multiset, exactly. */
@@ -51,6 +52,10 @@ export type Figures = {
   readonly keyTile: number;
   readonly group: number;
   readonly launch: number;
+  /** Groups that run side by side and share what the figures above say; 1 unless given. */
+  readonly atOnce?: number;
+  /** Whether results have 16 bits where a spec asks for it, so that a state that launches resume must lie beside them. */
+  readonly narrow?: boolean;
 };
 
 export type Cost = {
@@ -60,22 +65,63 @@ export type Cost = {
   readonly executedPairs: number;
   /** Bytes of q, k, v, out and state read and written through the tiles. */
   readonly bytes: number;
+  /** Times that all groups which run side by side are replaced by the next ones, over all launches. */
+  readonly waves: number;
   readonly ns: number;
 };
 
+/** Fixed cost of a group that finds nothing to do, in nanoseconds. */
+const EMPTY_GROUP = 4;
 const SAMPLES = 512;
 const GOLDEN = (Math.sqrt(5) - 1) / 2;
 
+/** Errors of launches, or of parts of one, are independent, so several need fewer samples each. */
+const sampled = (launches: number, most: number): number => Math.ceil(most / Math.sqrt(launches));
+const LONE = { state: "begun", longestFirst: false, counting: { weighing: 0, finding: 0 } } as const;
+const IDLE: Required<GroupWork> = { keyTiles: 0, rows: 0, parts: 0 };
+
 /** Mean over the groups of a launch: exact for few, otherwise over golden-ratio samples, which no period of the geometry can alias. */
-function meanOf({ groups, of }: LaunchWork, most: number): GroupWork {
+function meanOf({ groups, of, parts }: LaunchWork, most: number): Required<GroupWork> {
+  if (parts !== undefined) {
+    const samples = sampled(parts.length, most);
+    const each = parts.map((part) => ({
+      share: part.groups / groups,
+      mean: meanOf({ ...LONE, ...part }, samples),
+    }));
+    const over = (what: keyof GroupWork) =>
+      each.reduce((sum, { share, mean }) => sum + share * mean[what], 0);
+    return { keyTiles: over("keyTiles"), rows: over("rows"), parts: over("parts") };
+  }
   const samples = Math.min(groups, most);
-  let [keyTiles, rows] = [0, 0];
+  let [keyTiles, rows, merged] = [0, 0, 0];
   for (let i = 0; i < samples; i++) {
     const one = of(groups <= most ? i : Math.floor((((i + 0.5) * GOLDEN) % 1) * groups));
     keyTiles += one.keyTiles;
     rows += one.rows;
+    merged += one.parts ?? 0;
   }
-  return samples === 0 ? { keyTiles: 0, rows: 0 } : { keyTiles: keyTiles / samples, rows: rows / samples };
+  if (samples === 0) return IDLE;
+  return { keyTiles: keyTiles / samples, rows: rows / samples, parts: merged / samples };
+}
+
+/** Groups looked at of those that a longest-first launch ends with. */
+const ENDS = 8;
+
+/**
+ * How long `ns` of work take on processors of which each runs one group of a launch at a time. Groups of equal length leave some idle in
+ * the last wave; those of a launch that ends with its shortest, for half of such a one, but it never ends before its first.
+ */
+function withTail(
+  launch: LaunchWork,
+  { ns, busy, atOnce }: { readonly ns: number; readonly busy: number; readonly atOnce: number },
+  nsOf: (work: GroupWork) => number,
+): number {
+  if (atOnce <= 1 || busy <= 0) return ns;
+  if (!launch.longestFirst) return ns * ((Math.ceil(busy / atOnce) * atOnce) / busy);
+  const last = Math.min(launch.groups, atOnce);
+  let ends = 0;
+  for (let i = 0; i < ENDS; i++) ends += nsOf(launch.of(launch.groups - 1 - Math.floor((i * last) / ENDS)));
+  return Math.max(ns + ((ends / ENDS) * atOnce) / 2, nsOf(launch.of(0)) * atOnce);
 }
 
 /** (query, key) products that the tiles of a schedule compute over one sequence, padding included: exactly, in time that grows with N. */
@@ -95,24 +141,31 @@ export function costOf(spec: AttentionShape, choice: ScheduleChoice, N: number, 
     (2 * keys * d) / figures.copies +
     (rows * keys) / figures.exps +
     figures.keyTile;
-  const perRowTile = (2 * rows * d) / figures.copies + figures.group;
-  const launches = launchesOf(spec, choice, N);
-  // Errors of launches are independent, so several need fewer samples each.
-  const samples = Math.ceil(SAMPLES / Math.sqrt(launches.length));
-  let [groups, keyTiles, stateRows, ns] = [0, 0, 0, 0];
-  launches.forEach((launch, index) => {
-    const mean = meanOf(launch, samples);
-    groups += launch.groups;
-    keyTiles += mean.keyTiles * launch.groups;
-    // Every launch but the first reads a state before it writes one.
-    stateRows += mean.rows * launch.groups * (index === 0 ? 1 : 2);
-    // A group without rows returns at once; its share is what the sampled rows fill.
-    const busy = launch.groups * Math.min(1, mean.rows / rows + (mean.rows > 0 ? 0.25 : 0));
+  const launches = launchesOf(spec, choice, N, figures.narrow === true && storedAs(spec.dtype, d) !== "f32");
+  const samples = sampled(launches.length, SAMPLES);
+  const { copies, atOnce = 1 } = figures;
+  let [groups, keyTiles, moved, waves, ns] = [0, 0, 0, 0, 0];
+  for (const launch of launches) {
     const { weighing, finding } = launch.counting;
     const counting = (weighing + figures.sharing * finding) / figures.ops;
-    ns += mean.keyTiles * launch.groups * (perKeyTile + counting);
-    ns += busy * perRowTile + launch.groups * 4 + figures.launch;
-  });
-  const bytes = 4 * (keyTiles * keys * d * 2 + stateRows * d * 2);
-  return { groups, launches: launches.length, executedPairs: keyTiles * rows * keys, bytes, ns };
+    /** Rows of headDim that are read and written besides keys and values: queries, the state before, the result. */
+    const rowsMoved = (work: GroupWork): number =>
+      (work.parts ?? 0) + work.rows * { begun: 2, resumed: 3, written: 1 }[launch.state];
+    // A group without rows returns at once; the share of the others is what the sampled rows fill.
+    const share = (work: GroupWork) => Math.min(1, work.rows / rows + (work.rows > 0 ? 0.25 : 0));
+    const nsOf = (work: GroupWork): number =>
+      work.keyTiles * (perKeyTile + counting) +
+      (rowsMoved(work) * d) / copies +
+      share(work) * figures.group +
+      EMPTY_GROUP;
+    const mean = meanOf(launch, samples);
+    const busy = launch.groups * (launch.state === "written" ? 1 : share(mean));
+    groups += launch.groups;
+    keyTiles += mean.keyTiles * launch.groups;
+    moved += rowsMoved(mean) * launch.groups;
+    waves += Math.ceil(busy / atOnce);
+    ns += figures.launch + withTail(launch, { ns: nsOf(mean) * launch.groups, busy, atOnce }, nsOf);
+  }
+  const bytes = 4 * d * (2 * keyTiles * keys + moved);
+  return { groups, launches: launches.length, executedPairs: keyTiles * rows * keys, bytes, waves, ns };
 }

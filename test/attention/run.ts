@@ -3,7 +3,7 @@ import { distribute } from "../../codegen/distribute.ts";
 import { lowerAttention } from "../../codegen/lower/attention/index.ts";
 import type { Launch } from "../../codegen/lower/launch.ts";
 import { simd } from "../../codegen/machine/simd.ts";
-
+import { wordsOf } from "../../codegen/plan.ts";
 import { sizeOf } from "../../runtime/plan.ts";
 import { interpret } from "../../src/interpret.ts";
 import { attentionGraph } from "../../src/model.ts";
@@ -47,13 +47,7 @@ export function runInterpreted(
   const kernels = new Map<TileKernel, Kernel>();
   for (const launch of launches) {
     for (const t of launch.temporaries ?? [])
-      if (!values.has(t.id))
-        values.set(
-          t.id,
-          new Float32Array(
-            t.shape.reduce<number>((n, d) => n * (d === "N" ? at.N : d === "B" ? at.B : d), 1),
-          ).fill(NaN),
-        );
+      if (!values.has(t.id)) values.set(t.id, new Float32Array(sizeOf(wordsOf(t), at)).fill(NaN));
     const kernel = kernels.get(launch.kernel) ?? machine(launch.kernel);
     kernels.set(launch.kernel, kernel);
     interpret(kernel, {

@@ -2,6 +2,8 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
 import { writeSafetensors } from "../../runtime/safetensors.ts";
+import { attentionNumbers } from "../../src/cli/explain/numbers.ts";
+import { attentionText } from "../../src/cli/explain/text.ts";
 import { longestPath } from "../../src/cli/explain/path.ts";
 import { readSpec } from "../../src/compile.ts";
 import type { AttentionSpec } from "../../src/spec.ts";
@@ -34,7 +36,13 @@ describe("heddle explain", () => {
       { segment: 8, dilation: 2, pairs: 20, coverage: 0.5 },
     ]);
     const schedules = attention?.["schedules"] as { kind: string; chosen: boolean; refused: string | null }[];
-    expect(schedules.map((s) => s.kind).sort()).toEqual(["annulus", "branch", "class", "dense"]);
+    expect(schedules.map((s) => s.kind).sort()).toEqual([
+      "annulus",
+      "annulus_list",
+      "branch",
+      "class",
+      "dense",
+    ]);
     expect(schedules.filter((s) => s.chosen).length).toBe(1);
     expect(schedules.every((s) => s.chosen || s.refused !== "")).toBe(true);
 
@@ -55,7 +63,7 @@ describe("heddle explain", () => {
     const { code, out } = await heddle(["explain", path, "one", "--length", "64"]);
     expect(code).toBe(0);
     expect(out).toMatch(/model one, 64 tokens/);
-    expect(out).toMatch(/→ (branch|class|annulus) /);
+    expect(out).toMatch(/→ (branch|class|annulus|annulus_list) /);
     // It has learned positions for 32 tokens.
     expect(out).not.toContain("cache of generation");
     const near = await heddle(["explain", path, "one", "--length", "30"]);
@@ -91,6 +99,32 @@ describe("heddle explain", () => {
       expect(far.memory.activations / 20_000).toBeLessThan((0.9 * near.memory.activations) / rows);
     }
     expect(await told("--length", "20000")).toMatch(/^ +1,024 rows at a time +\d+ of them$/m);
+  });
+
+  it("shows both forms of annulus on a GPU, with launches and waves, and takes the list where launches would wait", () => {
+    const branches = "segments [1024, 5792, 32768, 185363, 1048576] dilations [1, 2, 4, 8, 16]";
+    const text = `attention slides { heads 16 head_dim 48 dtype bf16 compat torchscale branches ${branches} }`;
+    const { spec } = readSpec(text);
+    const numbers = (N: number) => {
+      if (spec === null) throw new Error("the spec is wrong");
+      return attentionNumbers(attentionOf(text), N, spec, "cuda");
+    };
+    const short = numbers(10_000);
+    const of = (kind: string) => short.schedules.find((s) => s.kind === kind);
+    // Five passes and what rounds their state; one list and its merge.
+    expect(of("annulus")).toMatchObject({ launches: 6, chosen: false });
+    expect(of("annulus_list")).toMatchObject({ launches: 2, chosen: true });
+    expect(of("annulus_list")?.work).toBeLessThan(0.95);
+    // The last wave of each launch need not be full, and some groups find nothing to do.
+    expect(Math.abs((of("annulus_list")?.waves ?? 0) - (of("annulus_list")?.groups ?? 0) / 264)).toBeLessThan(
+      2,
+    );
+    const page = attentionText(short, false);
+    expect(page).toMatch(/schedule \(cuda\) +rows×keys +launches +groups +waves/);
+    expect(page).toMatch(/→ annulus_list +\d+×\d+ +2 /);
+    expect(page).toMatch(/ {2}annulus +\d+×\d+ +6 /);
+    // A million tokens fill a GPU by themselves, and parts would have to be written and read.
+    expect(numbers(1 << 20).schedules.find((s) => s.chosen)?.kind).not.toBe("annulus_list");
   });
 
   it("plans a billion tokens at once", async () => {

@@ -139,7 +139,7 @@ describe.skipIf(c === null)(`attention on matrix units, seed ${seed}`, () => {
     });
     const at = { N: 130, B: 1 };
     const inputs = stored(randomInputs(spec, at.N, 1, 11), dtype);
-    for (const kind of ["branch", "class"] as const) {
+    for (const kind of ["branch", "class", "annulus", "annulus_list"] as const) {
       const program = onUnits(spec, scheduled(spec, kind, 64, 32, at.N));
       const got = await runProgram(c, program, inputs, at);
       const { kernel, plain } = errors(spec, inputs, at, dtype, got["out"] ?? []);

@@ -6,7 +6,7 @@ import { attention } from "../../src/reference.ts";
 import type { AttentionSpec } from "../../src/spec.ts";
 import { rounding, type FloatDtype } from "../../src/storage.ts";
 import type { Inputs } from "../attention/run.ts";
-import { pairsOfSpec } from "../schedule/pairs.ts";
+import { pairOf, pairsOfSpec } from "../schedule/pairs.ts";
 
 type At = { readonly N: number; readonly B: number };
 
@@ -22,8 +22,8 @@ export function naive(
   const out = new Float32Array(q.length);
   const keysOf = new Map<string, Map<number, number>>();
   for (const [pair, times] of pairsOfSpec(spec, N).counts) {
-    const [head, query, , key = 0] = pair.split(" ").map(Number);
-    const id = `${head} ${query}`;
+    const { head, row, key } = pairOf(pair);
+    const id = `${head} ${row}`;
     const keys = keysOf.get(id) ?? new Map<number, number>();
     keys.set(key, times);
     keysOf.set(id, keys);

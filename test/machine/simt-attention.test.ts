@@ -38,34 +38,37 @@ const small = randomSpec({ maxSegment: 48, maxBranches: 4 }).filter((s) => s.hea
 const nested = nestedSpec({ maxSegment: 48 }).filter((s) => s.heads <= 3);
 
 describe("attention on a grid of lanes", () => {
-  it.each(["branch", "class", "annulus"] as const)("%s equals the reference on random specs", (kind) => {
-    let held = 0;
-    let worst = 0;
-    fc.assert(
-      fc.property(
-        kind === "annulus" ? nested : small,
-        lengths,
-        tiles,
-        fc.constantFrom(32, 64),
-        fc.boolean(),
-        (spec, N, [rows = 0, keys = 0], lanes, decays) => {
-          const schedule = scheduled(spec, { kind, rows, keys }, N);
-          if (schedule === null) return;
-          const node = nodeOf(spec, decays && spec.headDim % 2 === 0 ? { base: 512, block: 8 } : undefined);
-          const launches = launchesOf(node, schedule).map((l) => ({
-            ...l,
-            kernel: machine(lanes)(l.kernel),
-          }));
-          const at = { N, B: 1 };
-          worst = Math.max(worst, hold(node, run(node, launches, at), at));
-          held += 1;
-        },
-      ),
-      { numRuns: kind === "branch" ? 30 : 40 },
-    );
-    expect(held).toBeGreaterThan(10);
-    expect(worst).toBeGreaterThan(0);
-  });
+  it.each(["branch", "class", "annulus", "annulus_list"] as const)(
+    "%s equals the reference on random specs",
+    (kind) => {
+      let held = 0;
+      let worst = 0;
+      fc.assert(
+        fc.property(
+          kind.startsWith("annulus") ? nested : small,
+          lengths,
+          tiles,
+          fc.constantFrom(32, 64),
+          fc.boolean(),
+          (spec, N, [rows = 0, keys = 0], lanes, decays) => {
+            const schedule = scheduled(spec, { kind, rows, keys }, N);
+            if (schedule === null) return;
+            const node = nodeOf(spec, decays && spec.headDim % 2 === 0 ? { base: 512, block: 8 } : undefined);
+            const launches = launchesOf(node, schedule).map((l) => ({
+              ...l,
+              kernel: machine(lanes)(l.kernel),
+            }));
+            const at = { N, B: 1 };
+            worst = Math.max(worst, hold(node, run(node, launches, at), at));
+            held += 1;
+          },
+        ),
+        { numRuns: kind === "branch" ? 30 : 40 },
+      );
+      expect(held).toBeGreaterThan(10);
+      expect(worst).toBeGreaterThan(0);
+    },
+  );
 
   it.each(["branch", "class", "annulus"] as const)(
     "%s equals the reference when operands are read in slices and tiles share memory",

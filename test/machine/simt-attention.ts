@@ -3,6 +3,7 @@ import { lowerAttention } from "../../codegen/lower/attention/index.ts";
 import type { AttentionNode } from "../../codegen/lower/attention/tiles.ts";
 import type { Launch } from "../../codegen/lower/launch.ts";
 import type { AttentionTiling } from "../../codegen/lower/tilings.ts";
+import { wordsOf } from "../../codegen/plan.ts";
 import { sizeOf } from "../../runtime/plan.ts";
 import { interpret } from "../../src/interpret.ts";
 import type { Kernel, TileKernel } from "../../src/kernel.ts";
@@ -51,9 +52,9 @@ export function run(
     v: noise(B * N * kvHeads * headDim, 3),
     out: new Float32Array(B * N * heads * headDim).fill(NaN),
     lse: new Float32Array(B * heads * N).fill(NaN),
-    "out.count": new Float32Array(B * heads * N).fill(NaN),
   };
   for (const l of launches) {
+    for (const t of l.temporaries ?? []) values[t.id] ??= new Float32Array(sizeOf(wordsOf(t), at)).fill(NaN);
     const buffers = Object.fromEntries(
       Object.entries(l.bind).map(([name, b]) => {
         const found = "value" in b ? values[b.value] : undefined;

@@ -3,13 +3,10 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { legal } from "../../src/schedule.ts";
 import { countPairs } from "../../src/planner.ts";
-import { pairsOfBranch, pairsOfClass, pairsOfSpec } from "./pairs.ts";
+import { difference, pairsOfBranch, pairsOfClass, pairsOfSpec } from "./pairs.ts";
 import { randomSpec } from "./specs.ts";
 
 const limits = { sharedBytes: 1 << 24, workgroup: 1, rowStep: 4, keyStep: 8 };
-const difference = (a: Map<string, number>, b: Map<string, number>): string[] =>
-  [...new Set([...a.keys(), ...b.keys()])].filter((k) => (a.get(k) ?? 0) !== (b.get(k) ?? 0)).slice(0, 3);
-
 const lengths = fc.oneof(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 41, max: 140 }));
 const tileRows = fc.constantFrom(4, 8, 32);
 

@@ -10,6 +10,7 @@ import type { Tilings } from "../../codegen/lower/tilings.ts";
 import { simt } from "../../codegen/machine/simt.ts";
 import { simplify } from "../../codegen/simplify.ts";
 import { unroll } from "../../codegen/unroll.ts";
+import { wordsOf } from "../../codegen/plan.ts";
 import { sizeOf } from "../../runtime/plan.ts";
 import type { Dim, Graph, Value, ValueId } from "../../src/graph.ts";
 import { interpret } from "../../src/interpret.ts";
@@ -89,8 +90,9 @@ export function given(
 /** Every value of the graph as the launches make it; what nobody wrote is NaN. */
 export function run(graph: Graph, launches: readonly Launch<Kernel>[], inputs: Values, at: At): Values {
   const memory = new Map(inputs);
-  for (const v of [...graph.values, ...launches.flatMap((l) => l.temporaries ?? [])])
-    memory.set(v.id, new Float32Array(elements(v.shape, at)).fill(NaN));
+  for (const v of graph.values) memory.set(v.id, new Float32Array(elements(v.shape, at)).fill(NaN));
+  for (const t of launches.flatMap((l) => l.temporaries ?? []))
+    memory.set(t.id, new Float32Array(sizeOf(wordsOf(t), at)).fill(NaN));
   for (const { kernel, bind, scalars, grid } of launches) {
     const buffers: Record<string, Float32Array | Int32Array> = {};
     for (const [name, binding] of Object.entries(bind)) {

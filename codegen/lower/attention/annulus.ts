@@ -39,10 +39,13 @@ import {
   roomOf,
   segmentOf,
   type AnnulusShape,
+  type AnnulusTile,
+  type Integers,
+  type Lookup,
   type Member,
   type Ring,
 } from "../../../src/geometry.ts";
-import type { Dtype, Element, Expr, Stmt, Tile, TileKernel } from "../../../src/kernel.ts";
+import type { Dtype, Element, Expr, Rows, Stmt, Table, Tile, TileKernel } from "../../../src/kernel.ts";
 import { gridSize } from "../../../src/planner.ts";
 import type { Schedule } from "../../../src/schedule.ts";
 import type { Launch } from "../launch.ts";
@@ -63,8 +66,8 @@ import {
   type AttentionWork,
 } from "./tiles.ts";
 
-/** Passes that share a kernel: those that count other branches' pairs, and those that do not. */
-type Kind = {
+/** Passes that share a kernel: those that count other branches' pairs, and those that do not; or all. */
+export type Kind = {
   readonly folds: boolean;
   /** Lengths at which rows are cut, beside the cell. */
   readonly cuts: number;
@@ -72,8 +75,7 @@ type Kind = {
   readonly steady: boolean;
 };
 
-const kindOf = (shape: AnnulusShape, folds: boolean, keys: number): Kind => {
-  const passes = shape.passes.filter((p) => p.folds === folds);
+export const kindOf = (passes: AnnulusShape["passes"], folds: boolean, keys: number): Kind => {
   return {
     folds,
     cuts: Math.max(0, ...passes.map((p) => p.cuts.length)),
@@ -145,10 +147,105 @@ function countSteadyKeys(b: Block, paths: Paths, j0: Expr, keys: number): void {
   b.push({ s: "if", cond: lt(ref(KNOWN), end), then: anew });
 }
 
+/** A kernel of annulus tiles, and where they begin and leave the states of their rows. */
+export type AnnulusWork = {
+  readonly node: AttentionWork;
+  readonly schedule: Schedule;
+  readonly shape: AnnulusShape;
+  readonly kind: Kind;
+  readonly tile: AnnulusTile<Expr>;
+  readonly branch: Expr;
+  readonly ring: Ring<Expr>;
+  readonly begin: readonly Stmt<Tile>[];
+  readonly out: Rows;
+  readonly lse: Rows;
+};
+
+/** Computes the keys of one tile of a pass. */
+export function attendAnnulus(b: Block, I: Integers<Expr, Expr>, work: AnnulusWork): void {
+  const { node, schedule, shape, kind, tile, ring } = work;
+  const { spec } = node;
+  const { keys } = schedule;
+  const { folds, steady } = kind;
+  const { batch, head, dilation: step, slot } = tile;
+  const times = timesTiles(shape, kind).map(([ofRow, ofKey]) => min<Element>(at(ofRow), at(ofKey)));
+  const position = b.bind("query", add(tile.queryStart, mul(slot, step)));
+  const queries = readQueries(b, node, { batch, head, position, step, count: tile.queries });
+  b.push(...work.begin);
+  const paths = folds ? bindPaths(b, pathsOf(I, shape, tile)) : [];
+  b.push(...countRows(paths));
+  const [turn, j0] = [ref("turn"), ref("j0")];
+  const turns = b.nested(() => {
+    const pick = (hint: string, before: Expr, middle: Expr, after: Expr) =>
+      b.bind(hint, select(eq(turn, i32(0)), before, select(eq(turn, i32(1)), middle, after)));
+    const from = pick("range_from", i32(0), ring.before, ring.after);
+    const to = pick("range_to", ring.before, ring.middle, tile.keys);
+    if (folds && steady) b.push(var_(KNOWN, i32(0)));
+    const loop = b.nested(() => {
+      const key = b.bind("key", add(tile.queryStart, mul(j0, step)));
+      const count = b.bind("width", I.min(i32(keys), sub(to, j0)));
+      const fill = b.nested(() => {
+        if (folds && steady) countSteadyKeys(b, paths, j0, keys);
+        else countKeys(b, paths, j0);
+      });
+      scoreKeys(b, node, {
+        batch,
+        head,
+        tokens: { position: key, step, count },
+        queries,
+        width: keys,
+        causal: spec.causal ? { keyStep: i32(1), rowStep: 1, lead: b.bind("lead", sub(slot, j0)) } : null,
+        across: {
+          cond: eq(turn, i32(1)),
+          row: b.bind("crossing_row", sub(ring.crossing, slot)),
+          col: b.bind("crossing_key", sub(ring.crossing, j0)),
+        },
+        multiplicity: folds ? { fill, times: add<Element>(f32(1), sumOf(times)) } : null,
+      });
+    });
+    b.push({ s: "for", name: "j0", from, to, step: keys, body: loop });
+  });
+  // After the last row's segment of the parent nothing is visible to a causal row.
+  b.push({ s: "for", name: "turn", from: i32(0), to: i32(spec.causal ? 2 : 3), step: 1, body: turns });
+  if (hasPhantoms(spec)) b.push(...absorbZeros(branchPhantoms(elementExpressions, spec, tile, row)));
+  b.push(...finish(work.out, work.lse));
+}
+
+const timesTiles = (
+  shape: AnnulusShape,
+  { folds }: Kind,
+): readonly (readonly [rows: string, keys: string])[] =>
+  Array.from({ length: folds ? shape.terms : 0 }, (_, p) => [ofRows(p), ofKeys(p)]);
+
+/** What kernels of annulus tiles look up, and the tiles that they work on. */
+export const annulusParts = (
+  node: AttentionWork,
+  { rows, keys }: Schedule,
+  shape: AnnulusShape,
+  kind: Kind,
+): Pick<TileKernel, "tables" | "tiles"> => {
+  const { segments, dilations, kinds, links } = shape.tables;
+  return {
+    tables: [
+      offsetTable(node.spec),
+      ...decayTables(node),
+      ...[segments, kinds, links, ...(kind.folds ? [dilations] : [])].map(integers),
+    ],
+    tiles: [
+      ...attentionTiles(node, rows, keys),
+      ...timesTiles(shape, kind).flatMap(([ofRow, ofKey]) => [
+        { name: ofRow, rows, cols: 1 },
+        { name: ofKey, rows: 1, cols: keys },
+      ]),
+    ],
+  };
+};
+export const integers = (table: Lookup): Table => ({ ...table, type: "i32" });
+
 function annulusKernel(node: AttentionWork, schedule: Schedule, shape: AnnulusShape, kind: Kind): TileKernel {
   const { spec } = node;
   const { rows, keys } = schedule;
-  const { folds, cuts, steady } = kind;
+  const { folds, cuts } = kind;
   const b = newBlock();
   const I = expressions(b, spec);
   const [branch, segment, dilation] = [ref("branch"), ref("segment"), ref("dilation")];
@@ -167,80 +264,28 @@ function annulusKernel(node: AttentionWork, schedule: Schedule, shape: AnnulusSh
   const rowsAt = { batch, head, position: add(tile.rowStart, mul(slot, step)), step, count: tile.rows };
   const out = headRows("out", spec.heads, spec.headDim, rowsAt);
   const lse = headColumn("lse", spec.heads, rowsAt);
-  const terms = folds ? shape.terms : 0;
-  const times = Array.from({ length: terms }, (_, p) => min<Element>(at(ofRows(p)), at(ofKeys(p))));
-
-  const attend = (ring: Ring<Expr>): void => {
-    const position = b.bind("query", add(tile.queryStart, mul(slot, step)));
-    const queries = readQueries(b, node, { batch, head, position, step, count: tile.queries });
-    b.push({ s: "if", cond: eq(ref("first"), i32(1)), then: empty, else: resume(out, lse) });
-    const paths = folds ? bindPaths(b, pathsOf(I, shape, tile)) : [];
-    b.push(...countRows(paths));
-    const [turn, j0] = [ref("turn"), ref("j0")];
-    const turns = b.nested(() => {
-      const pick = (hint: string, before: Expr, middle: Expr, after: Expr) =>
-        b.bind(hint, select(eq(turn, i32(0)), before, select(eq(turn, i32(1)), middle, after)));
-      const from = pick("range_from", i32(0), ring.before, ring.after);
-      const to = pick("range_to", ring.before, ring.middle, tile.keys);
-      if (folds && steady) b.push(var_(KNOWN, i32(0)));
-      const loop = b.nested(() => {
-        const key = b.bind("key", add(tile.queryStart, mul(j0, step)));
-        const count = b.bind("width", I.min(i32(keys), sub(to, j0)));
-        const fill = b.nested(() => {
-          if (folds && steady) countSteadyKeys(b, paths, j0, keys);
-          else countKeys(b, paths, j0);
-        });
-        scoreKeys(b, node, {
-          batch,
-          head,
-          tokens: { position: key, step, count },
-          queries,
-          width: keys,
-          causal: spec.causal ? { keyStep: i32(1), rowStep: 1, lead: b.bind("lead", sub(slot, j0)) } : null,
-          across: {
-            cond: eq(turn, i32(1)),
-            row: b.bind("crossing_row", sub(ring.crossing, slot)),
-            col: b.bind("crossing_key", sub(ring.crossing, j0)),
-          },
-          multiplicity: folds ? { fill, times: add<Element>(f32(1), sumOf(times)) } : null,
-        });
-      });
-      b.push({ s: "for", name: "j0", from, to, step: keys, body: loop });
-    });
-    // After the last row's segment of the parent nothing is visible to a causal row.
-    b.push({ s: "for", name: "turn", from: i32(0), to: i32(spec.causal ? 2 : 3), step: 1, body: turns });
-    if (hasPhantoms(spec)) b.push(...absorbZeros(branchPhantoms(elementExpressions, spec, tile, row)));
-    b.push(...finish(out, lse));
-  };
+  // oxlint-disable-next-line unicorn/no-thenable
+  const begin: Stmt<Tile> = { s: "if", cond: eq(ref("first"), i32(1)), then: empty, else: resume(out, lse) };
   const body = b.nested(() => {
     const ring = ringOf(I, spec, shape, tile, branch);
     const work = or(eq(ref("first"), i32(1)), hasWork(I, spec, tile, ring));
-    b.push({ s: "if", cond: work, then: b.nested(() => attend(ring)) });
+    const attend = b.nested(() =>
+      attendAnnulus(b, I, { node, schedule, shape, kind, tile, branch, ring, begin: [begin], out, lse }),
+    );
+    b.push({ s: "if", cond: work, then: attend });
   });
   b.push({ s: "if", cond: lt(i32(0), tile.rows), then: body });
 
   const places = folds ? ["cell", "room_slots", "room_tiles"] : [];
   const scalars = ["N", "branch", "segment", "dilation", "first", ...places];
   const cutNames = Array.from({ length: cuts }, (_, i) => cutName(i));
-  const { segments, dilations, kinds, links } = shape.tables;
   return {
     name: `${kernelName(node)}_annulus_${rows}x${keys}${folds ? "_folds" : ""}`,
     buffers: chainBuffers(false),
     scalars: [...scalars, ...cutNames].map((name) => ({ name, type: "i32" as const })),
-    tables: [
-      offsetTable(spec),
-      ...decayTables(node),
-      ...[segments, kinds, links, ...(folds ? [dilations] : [])].map((t) => ({ ...t, type: "i32" as const })),
-    ],
+    ...annulusParts(node, schedule, shape, kind),
     shared: [],
     workgroup: 1,
-    tiles: [
-      ...attentionTiles(node, rows, keys),
-      ...times.flatMap((_, p) => [
-        { name: ofRows(p), rows, cols: 1 },
-        { name: ofKeys(p), rows: 1, cols: keys },
-      ]),
-    ],
     body: b.out,
   };
 }
@@ -255,7 +300,13 @@ export function lowerAnnulus(
   const shape = annulusShape(spec, schedule.rows);
   // Without a pair to share the passes are those of `branch`.
   if (!shape.linked) return lowerBranch(node, schedule, stored);
-  const kinds = [false, true].map((folds) => kindOf(shape, folds, schedule.keys));
+  const kinds = [false, true].map((folds) =>
+    kindOf(
+      shape.passes.filter((p) => p.folds === folds),
+      folds,
+      schedule.keys,
+    ),
+  );
   const kernels = kinds.map((kind) => annulusKernel(node, schedule, shape, kind));
   const [first] = shape.passes;
   const started = first !== undefined && spec.branches[first.branch]?.dilation === 1;

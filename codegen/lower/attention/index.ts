@@ -6,6 +6,7 @@ import type { AttentionTiling } from "../tilings.ts";
 import { lowerAnnulus } from "./annulus.ts";
 import { lowerBranch } from "./branch.ts";
 import { lowerClass } from "./class.ts";
+import { lowerList } from "./list.ts";
 import type { AttentionNode } from "./tiles.ts";
 
 export type { AttentionNode } from "./tiles.ts";
@@ -29,5 +30,7 @@ export function lowerAttention(
       return lowerClass(work, schedule);
     case "annulus":
       return lowerAnnulus(work, schedule, stored);
+    case "annulus_list":
+      return lowerList(work, schedule);
   }
 }

@@ -105,6 +105,17 @@ export const absorbZeros = (count: AnyExpr): readonly Stmt<Tile>[] => [
   map("O", mul(e(at("O")), e(at("fade")))),
 ];
 
+/** Absorbs a state that was finished apart: `part` is its O/l and `weight` its natural lse, 0 and −∞ for an empty one. */
+export const merge = (part: string, weight: string): readonly Stmt<Tile>[] => [
+  map(weight, max(mul(e(at(weight)), n(LOG2E)), n(LOW))),
+  map("top", max(e(at("m")), e(at(weight)))),
+  ...rescale,
+  // Two empty states have the same maximum, and no weight.
+  map(weight, select(gt(e(at(weight)), n(LOW)), exp2(sub(e(at(weight)), e(at("m")))), n(0))),
+  map("l", op("madd", [e(at("l")), e(at("fade")), e(at(weight))])),
+  map("O", op("madd", [e(at(part)), e(at(weight)), mul(e(at("O")), e(at("fade")))])),
+];
+
 /** log2 of the state's sum, LOW where it is empty. */
 const logSum: AnyExpr = select(
   gt(e(at("l")), n(0)),

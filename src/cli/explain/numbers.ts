@@ -63,6 +63,8 @@ export type ScheduleNumbers = {
   readonly keys: number | null;
   readonly launches: number | null;
   readonly groups: number | null;
+  /** Times that all groups which a GPU runs side by side are replaced by the next ones; on one thread every group is one. */
+  readonly waves: number | null;
   /** Pairs that the tiles compute, padding included, for each attended pair. */
   readonly work: number | null;
   readonly bytes: number | null;
@@ -111,6 +113,7 @@ export function attentionNumbers(
       keys: schedule?.keys ?? null,
       launches: cost?.launches ?? null,
       groups: cost?.groups ?? null,
+      waves: cost?.waves ?? null,
       work: cost === null ? null : cost.executedPairs / Math.max(1, Number(counted.total)),
       bytes: cost?.bytes ?? null,
       ms: cost === null ? null : cost.ns / 1e6,

@@ -30,11 +30,12 @@ const pathText = ({ layers, unreached, exact, length }: Path, causal: boolean): 
   return `${layers} layer${layers === 1 ? "" : "s"} from ${reach}${never}${seen}`;
 };
 
-const scheduleRow = (s: ScheduleNumbers): readonly string[] => [
+const scheduleRow = (s: ScheduleNumbers, onGpu: boolean): readonly string[] => [
   `${s.chosen ? "→ " : "  "}${s.kind}`,
   s.rows === null ? "" : `${s.rows}×${s.keys}`,
   s.launches === null ? "" : grouped(s.launches),
   s.groups === null ? "" : grouped(s.groups),
+  ...(!onGpu ? [] : [s.waves === null ? "" : grouped(s.waves)]),
   s.work === null ? "" : s.work.toFixed(2),
   s.bytes === null ? "" : bytesText(s.bytes),
   s.ms === null ? "" : s.ms.toPrecision(3),
@@ -89,8 +90,17 @@ export function attentionText(a: AttentionNumbers, causal: boolean): string {
     ]),
     "\n",
     table([
-      [`schedule (${a.target})`, "rows×keys", "launches", "groups", "work/pair", "traffic", "modelled ms"],
-      ...usable.map(scheduleRow),
+      [
+        `schedule (${a.target})`,
+        "rows×keys",
+        "launches",
+        "groups",
+        ...(a.target === "cuda" ? ["waves"] : []),
+        "work/pair",
+        "traffic",
+        "modelled ms",
+      ],
+      ...usable.map((s) => scheduleRow(s, a.target === "cuda")),
     ]),
     ...refused.map((s) => `    ${s.kind}: ${s.refused}\n`),
     kernelTable(a.kernels),
