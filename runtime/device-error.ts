@@ -12,7 +12,14 @@
  * - FAILED: the driver refused something it should not have; the message is the driver's.
  */
 export type DeviceErrorCode =
-  "NO_WEBGPU" | "NO_ADAPTER" | "NO_CUDA" | "NO_NATIVE" | "LIMITS" | "OUT_OF_MEMORY" | "DEVICE_LOST" | "FAILED";
+  | "NO_WEBGPU"
+  | "NO_ADAPTER"
+  | "NO_CUDA"
+  | "NO_NATIVE"
+  | "LIMITS"
+  | "OUT_OF_MEMORY"
+  | "DEVICE_LOST"
+  | "FAILED";
 export type DeviceError = Error & { readonly name: "DeviceError"; readonly code: DeviceErrorCode };
 
 export const deviceError = (code: DeviceErrorCode, message: string, cause?: unknown): DeviceError =>

@@ -36,13 +36,21 @@ export type NativeDevice = Device & {
 
 /** @throws DeviceError NO_NATIVE with what is missing and the repair, in one line. */
 export async function nativeDevice(options: NativeDeviceOptions = {}): Promise<NativeDevice> {
-  const { threads: asked = availableParallelism(), poison = false, cache = cacheFolder(), flags = [] } = options;
+  const {
+    threads: asked = availableParallelism(),
+    poison = false,
+    cache = cacheFolder(),
+    flags = [],
+  } = options;
   if (!(Number.isInteger(asked) && asked >= 1 && asked <= 1024))
     throw new Error(`heddle: threads must be an integer from 1 to 1024, found ${asked}`);
   const host = await inspectHost(options);
   const vectors = options.vectors ?? host.vectors;
   if (!usable[host.vectors].includes(vectors))
-    throw deviceError("NO_NATIVE", `no native code: this processor has no ${vectors}, it has ${host.vectors}`);
+    throw deviceError(
+      "NO_NATIVE",
+      `no native code: this processor has no ${vectors}, it has ${host.vectors}`,
+    );
   const shim = loadShim((await buildTeam(cache, host)).path);
   const team = shim.team(asked);
   const threads = shim.threads(team);
@@ -62,7 +70,7 @@ export async function nativeDevice(options: NativeDeviceOptions = {}): Promise<N
       if (native === undefined)
         throw deviceError(
           "LIMITS",
-          `'${program.plan.name}' was not compiled for ${vectors}: compile it with --kernels native or all`,
+          `'${program.plan.name}' was not compiled for ${vectors}: compile it with --kernels native`,
         );
       const { path } = await buildKernels(cache, host, native.code, flags);
       warmup?.(1, 1);

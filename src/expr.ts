@@ -57,11 +57,9 @@ const convert =
     if (a.length !== 1 || t === undefined || scalarOf(t) !== from) return wrong(`takes one ${from}`);
     return widened(to, lanesOf(t));
   };
-const isF32s = (t: Type | undefined): t is Vector =>
-  t !== undefined && isVector(t) && scalarOf(t) === "f32";
+const isF32s = (t: Type | undefined): t is Vector => t !== undefined && isVector(t) && scalarOf(t) === "f32";
 const fold: Rule = (a) => (a.length === 1 && isF32s(a[0]) ? "f32" : wrong("takes one vector of f32"));
-const atLeastFour = (width: 1 | Width | undefined): Width =>
-  width === undefined || width === 1 ? 4 : width;
+const atLeastFour = (width: 1 | Width | undefined): Width => (width === undefined || width === 1 ? 4 : width);
 const within = (imm: readonly number[] | undefined, count: number, below: number) =>
   imm !== undefined && imm.length === count && imm.every((i) => Number.isInteger(i) && i >= 0 && i < below);
 
@@ -222,8 +220,7 @@ export const or = <L = never>(a: Expr<L>, b: Expr<L>): Expr<L> => op("or", [a, b
 export const not = <L = never>(a: Expr<L>): Expr<L> => op("not", [a]);
 export const select = <L = never>(cond: Expr<L>, yes: Expr<L>, no: Expr<L>): Expr<L> =>
   op("select", [cond, yes, no]);
-export const splat = <L = never>(a: Expr<L>, lanes: Width = 4): Expr<L> =>
-  op("splat", [a], undefined, lanes);
+export const splat = <L = never>(a: Expr<L>, lanes: Width = 4): Expr<L> => op("splat", [a], undefined, lanes);
 /** i32 → (x, x + 1, …). */
 export const iota = <L = never>(a: Expr<L>, lanes: Width = 4): Expr<L> => op("iota", [a], undefined, lanes);
 /** ⌈a / b⌉ for a ≥ 0, b > 0. */

@@ -50,7 +50,9 @@ export function emitNative(kernels: readonly TitledKernel[], heading: string): N
 
 function emitKernel({ kernel, title, comment }: TitledKernel, called: Called[]) {
   if (kernel.workgroup !== 1)
-    throw new Error(`heddle: internal: native: '${kernel.name}' has ${kernel.workgroup} lanes, a thread is one`);
+    throw new Error(
+      `heddle: internal: native: '${kernel.name}' has ${kernel.workgroup} lanes, a thread is one`,
+    );
   const used: Called[] = [];
   const use = (op: string, type: Type): string => {
     used.push({ op, type });

@@ -12,7 +12,9 @@ export type Called = { readonly op: string; readonly type: Type };
 /** One processor's way: a condition of the preprocessor, and a value of the arguments a, b, c. */
 type Way = { readonly when: string; readonly value: string };
 
-const X86: { readonly [W in Width]: { readonly has: string; readonly prefix: string; readonly fma: string } } = {
+const X86: {
+  readonly [W in Width]: { readonly has: string; readonly prefix: string; readonly fma: string };
+} = {
   4: { has: "__SSE4_1__", prefix: "_mm", fma: "__FMA__" },
   8: { has: "__AVX2__", prefix: "_mm256", fma: "__FMA__" },
   16: { has: "__AVX512F__", prefix: "_mm512", fma: "__AVX512F__" },
@@ -24,7 +26,8 @@ function wayOf(op: string, lanes: Width): readonly Way[] {
   const x86 = (name: string, args: string): readonly Way[] => [
     { when: `defined ${has}`, value: `${prefix}_${name}(${args})` },
   ];
-  const neon = (value: string): readonly Way[] => (lanes === 4 ? [{ when: "defined __ARM_NEON", value }] : []);
+  const neon = (value: string): readonly Way[] =>
+    lanes === 4 ? [{ when: "defined __ARM_NEON", value }] : [];
   const rounding = (mode: string) =>
     lanes === 16 ? x86("roundscale_ps", `a, ${mode}`) : x86("round_ps", `a, ${mode}`);
   switch (op) {
@@ -40,15 +43,9 @@ function wayOf(op: string, lanes: Width): readonly Way[] {
     case "sqrt":
       return [...x86("sqrt_ps", "a"), ...neon("vsqrtq_f32(a)")];
     case "floor":
-      return [
-        ...rounding("_MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC"),
-        ...neon("vrndmq_f32(a)"),
-      ];
+      return [...rounding("_MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC"), ...neon("vrndmq_f32(a)")];
     case "round":
-      return [
-        ...rounding("_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC"),
-        ...neon("vrndnq_f32(a)"),
-      ];
+      return [...rounding("_MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC"), ...neon("vrndnq_f32(a)")];
     default:
       return [];
   }
@@ -67,7 +64,10 @@ const f32Scalars: { readonly [op: string]: string } = {
 };
 
 const parameters = (type: string, count: number) =>
-  ["a", "b", "c"].slice(0, count).map((n) => `${type} ${n}`).join(", ");
+  ["a", "b", "c"]
+    .slice(0, count)
+    .map((n) => `${type} ${n}`)
+    .join(", ");
 
 /** Lane by lane: compilers make vectors of it where they can. */
 const eachLane = (lanes: number, result: string, value: string) =>
@@ -145,8 +145,7 @@ function functionText({ op, type }: Called): readonly string[] {
     }
     case "sum":
     case "most": {
-      const join = (a: string, b: string) =>
-        op === "sum" ? `${a} + ${b}` : `${a} > ${b} ? ${a} : ${b}`;
+      const join = (a: string, b: string) => (op === "sum" ? `${a} + ${b}` : `${a} > ${b} ? ${a} : ${b}`);
       // Neighbours, then neighbours of those: the order that the interpreter of the IR takes.
       const lines: string[] = [];
       for (let n = lanes / 2; n >= 1; n /= 2)
@@ -190,7 +189,9 @@ function functionText({ op, type }: Called): readonly string[] {
 export function prelude(called: readonly Called[]): readonly string[] {
   const byName = new Map(called.map((c) => [functionOf(c.op, c.type), c]));
   const functions = [...byName].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, c]) => c);
-  const widths = [...new Set(functions.map((c) => lanesOf(c.type)))].filter((w) => w > 1).sort((a, b) => a - b);
+  const widths = [...new Set(functions.map((c) => lanesOf(c.type)))]
+    .filter((w) => w > 1)
+    .sort((a, b) => a - b);
   return [
     "#if defined __x86_64__",
     "#include <immintrin.h>",

@@ -61,7 +61,10 @@ export async function buildTeam(folder: string, host: Host): Promise<Made> {
   const source = await teamSource();
   const headers = (() => {
     try {
-      return join(dirname(createRequire(import.meta.url).resolve("node-api-headers/package.json")), "include");
+      return join(
+        dirname(createRequire(import.meta.url).resolve("node-api-headers/package.json")),
+        "include",
+      );
     } catch {
       throw deviceError(
         "NO_NATIVE",
@@ -73,7 +76,11 @@ export async function buildTeam(folder: string, host: Host): Promise<Made> {
     folder: join(folder, "native"),
     host,
     source,
-    flags: [..."-x c -std=gnu11 -DNAPI_VERSION=8 -O2 -fPIC -shared -fvisibility=hidden -pthread".split(" "), "-I", headers],
+    flags: [
+      ..."-x c -std=gnu11 -DNAPI_VERSION=8 -O2 -fPIC -shared -fvisibility=hidden -pthread".split(" "),
+      "-I",
+      headers,
+    ],
     libraries: ["-ldl", "-lm"],
     suffix: ".node",
     what: "the shim",
@@ -100,7 +107,15 @@ function make(wish: Wish): Promise<Made> {
   const { host, source, flags, libraries, suffix } = wish;
   const hash = createHash("sha256");
   const { command, version } = host.compiler;
-  for (const part of [source, ...flags, ...libraries, command, version, host.identity, process.versions.modules])
+  for (const part of [
+    source,
+    ...flags,
+    ...libraries,
+    command,
+    version,
+    host.identity,
+    process.versions.modules,
+  ])
     hash.update(`${Buffer.byteLength(part)}:`).update(part);
   const key = hash.digest("hex").slice(0, 32);
   const name = `${wish.folder}/${key}${suffix}`;

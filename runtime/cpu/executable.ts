@@ -86,8 +86,11 @@ export function executableOf(program: NativeProgram, loading: Loading): Executab
   const fixed = allocate(scratch + stride * threads, "its weights");
   const fixedBytes = { weights: scratch, scratch: stride * threads };
 
-  let states: { readonly memory: Memory; readonly at: readonly number[]; readonly sizes: readonly number[] } | null =
-    null;
+  let states: {
+    readonly memory: Memory;
+    readonly at: readonly number[];
+    readonly sizes: readonly number[];
+  } | null = null;
   let statesBytes = 0;
   let room: { readonly memory: Memory; readonly bytes: number } | null = null;
   const missing = new Set(plan.weights.keys());

@@ -29,7 +29,8 @@ const noNative = (sentence: string) => deviceError("NO_NATIVE", `no native code:
 
 /** @throws DeviceError NO_NATIVE with what is missing and the repair, in one line. */
 export async function inspectHost({ compiler: command, flags = [] }: HostOptions = {}): Promise<Host> {
-  if (process.platform !== "linux") throw noNative(`it is used on Linux only, and this is ${process.platform}`);
+  if (process.platform !== "linux")
+    throw noNative(`it is used on Linux only, and this is ${process.platform}`);
   const compiler = await findCompiler(command);
   if (compiler === null)
     throw noNative(

@@ -156,9 +156,7 @@ export function uses(roots: readonly Expr[]): ReadonlyMap<Expr, number> {
 const lanes = (type: Type): readonly number[] => Array.from({ length: lanesOf(type) }, (_, i) => i);
 /** Both halves first, then the two of them. */
 const halved = (v: Value, join: (a: string, b: string) => string): string =>
-  v.length === 1
-    ? v[0]!
-    : join(halved(v.slice(0, v.length / 2), join), halved(v.slice(v.length / 2), join));
+  v.length === 1 ? v[0]! : join(halved(v.slice(0, v.length / 2), join), halved(v.slice(v.length / 2), join));
 
 /** The condition of a `select` of vectors may be a scalar. */
 const spread = (s: Script, v: Value, type: Type): Value => {

@@ -1,6 +1,19 @@
 /** Spellings of `map` and `reduce` for one thread with vectors. */
 import type { Expr, Stmt, Tile } from "../../../src/kernel.ts";
-import { add, i32, let_, load, max, op, ref, set, store, var_, vectorOf, widened } from "../../../src/expr.ts";
+import {
+  add,
+  i32,
+  let_,
+  load,
+  max,
+  op,
+  ref,
+  set,
+  store,
+  var_,
+  vectorOf,
+  widened,
+} from "../../../src/expr.ts";
 import type { Column, SimdSite } from "./layout.ts";
 import { clearPadding, columnAt, columnIndex, columnOffset, fail, lineBase, sum } from "./layout.ts";
 import { loop, tailOf, vectors, wholeIn } from "./lines.ts";
@@ -99,11 +112,7 @@ function mapTurned(tile: Map_, site: SimdSite, unroll: number): readonly Stmt[] 
       const name = site.fresh("x");
       out.push(let_(name, l.value(c, lanes, out)));
       const column = columnOffset(p, { base: columns[k] ?? i32(0), plus: 0 });
-      return store(
-        p.name,
-        sum(lineBase(p, columnIndex(c)), column),
-        ref(name, widened("f32", lanes)),
-      );
+      return store(p.name, sum(lineBase(p, columnIndex(c)), column), ref(name, widened("f32", lanes)));
     });
     return [...out, ...stored];
   };

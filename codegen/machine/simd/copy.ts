@@ -122,8 +122,7 @@ function copyTurned(
   const to = (line: Expr, c: Column) => sum(line, columnOffset(p, c));
   const wide = widened("f32", lanes);
   /** The lanes of two vectors in turn, of their lower or upper halves. */
-  const woven = (upper: boolean) =>
-    rows.map((l) => (l >> 1) + (upper ? lanes / 2 : 0) + (l & 1 ? lanes : 0));
+  const woven = (upper: boolean) => rows.map((l) => (l >> 1) + (upper ? lanes / 2 : 0) + (l & 1 ? lanes : 0));
   const [lower, upper] = [woven(false), woven(true)];
   const block = (line: Expr, src: readonly Expr[], c: Column): readonly Stmt[] => {
     const out: Stmt[] = [];
@@ -158,9 +157,7 @@ function copyTurned(
     return [let_(line, lineBase(p, i)), ...body(ref(line))];
   };
   const zeroLoop = (line: Expr) =>
-    loop(site, "c", i32(0), i32(panelSize(p)), p.panel, (c) => [
-      store(p.name, sum(line, c), zeros(lanes)),
-    ]);
+    loop(site, "c", i32(0), i32(panelSize(p)), p.panel, (c) => [store(p.name, sum(line, c), zeros(lanes))]);
   return [
     ...loop(site, "i", i32(0), whole, lanes, (i) => {
       const names = rows.map(() => site.fresh("src"));

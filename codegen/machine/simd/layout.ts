@@ -138,7 +138,8 @@ export function sum(...terms: readonly Expr[]): Expr {
 /** Where a line (a row) of a tile begins. */
 export function lineBase(p: Place, line: Expr): Expr {
   if (p.kind !== "turned") return mul(line, i32(p.kind === "rows" ? p.ld : p.panel));
-  if (line.e === "const") return i32(Math.floor(line.value / p.panel) * panelSize(p) + (line.value % p.panel));
+  if (line.e === "const")
+    return i32(Math.floor(line.value / p.panel) * panelSize(p) + (line.value % p.panel));
   return inPanels(p, line);
 }
 

@@ -25,12 +25,14 @@ export type Lanes = 1 | Width;
 export const wholeIn = (site: SimdSite, length: number): number => Math.floor(length / site.lanes);
 
 /** What a line of `length` columns has past its whole vectors: narrower ones and at last single elements. */
-export function tailOf(site: SimdSite, length: number): readonly { readonly at: number; readonly lanes: Lanes }[] {
+export function tailOf(
+  site: SimdSite,
+  length: number,
+): readonly { readonly at: number; readonly lanes: Lanes }[] {
   const found: { readonly at: number; readonly lanes: Lanes }[] = [];
   const narrower = ([8, 4, 1] as const).filter((n) => n < site.lanes);
   let at = length - (length % site.lanes);
-  for (const lanes of narrower)
-    for (; at + lanes <= length; at += lanes) found.push({ at, lanes });
+  for (const lanes of narrower) for (; at + lanes <= length; at += lanes) found.push({ at, lanes });
   return found;
 }
 

@@ -11,7 +11,22 @@
  * multiply-add); it unrolls the loop by itself.
  */
 import type { Expr, Stmt, Tile } from "../../../src/kernel.ts";
-import { add, div, i32, let_, load, madd, mul, op, ref, set, splat, store, var_, vectorOf } from "../../../src/expr.ts";
+import {
+  add,
+  div,
+  i32,
+  let_,
+  load,
+  madd,
+  mul,
+  op,
+  ref,
+  set,
+  splat,
+  store,
+  var_,
+  vectorOf,
+} from "../../../src/expr.ts";
 import type { SimdSite } from "./layout.ts";
 import { ceilTo, fail, panelOf, panelSize, sum } from "./layout.ts";
 import { loop } from "./lines.ts";

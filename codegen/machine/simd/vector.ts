@@ -4,7 +4,19 @@
  * nodes that an expression uses several times are bound by `let`, since an expression prints as a tree.
  */
 import type { Expr, Stmt, Width } from "../../../src/kernel.ts";
-import { add, i32, iota, isVector, let_, load, op, ref, splat, vectorOf, widened } from "../../../src/expr.ts";
+import {
+  add,
+  i32,
+  iota,
+  isVector,
+  let_,
+  load,
+  op,
+  ref,
+  splat,
+  vectorOf,
+  widened,
+} from "../../../src/expr.ts";
 import type { Column, Place, SimdSite } from "./layout.ts";
 import { anyColumnOffset, columnAt, columnIndex, columnOffset, fail, lineBase, sum } from "./layout.ts";
 import type { Lanes } from "./lines.ts";
@@ -147,11 +159,14 @@ export function lifter(site: SimdSite, value: Node, axis: Axis, line: Expr): Lif
         );
     if (axis === "row" || pick === undefined) return { expr: whole, level: 2 };
     const once = bind(2, whole, position, "pair");
-    return { expr: op(
+    return {
+      expr: op(
         "shuffle",
         [once, once],
         numbersBelow(lanes).map((l) => picked(l, pick)),
-      ), level: 2 };
+      ),
+      level: 2,
+    };
   };
 
   const lanesOf = (node: Node, position: Position): readonly Expr[] =>
@@ -195,12 +210,7 @@ export function lifter(site: SimdSite, value: Node, axis: Axis, line: Expr): Lif
       if (mask?.e === "const" && mask.value >= 0 && mask.value < lanes)
         return { expr: op("and", [iota(i32(0), lanes), splat(mask, lanes)]), level: 0 };
     }
-    if (
-      lanes !== 1 &&
-      varies(node) &&
-      (node.op === "div" || node.op === "rem") &&
-      node.type === "i32"
-    ) {
+    if (lanes !== 1 && varies(node) && (node.op === "div" || node.op === "rem") && node.type === "i32") {
       const shift = powerOfTwo(node.args[1]);
       const dividend = node.args[0];
       if (shift === undefined || dividend === undefined)

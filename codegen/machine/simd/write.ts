@@ -27,7 +27,10 @@ export function write(tile: Write, site: SimdSite): readonly Stmt[] {
       return [...out, store(rows.buffer, sum(first, i), x)];
     };
     const { lanes } = site;
-    const body = [...loop(site, "i", i32(0), whole, lanes, part(lanes)), ...loop(site, "i", whole, n, 1, part(1))];
+    const body = [
+      ...loop(site, "i", i32(0), whole, lanes, part(lanes)),
+      ...loop(site, "i", whole, n, 1, part(1)),
+    ];
     return [...pre, ...to.pre, ...before, ...perLine, ...body];
   }
   const line = site.fresh("i");

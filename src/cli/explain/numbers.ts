@@ -1,5 +1,6 @@
 /** What `heddle explain` tells, as data. */
 import { cudaTarget } from "../../../codegen/cuda/target.ts";
+import { NATIVE_VARIANTS, nativeTarget } from "../../../codegen/native/target.ts";
 import { cacheSize, modelReach } from "../../../codegen/decode.ts";
 import { wasmTarget } from "../../../codegen/wasm/target.ts";
 import { bytesOf, memoryOf, weightLength } from "../../../runtime/memory.ts";
@@ -15,7 +16,10 @@ import type { KernelNumbers } from "./kernels.ts";
 import type { Path } from "./path.ts";
 
 /** Whose schedules and kernels are explained. */
-export const explained = { wasm: wasmTarget, cuda: cudaTarget } as const;
+const [widest] = NATIVE_VARIANTS;
+if (widest === undefined) throw new Error("heddle: internal: native code has no variant");
+/** Native code as it is for the widest vectors. */
+export const explained = { wasm: wasmTarget, native: nativeTarget(widest), cuda: cudaTarget } as const;
 export type Explained = keyof typeof explained;
 
 /** Counts are exact; those that may pass 2^53 are decimal strings in JSON, see `toPlain`. */
@@ -168,8 +172,8 @@ export function modelNumbers(
 function cacheNumbers(spec: ModelSpec, N: number, target: Explained): ModelNumbers["cache"] {
   if (modelReach(spec).tokens < N) return null;
   const { kvHeads, headDim, dtype } = spec.attention;
-  // WebAssembly stores f32 whatever a spec asks for.
-  const bytes = spec.layers * (target === "wasm" || storedAs(dtype, headDim) === "f32" ? 4 : 2);
+  // Processors store f32 whatever a spec asks for.
+  const bytes = spec.layers * (target !== "cuda" || storedAs(dtype, headDim) === "f32" ? 4 : 2);
   return {
     bytes: bytes * sizeOf(cacheSize(spec.attention), { N, B: 1 }),
     dense: bytes * 2 * kvHeads * headDim * N,
