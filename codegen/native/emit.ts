@@ -1,7 +1,7 @@
 /**
  * Legal kernels as one translation unit of C. A kernel is a function that runs groups begin … end − 1 with one thread's scratch
  * memory; what it is called with is the same for all, so that a runtime needs one signature only (`KernelFunction` in
- * runtime/cpu/team.c).
+ * runtime/native/cpu/team.c).
  */
 import { isVector, lanesOf, widened } from "../../src/expr.ts";
 import type { Expr, Kernel, Type } from "../../src/kernel.ts";

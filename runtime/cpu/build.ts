@@ -87,10 +87,10 @@ export async function buildTeam(folder: string, host: Host): Promise<Made> {
   });
 }
 
-/** Beside this file, or from `dist/runtime/cpu` in the package. */
+/** In the folder of C sources, seen from here or from `dist/runtime/cpu` in the package. */
 async function teamSource(): Promise<string> {
   const here = dirname(fileURLToPath(import.meta.url));
-  for (const folder of [here, join(here, "../../../runtime/cpu")]) {
+  for (const folder of [join(here, "../native/cpu"), join(here, "../../../runtime/native/cpu")]) {
     const text = await readFile(join(folder, "team.c"), "utf8").catch(() => null);
     if (text !== null) return text;
   }

@@ -77,12 +77,12 @@ const vectorsOf = (macros: ReadonlySet<string>): NativeVectors =>
         ? "neon"
         : "sse";
 
-/** Vectors that a host has, widest first. */
+/** What a host can run, best first: vectors of four any processor has, or its compiler spells them with what there is. */
 export const usable: { readonly [V in NativeVectors]: readonly NativeVectors[] } = {
-  avx512: ["avx512", "avx2", "sse"],
-  avx2: ["avx2", "sse"],
+  avx512: ["avx512", "avx2", "sse", "neon"],
+  avx2: ["avx2", "sse", "neon"],
   neon: ["neon", "sse"],
-  sse: ["sse"],
+  sse: ["sse", "neon"],
 };
 
 export const lanesOf: { readonly [V in NativeVectors]: number } = { avx512: 16, avx2: 8, neon: 4, sse: 4 };
