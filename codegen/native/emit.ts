@@ -5,6 +5,7 @@
  */
 import { isVector, lanesOf, widened } from "../../src/expr.ts";
 import type { Expr, Kernel, Type } from "../../src/kernel.ts";
+import { within } from "../clike/expression.ts";
 import { bodyOf, indent } from "../clike/statement.ts";
 import { namesAvoiding, wordsOf } from "../names.ts";
 import { expressionsIn } from "../rewrite.ts";
@@ -30,6 +31,23 @@ export type TitledKernel = {
   /** What becomes of the kernel's own comments. */
   readonly comment?: (text: string) => string;
 };
+
+/** How tightly a sum binds. */
+const SUM = 5;
+
+/** index = rest + constant, the constant ≥ 0. */
+function split(index: Expr): { readonly rest: Expr | null; readonly constant: number } {
+  if (index.e === "const") return { rest: null, constant: index.value };
+  if (index.e === "op" && index.op === "add") {
+    const [a, b] = index.args;
+    const [term, c] = b?.e === "const" ? [a, b] : [b, a];
+    if (term !== undefined && c?.e === "const" && c.value >= 0) {
+      const inner = split(term);
+      return { rest: inner.rest, constant: inner.constant + c.value };
+    }
+  }
+  return { rest: index, constant: 0 };
+}
 
 /** Tiles start at cache lines, so that no vector of an even tile lies across two. */
 const LINE = 64;
@@ -72,12 +90,24 @@ function emitKernel({ kernel, title, comment }: TitledKernel, called: Called[]) 
   for (const part of [kernel.buffers, kernel.scalars, kernel.tables, kernel.shared])
     for (const x of part) name(x.name);
 
+  /**
+   * The place of an element. Constants are added to the pointer, not to the 32-bit index, so that they become part of the instruction:
+   * an int and a constant would have to be added and widened first.
+   */
+  const placeOf = (array: string, index: Expr): string => {
+    const { rest, constant } = split(index);
+    const parts = [
+      name(array),
+      ...(rest === null ? [] : [within(print(rest), SUM)]),
+      ...(constant === 0 ? [] : [String(constant)]),
+    ];
+    return parts.join(" + ");
+  };
   const print: (e: Expr) => { readonly text: string; readonly level: number } = printer({
     ref: name,
     load: (e) => {
-      const index = print(e.index).text;
-      if (!isVector(e.type)) return `${name(e.from)}[${index}]`;
-      return `${use("at", e.type)}(${name(e.from)}${index === "0" ? "" : ` + (${index})`})`;
+      const place = placeOf(e.from, e.index);
+      return isVector(e.type) ? `${use("at", e.type)}(${place})` : `(${place})[0]`;
     },
   });
   const none = (what: string) => (): never => {
@@ -92,11 +122,11 @@ function emitKernel({ kernel, title, comment }: TitledKernel, called: Called[]) 
     counter: (i, from) => `int ${i} = ${from}`,
     bound: (end, to) => `const int ${end} = ${to};`,
     store: (s) => {
-      const index = print(s.index).text;
+      const place = placeOf(s.to, s.index);
       const value = print(s.value).text;
-      if (!isVector(s.value.type)) return [`${name(s.to)}[${index}] = ${value};`];
+      if (!isVector(s.value.type)) return [`(${place})[0] = ${value};`];
       const type = widened(s.value.type.startsWith("i32") ? "i32" : "f32", lanesOf(s.value.type));
-      return [`${use("put", type)}(${name(s.to)}${index === "0" ? "" : ` + (${index})`}, ${value});`];
+      return [`${use("put", type)}(${place}, ${value});`];
     },
     barrier: [],
     exchange: none("an exchange"),

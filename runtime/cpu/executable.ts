@@ -183,7 +183,7 @@ export function executableOf(program: NativeProgram, loading: Loading): Executab
     if (memory === undefined) throw say("internal: nothing was reserved");
     plan.inputs.forEach((t, i) => {
       const given = inputs[t.name];
-      if (given !== undefined) shim.write(memory, moving.inputs[i] ?? 0, given);
+      if (given !== undefined) shim.write(memory, moving.inputs[i] ?? 0, given, team);
     });
     if (poison) {
       const { outputs, arena } = moving.bytes;
@@ -193,7 +193,7 @@ export function executableOf(program: NativeProgram, loading: Loading): Executab
     await shim.run(team, job);
     plan.outputs.forEach((t, i) => {
       const given = into[t.name];
-      if (given !== undefined) shim.read(memory, moving.outputs[i] ?? 0, given);
+      if (given !== undefined) shim.read(memory, moving.outputs[i] ?? 0, given, team);
     });
   };
   const fresh = (t: TensorSpec, at: Extent): HostArray => {

@@ -14,9 +14,9 @@ type Array = Float32Array | Int32Array | Uint8Array;
 
 export type Shim = {
   readonly allocate: (bytes: number) => Memory;
-  /** Copies an array to an offset in bytes, or from it. */
-  readonly write: (memory: Memory, offset: number, from: Array) => void;
-  readonly read: (memory: Memory, offset: number, into: Array) => void;
+  /** Copies an array to an offset in bytes, or from it; with a team's threads where it is large and they are free. */
+  readonly write: (memory: Memory, offset: number, from: Array, team?: Team) => void;
+  readonly read: (memory: Memory, offset: number, into: Array, team?: Team) => void;
   readonly fill: (memory: Memory, offset: number, bytes: number, byte: number) => void;
   readonly open: (path: string) => Library;
   /** As many threads as the system gave, the one that runs a job included: see `threads`. */

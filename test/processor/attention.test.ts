@@ -23,7 +23,13 @@ const floats = (x: Float32Array | Int32Array | undefined): Float32Array => {
   if (!(x instanceof Float32Array)) throw new Error("no output");
   return x;
 };
-async function run(program: Program, vectors: NativeVectors, threads: number, inputs: Inputs, at: { N: number; B: number }) {
+async function run(
+  program: Program,
+  vectors: NativeVectors,
+  threads: number,
+  inputs: Inputs,
+  at: { N: number; B: number },
+) {
   const executable = await (await device(vectors, threads)).compile(program);
   const first = await executable.run({ ...inputs }, at);
   const again = await executable.run({ ...inputs }, at);
@@ -64,7 +70,31 @@ describe.skipIf(shapes.length === 0)("goldens", () => {
 const ragged = fc.oneof(
   {
     weight: 3,
-    arbitrary: fc.constantFrom(1, 2, 3, 5, 6, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 95, 96, 97, 127, 128, 129),
+    arbitrary: fc.constantFrom(
+      1,
+      2,
+      3,
+      5,
+      6,
+      7,
+      8,
+      9,
+      15,
+      16,
+      17,
+      31,
+      32,
+      33,
+      63,
+      64,
+      65,
+      95,
+      96,
+      97,
+      127,
+      128,
+      129,
+    ),
   },
   { weight: 2, arbitrary: fc.integer({ min: 1, max: 300 }) },
 );

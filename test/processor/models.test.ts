@@ -69,7 +69,9 @@ describe.skipIf(shapes.length === 0)("random models", { timeout: 120_000 }, () =
             name === "tokens" ? spec.vocab : name === "padding_mask" ? 2 : (spec.grid?.cells ?? 1);
           const inputs = Object.fromEntries(randomInputs(graph, below, at, seed));
           const weights = randomWeights(graph, seed);
-          const [there] = compileSpec(seal({ attentions: [], models: [spec], schedules: [] }), { target: "wasm" });
+          const [there] = compileSpec(seal({ attentions: [], models: [spec], schedules: [] }), {
+            target: "wasm",
+          });
           if (there === undefined) throw new Error("nothing compiled");
           const on = async (chunk: number | null, threads: number | null) => {
             const { program } =

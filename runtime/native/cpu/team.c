@@ -5,7 +5,9 @@
  * libuv's pool and on those of the team and sees nothing of N-API. Records are counted: the JavaScript object, jobs and runs under way
  * each hold what they use, so that nothing goes while a kernel may read it, whatever JavaScript disposes of.
  */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <dlfcn.h>
 #include <math.h>
 #include <node_api.h>
@@ -125,7 +127,7 @@ static inline void rest(void) {
 static void take_part(Team *team, int number) {
   const Job *job = team->job;
   const Launch *launch = team->launch;
-  char *scratch = job->scratch + (size_t)number * job->scratch_stride;
+  char *scratch = job->scratch == NULL ? NULL : job->scratch + (size_t)number * job->scratch_stride;
   for (;;) {
     /* From the end: causal attention has its longest rows there. */
     const int end = atomic_fetch_sub_explicit(&team->next, launch->chunk, memory_order_relaxed);
@@ -175,8 +177,8 @@ static void open_all(Team *team) {
   pthread_mutex_unlock(&team->mutex);
 }
 
-static void run_job(Team *team, const Job *job) {
-  pthread_mutex_lock(&team->turn);
+/* The turn is the caller's. */
+static void run_launches(Team *team, const Job *job) {
   team->job = job;
   for (size_t i = 0; i < job->launch_count; i++) {
     const Launch *launch = &job->launches[i];
@@ -197,6 +199,37 @@ static void run_job(Team *team, const Job *job) {
       pthread_mutex_unlock(&team->mutex);
     }
   }
+}
+
+static void run_job(Team *team, const Job *job) {
+  pthread_mutex_lock(&team->turn);
+  run_launches(team, job);
+  pthread_mutex_unlock(&team->turn);
+}
+
+/* Bytes that a thread copies at once. */
+#define PIECE ((size_t)256 << 10)
+
+static void copy_pieces(int begin, int end, char *scratch, void *const *buffers, const word *scalars) {
+  (void)scratch;
+  (void)scalars;
+  const size_t bytes = *(const size_t *)buffers[2], from = (size_t)begin * PIECE;
+  size_t to = (size_t)end * PIECE;
+  if (to > bytes) to = bytes;
+  memcpy((char *)buffers[0] + from, (const char *)buffers[1] + from, to - from);
+}
+
+/* With the threads of a team, where there is one that has nothing else to do and it pays. The caller waits. */
+static void copy(Team *team, void *to, const void *from, size_t bytes) {
+  if (team == NULL || team->started == 0 || bytes < 4 * PIECE || bytes / PIECE > INT32_MAX / 2 ||
+      pthread_mutex_trylock(&team->turn) != 0) {
+    memcpy(to, from, bytes);
+    return;
+  }
+  void *buffers[] = {to, (void *)from, &bytes};
+  const Launch launch = {copy_pieces, (int)((bytes + PIECE - 1) / PIECE), 1, buffers, NULL};
+  Job job = {.threads = team->threads, .launches = (Launch *)&launch, .launch_count = 1};
+  run_launches(team, &job);
   pthread_mutex_unlock(&team->turn);
 }
 
@@ -383,22 +416,33 @@ static char *within(napi_env env, napi_value memory_value, napi_value offset_val
   return NULL;
 }
 
-/* write(memory, offset, array), read(memory, offset, array) */
+/* The team of an argument that may be left out; false with an error thrown where it is something else. */
+static bool optional_team(napi_env env, napi_value value, Team **team) {
+  napi_valuetype type;
+  *team = NULL;
+  if (napi_typeof(env, value, &type) == napi_ok && type == napi_undefined) return true;
+  *team = (Team *)record_in(env, value, TEAM);
+  return *team != NULL;
+}
+
+/* write(memory, offset, array, team?), read(memory, offset, array, team?) */
 static napi_value write_array(napi_env env, napi_callback_info info) {
-  ARGUMENTS(3);
+  ARGUMENTS(4);
   Array from;
-  if (!array(env, given[2], "array", &from)) return NULL;
+  Team *team;
+  if (!array(env, given[2], "array", &from) || !optional_team(env, given[3], &team)) return NULL;
   char *to = within(env, given[0], given[1], from.bytes);
-  if (to != NULL && from.bytes > 0) memcpy(to, from.data, from.bytes);
+  if (to != NULL && from.bytes > 0) copy(team, to, from.data, from.bytes);
   return NULL;
 }
 
 static napi_value read_array(napi_env env, napi_callback_info info) {
-  ARGUMENTS(3);
+  ARGUMENTS(4);
   Array into;
-  if (!array(env, given[2], "array", &into)) return NULL;
+  Team *team;
+  if (!array(env, given[2], "array", &into) || !optional_team(env, given[3], &team)) return NULL;
   const char *from = within(env, given[0], given[1], into.bytes);
-  if (from != NULL && into.bytes > 0) memcpy(into.data, from, into.bytes);
+  if (from != NULL && into.bytes > 0) copy(team, into.data, from, into.bytes);
   return NULL;
 }
 
