@@ -40,6 +40,9 @@ describe.skipIf(shapes.length === 0)("torchscale's models", () => {
       native: () => device(c.vectors, 2, []).then((d) => ({ ...d, dispose: () => Promise.resolve() })),
     });
     expect(session.device).toMatch(/^native code for .*, 2 threads/);
+    // First a short text: its memory and its tables are too small for what comes then.
+    if (c.paddingMask === undefined)
+      await session.forward(c.tokens.slice(0, 3), { batch: 1, length: 3 });
     const got = await session.forward(c.tokens, { batch: c.B, length: c.N, paddingMask: c.paddingMask });
     session.dispose();
     // Every layer adds the roundings of its sums; the widest is the FFN's.
