@@ -1,4 +1,4 @@
-// heddle's side: programs through the compiler of dist/, runs on its WebAssembly device as an embedding program would start them.
+// heddle's side: programs through the compiler of dist/, runs on its WebAssembly and native devices as an embedding program would start them.
 import { access, readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import v8 from "node:v8";
@@ -12,7 +12,8 @@ import { peakModule } from "./wasm-peak.mjs";
  * @property {() => { readonly [name: string]: Float32Array }} outputs of the last run
  * @property {() => void} end
  */
-/** @typedef {{ on: (relaxed: boolean, threads: number) => Promise<Ready> }} Work */
+/** @typedef {"wasm" | "wasm relaxed" | "native"} Variant */
+/** @typedef {{ on: (variant: Variant, threads: number) => Promise<Ready> }} Work */
 
 /** @template T @param {string} path below dist/ @returns {Promise<T>} */
 async function built(path) {
@@ -36,6 +37,8 @@ export async function openHeddle(text, now) {
   const { countPairs } = await built("src/planner.js");
   /** @type {typeof import("../runtime/wasm.ts")} */
   const { wasmDevice } = await built("runtime/wasm.js");
+  /** @type {typeof import("../runtime/native.ts")} */
+  const { inspectHost, nativeDevice } = await built("runtime/native.js");
   /** @type {typeof import("../runtime/weights.ts")} */
   const { loadWeights, packPanels } = await built("runtime/weights.js");
   /** @type {typeof import("../runtime/plan.ts")} */
@@ -50,11 +53,31 @@ export async function openHeddle(text, now) {
   const relaxed = WebAssembly.validate(peakModule(true));
   if (!relaxed) missing.push("relaxed SIMD: this Node has none");
 
+  const host = await inspectHost().catch((/** @type {Error} */ error) => {
+    missing.push(error.message);
+    return null;
+  });
+  /** @type {readonly Variant[]} */
+  const variants = [
+    "wasm",
+    ...(relaxed ? /** @type {const} */ (["wasm relaxed"]) : []),
+    ...(host === null ? [] : /** @type {const} */ (["native"])),
+  ];
+  /** What programs are compiled for. */
+  const targets = {
+    target: /** @type {readonly ("wasm" | "native")[]} */ (host === null ? ["wasm"] : ["wasm", "native"]),
+    vectors: host === null ? [] : [host.vectors],
+  };
+
   /** One device for each variant and number of threads, kept so that its workers are started once. @type {Map<string, import("../runtime/device.ts").Device>} */
   const devices = new Map();
-  const deviceFor = (/** @type {boolean} */ wantRelaxed, /** @type {number} */ count) => {
-    const key = `${wantRelaxed} ${count}`;
-    const device = devices.get(key) ?? wasmDevice({ threads: count, relaxed: wantRelaxed });
+  const deviceFor = async (/** @type {Variant} */ variant, /** @type {number} */ count) => {
+    const key = `${variant} ${count}`;
+    const device =
+      devices.get(key) ??
+      (variant === "native"
+        ? await nativeDevice({ threads: count })
+        : wasmDevice({ threads: count, relaxed: variant === "wasm relaxed" }));
     devices.set(key, device);
     return device;
   };
@@ -67,9 +90,10 @@ export async function openHeddle(text, now) {
    * @returns {Work}
    */
   const workOf = (program, inputs, length, setWeights) => ({
-    on: async (wantRelaxed, count) => {
-      const executable = await deviceFor(wantRelaxed, count).compile(program);
-      const asked = `${wantRelaxed ? "relaxed SIMD" : "SIMD128"}, ${count} thread`;
+    on: async (variant, count) => {
+      const executable = await (await deviceFor(variant, count)).compile(program);
+      const simd = variant === "wasm" ? "SIMD128" : variant === "native" ? "lanes" : "relaxed SIMD";
+      const asked = `${simd}, ${count} thread`;
       if (!executable.detail.includes(asked))
         throw new Error(`the device does not do what was asked (${asked}): ${executable.detail}`);
       await setWeights(executable);
@@ -94,17 +118,20 @@ export async function openHeddle(text, now) {
   return {
     missing,
     relaxed,
+    variants,
 
     /** An attention at one length, with the schedule that the planner picks for it. @param {string} name @param {number} length */
     attention(name, length) {
-      const [compiled] = compileSpec(spec, { target: "wasm", names: [name] });
+      const [compiled] = compileSpec(spec, { ...targets, names: [name] });
       if (compiled === undefined || compiled.item.kind !== "attention")
         throw new Error(`no attention '${name}'`);
       const { program, item } = compiled;
       return {
         spec: item.spec,
         pairs: countPairs(item.spec, length).total,
-        schedule: variantFor(program.plan, length).schedule,
+        schedule: [program.plan, ...(program.native ?? []).map((n) => n.plan)]
+          .map((plan) => variantFor(plan, length).schedule)
+          .join(", native "),
         with: (/** @type {{ q: Float32Array, k: Float32Array, v: Float32Array }} */ inputs) =>
           workOf(program, inputs, length, async () => {}),
       };
@@ -115,7 +142,7 @@ export async function openHeddle(text, now) {
      * @param {import("./linear.mjs").LinearWork} work @returns {Promise<Work>}
      */
     async linear(work) {
-      const program = await compileLinear(built, work);
+      const program = await compileLinear(built, work, targets.vectors[0] ?? null);
       return workOf(program, { x: work.x }, work.rows, async (executable) => {
         for (const [index, { name, layout }] of program.plan.weights.entries()) {
           const data = name === "bias" ? work.bias : work.w;
@@ -139,7 +166,7 @@ export async function openHeddle(text, now) {
       const model = readSpec(source, "jargon.heddle");
       if (model.spec === null)
         throw new Error(`examples/jargon.heddle: ${JSON.stringify(model.diagnostics)}`);
-      const [compiled] = compileSpec(model.spec, { target: "wasm", names: ["jargon"] });
+      const [compiled] = compileSpec(model.spec, { ...targets, names: ["jargon"] });
       if (compiled === undefined || compiled.item.kind !== "model") throw new Error("no model 'jargon'");
       const { program, item } = compiled;
       const tokens = Int32Array.from(bytes.subarray(0, length));

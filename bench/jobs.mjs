@@ -91,10 +91,9 @@ async function heddleOn({ heddle, threads }, work, flops) {
   const outputs = [];
   /** @type {(() => void)[]} */
   const ends = [];
-  for (const relaxed of heddle.relaxed ? [false, true] : [false])
+  for (const name of heddle.variants)
     for (const t of threads) {
-      const name = relaxed ? "wasm relaxed" : "wasm";
-      const ready = await work.on(relaxed, t);
+      const ready = await work.on(name, t);
       contenders.push({ name, threads: t, flops, run: ready.run });
       ends.push(ready.end);
       if (t === threads.at(-1)) outputs.push({ name, outputs: ready.outputs });
@@ -179,11 +178,13 @@ export async function linearJob(bench, title, { rows, depth, cols }, peaks) {
   const contenders = [...mine.contenders, ...peaks];
   if (native !== null) {
     const files = [native.put("x", x), native.put("w", w), native.put("bias", bias)];
+    const wide = (await native.ask("peak fma512 1")).value !== null;
     await native.ask(`linear linear ${rows} ${depth} ${cols} ${files.join(" ")}`);
     for (const t of threads)
       contenders.push(
         { name: "c++", threads: t, flops, run: async () => (await native.ask(`run linear ${t}`)).ns },
         nativePeak(native, "fma256", t),
+        ...(wide ? [nativePeak(native, "fma512", t)] : []),
       );
   }
   const measured = await measure(contenders, pace);
@@ -219,11 +220,17 @@ export async function modelJob(bench, title, length, peaks) {
   const flops = modelFlops(spec, length, found.pairs);
   const mine = await heddleOn(bench, found.work, flops);
   const measured = await measure([...mine.contenders, ...peaks], pace);
-  const [base, relaxed] = mine.outputs.map(({ outputs }) => outputs()["logits"] ?? nothing);
+  const [base, ...others] = mine.outputs;
+  const logits = (/** @type {typeof mine.outputs[number]} */ of) => of.outputs()["logits"] ?? nothing;
   const checks =
-    base === undefined || relaxed === undefined
+    base === undefined
       ? []
-      : [{ name: "wasm relaxed logits", against: "wasm", distance: distance(relaxed, base), limit: LIMIT }];
+      : others.map((other) => ({
+          name: `${other.name} logits`,
+          against: base.name,
+          distance: distance(logits(other), logits(base)),
+          limit: LIMIT,
+        }));
   mine.end();
   const note =
     `Decoder, ${spec.layers} layers × ${spec.dim}, ${spec.attention.heads} heads, whole forward pass to logits; ` +

@@ -133,20 +133,24 @@ export function markdown({ date, machine: m, how, peaks, results }) {
             "work",
             "WASM",
             "WASM relaxed",
+            "native",
             "C++",
             "C++ folded",
             "WASM ÷ C++ folded",
             "relaxed ÷ C++ folded",
+            "native ÷ C++ folded",
             ...freeHead,
           ],
           attention.map((r) => [
             r.title,
             rate(find(r, "wasm", t)),
             rate(find(r, "wasm relaxed", t)),
+            rate(find(r, "native", t)),
             rate(find(r, "c++", t)),
             rate(find(r, "c++ folded", t)),
             over(r, t, "wasm", "c++ folded"),
             over(r, t, "wasm relaxed", "c++ folded"),
+            over(r, t, "native", "c++ folded"),
             ...free(r, t),
           ]),
         ),
@@ -160,22 +164,28 @@ export function markdown({ date, machine: m, how, peaks, results }) {
             "work",
             "WASM",
             "WASM relaxed",
+            "native",
             "C++",
             "WASM ÷ its peak",
             "relaxed ÷ its peak",
+            "native ÷ FMA peak",
             "C++ ÷ its peak",
             "WASM ÷ C++",
+            "native ÷ C++",
             ...freeHead,
           ],
           linear.map((r) => [
             r.title,
             rate(find(r, "wasm", t)),
             rate(find(r, "wasm relaxed", t)),
+            rate(find(r, "native", t)),
             rate(find(r, "c++", t)),
             over(r, t, "wasm", "peak wasm mul+add"),
             over(r, t, "wasm relaxed", "peak wasm madd"),
+            over(r, t, "native", find(r, "peak fma512", t) === undefined ? "peak fma256" : "peak fma512"),
             over(r, t, "c++", "peak fma256"),
             over(r, t, "wasm", "c++"),
+            over(r, t, "native", "c++"),
             ...free(r, t),
           ]),
         ),
@@ -187,7 +197,7 @@ export function markdown({ date, machine: m, how, peaks, results }) {
         table(
           ["work", "variant", "ms", "tokens/s", "GFLOP/s", ...freeHead],
           model.flatMap((r) =>
-            ["wasm", "wasm relaxed"].flatMap((name) => {
+            ["wasm", "wasm relaxed", "native"].flatMap((name) => {
               const x = find(r, name, t);
               if (x === undefined) return [];
               const tokens = Number(/(\d+) tokens/.exec(r.title)?.[1] ?? NaN);

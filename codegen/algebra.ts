@@ -1,5 +1,5 @@
 /** The rules of `simplify` on expressions: folding of constants and the exact identities of i32, bool and x·1. */
-import { op, scalarOf, splat } from "../src/expr.ts";
+import { lanesOf, op, scalarOf, splat } from "../src/expr.ts";
 import type { Expr, Op, Scalar, Type } from "../src/kernel.ts";
 
 /** The value of a constant, or of a vector whose lanes are all that constant. */
@@ -8,7 +8,8 @@ export const constOf = (e: Expr): number | undefined =>
 
 const constant = (type: Type, value: number): Expr => {
   const scalar: Expr = { e: "const", type: scalarOf(type), value };
-  return scalarOf(type) === type ? scalar : splat(scalar);
+  const lanes = lanesOf(type);
+  return lanes === 1 ? scalar : splat(scalar, lanes);
 };
 
 const word = new Int32Array(1);

@@ -7,7 +7,7 @@
  *   a masked score vanishes whatever its size; arguments from 127.5 on give infinity.
  * - log2: at most 2.9 ulp for positive normal numbers; exact at powers of two.
  */
-import { isVector, op, scalarOf, splat } from "../src/expr.ts";
+import { lanesOf, op, scalarOf, splat } from "../src/expr.ts";
 import type { Expr, Kernel, Op, Stmt, Type } from "../src/kernel.ts";
 import type { Warp } from "../src/warp.ts";
 import { type Block, namer, withArgs, withBlocks, withExprs } from "./rewrite.ts";
@@ -76,12 +76,15 @@ const floor: Spelling = (p, [given]) => {
   return p.o("select", p.o("gt", r, x), p.o("sub", r, p.f32(1)), r);
 };
 
-const lanes = (p: Pen, x: Expr) => [0, 1, 2, 3].map((i): Expr => op("lane", [x], [i])).map((e) => p.bind(e));
 const folded =
   (name: Op): Spelling =>
   (p, [given]) => {
-    const [a, b, c, d] = lanes(p, p.bind(given!));
-    return p.o(name, p.o(name, a!, b!), p.o(name, c!, d!));
+    const x = p.bind(given!);
+    const fold = (lanes: readonly Expr[]): Expr => {
+      const half = lanes.length / 2;
+      return half < 1 ? lanes[0]! : p.o(name, fold(lanes.slice(0, half)), fold(lanes.slice(half)));
+    };
+    return fold(Array.from({ length: lanesOf(x.type) }, (_, i) => p.bind(op("lane", [x], [i]))));
   };
 const smaller =
   (first: boolean): Spelling =>
@@ -110,7 +113,7 @@ const spellings: { readonly [O in Op]?: Spelling } = {
     const [a, b] = [p.bind(x!), p.bind(y!)];
     return p.o("sub", a, p.o("mul", p.o("div", a, b), b));
   },
-  not: (p, [x]) => p.o("xor", x!, isVector(x!.type) ? splat(yes) : yes),
+  not: (p, [x]) => p.o("xor", x!, widened(yes, x!.type)),
   xor: (p, [x, y]) => {
     const [a, b] = [p.bind(x!), p.bind(y!)];
     if (scalarOf(a.type) === "i32") return p.o("sub", p.o("or", a, b), p.o("and", a, b));
@@ -120,6 +123,10 @@ const spellings: { readonly [O in Op]?: Spelling } = {
   gt: (p, [a, b]) => p.o("lt", b!, a!),
   le: (p, [a, b]) => p.o("ge", b!, a!),
   ge: (p, [a, b]) => p.o("le", b!, a!),
+};
+const widened = (e: Expr, as: Type): Expr => {
+  const lanes = lanesOf(as);
+  return lanes === 1 ? e : splat(e, lanes);
 };
 const yes: Expr = { e: "const", type: "bool", value: 1 };
 
@@ -166,7 +173,7 @@ export function legalize<X extends Warp = never>(kernel: Kernel<X>, supported: S
           throw new Error(
             `heddle: internal: kernel '${kernel.name}' needs '${name}' of ${type}, which the target lacks`,
           );
-        const widen = (e: Expr) => (isVector(type) ? splat(e) : e);
+        const widen = (e: Expr) => widened(e, type);
         const chain = [...inside, name];
         const pen: Pen = {
           o: (n, ...operands) => spell(n, operands, undefined, undefined, chain),

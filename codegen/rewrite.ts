@@ -90,6 +90,19 @@ export function* statements<X extends Warp = never>(block: Block<X>): Generator<
   }
 }
 
+/** Every node of the expressions of a block, once. */
+export function expressionsIn<X extends Warp = never>(block: Block<X>): readonly Expr[] {
+  const seen = new Set<Expr>();
+  const visit = (e: Expr): void => {
+    if (seen.has(e)) return;
+    seen.add(e);
+    if (e.e === "load") visit(e.index);
+    else if (e.e === "op") e.args.forEach(visit);
+  };
+  for (const s of statements<X>(block)) exprsOf<X>(s).forEach(visit);
+  return [...seen];
+}
+
 export function refsOf(e: Expr, into: Set<string> = new Set()): Set<string> {
   const seen = new Set<Expr>();
   const visit = (x: Expr) => {

@@ -31,7 +31,7 @@ export type LoadOptions = {
 };
 
 export type Device = {
-  /** "wasm", "webgpu" or "cuda". */
+  /** "wasm", "webgpu", "cuda" or "native". */
   readonly name: string;
   /** For a reader: variant, threads, and why fewer than asked for. */
   readonly detail: string;

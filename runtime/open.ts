@@ -11,7 +11,7 @@ import { findAdapter } from "./webgpu/gpu.ts";
 import type { WebgpuOptions } from "./webgpu/options.ts";
 import { deviceError } from "./device-error.ts";
 
-export type DeviceName = "auto" | "wasm" | "webgpu" | "cuda";
+export type DeviceName = "auto" | "wasm" | "native" | "webgpu" | "cuda";
 
 export type DeviceOptions = Pick<WasmOptions, "threads" | "relaxed" | "poison"> & {
   /**
@@ -21,6 +21,8 @@ export type DeviceOptions = Pick<WasmOptions, "threads" | "relaxed" | "poison"> 
   readonly device?: DeviceName;
   /** On Node: `cudaDevice` of `heddle/runtime/cuda`, or a function that calls it with options. */
   readonly cuda?: () => Promise<Device>;
+  /** On Node: `nativeDevice` of `heddle/runtime/native`, likewise. Only taken by name. */
+  readonly native?: () => Promise<Device>;
   readonly webgpu?: WebgpuOptions;
   /** Called after each kernel that was compiled for a GPU. */
   readonly warmup?: (done: number, of: number) => void;
@@ -53,17 +55,15 @@ export type Loaded = {
 async function deviceFor(program: Program, options: DeviceOptions): Promise<Device> {
   const { device = "auto", poison } = options;
   const gpu = { ...(poison === undefined ? {} : { poison }), ...options.webgpu };
-  if (device === "webgpu") {
-    if (program.webgpu === undefined) throw inputError(notCompiled(program, device));
-    return webgpuDevice(gpu);
-  }
-  if (device === "cuda") {
-    if (program.cuda === undefined) throw inputError(notCompiled(program, device));
-    if (options.cuda === undefined)
+  if (device !== "auto" && device !== "wasm") {
+    if (program[device] === undefined) throw inputError(notCompiled(program, device));
+    if (device === "webgpu") return webgpuDevice(gpu);
+    const open = options[device];
+    if (open === undefined)
       throw inputError(
-        'CUDA is opened by `import { cudaDevice } from "heddle/runtime/cuda"`: give { cuda: cudaDevice }',
+        `give { ${device}: ${device}Device }, which \`import { ${device}Device } from "heddle/runtime/${device}"\` gives`,
       );
-    return options.cuda();
+    return open();
   }
   const { cuda } = options;
   const tries = [

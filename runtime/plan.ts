@@ -306,6 +306,25 @@ export type CudaProgram = {
   readonly sources: readonly CudaSource[];
 };
 
+/** Vectors of a processor: 16, 8 or 4 lanes of f32. `sse` is what any processor may compute, if slowly. */
+export type NativeVectors = "avx512" | "avx2" | "neon" | "sse";
+
+/**
+ * A program as one translation unit of C with the vectors of GCC and Clang. Each kernel of the plan is a function
+ * `void entry(int begin, int end, char *scratch, void *const *buffers, const word *scalars)` that runs groups begin … end − 1: `scratch`
+ * are `scratchBytes` of this thread at a multiple of 64, `buffers` and `scalars` those of the plan's kernel in order, `word` a union of
+ * an int and a float. Indices are 32 bits: no tensor may have 2³¹ elements.
+ */
+export type NativeProgram = {
+  readonly vectors: NativeVectors;
+  /** Columns of a panel of weights here: a device packs those of `PlanWeight.layout` anew. */
+  readonly panel: number;
+  readonly scratchBytes: number;
+  /** Inputs, outputs, weights and tables are those of the Program's own plan, in the same order. */
+  readonly plan: Plan;
+  readonly code: string;
+};
+
 /** Everything a device needs to run: the plan and, per target, its kernels. */
 export type Program = {
   /** Of `wasm` where it is there, otherwise of the last of `webgpu` or `cuda`. For readers and checks it stands for all targets. */
@@ -315,4 +334,6 @@ export type Program = {
   readonly webgpu?: readonly WgslProgram[];
   /** Best first, likewise; all of them need sm_80 or later. */
   readonly cuda?: readonly CudaProgram[];
+  /** Widest first; a host takes the first whose vectors it has. */
+  readonly native?: readonly NativeProgram[];
 };

@@ -302,7 +302,7 @@ export const model = <const N extends string>(name: N, options: ModelOptions): B
 /** A wish for one attention on one target; never changes a result. */
 export const schedule = (
   of: string | Ast.Attention,
-  target: "wasm" | "wgsl" | "cuda",
+  target: "wasm" | "native" | "wgsl" | "cuda",
   options: ScheduleOptions = {},
 ): Ast.Schedule => {
   const name = typeof of === "string" ? of : of.name.text;

@@ -22,7 +22,12 @@ import { lower } from "../codegen/lower/index.ts";
 import type { Launch } from "../codegen/lower/launch.ts";
 import { CPU_TILINGS } from "../codegen/lower/tilings.ts";
 import type { Tilings } from "../codegen/lower/tilings.ts";
-import { simd } from "../codegen/machine/simd.ts";
+import { simd, simdMachine } from "../codegen/machine/simd.ts";
+import { panelOf } from "../codegen/machine/simd/layout.ts";
+import { emitNative } from "../codegen/native/emit.ts";
+import { nativeOps } from "../codegen/native/expression.ts";
+import { NATIVE_VARIANTS, nativeTarget, nativeTilings } from "../codegen/native/target.ts";
+import type { NativeVariant } from "../codegen/native/target.ts";
 import { makePlan } from "../codegen/plan.ts";
 import type { LoweredDecoding, LoweredEntry, LoweredVariant, PlanResult } from "../codegen/plan.ts";
 import { simplify } from "../codegen/simplify.ts";
@@ -38,7 +43,16 @@ import { read } from "../grammar/index.ts";
 import type { MapsDefinition } from "../runtime/definition.ts";
 import { entryOf } from "../runtime/plan.ts";
 import type { EntryName } from "../runtime/plan.ts";
-import type { CudaProgram, Plan, Program, Shader, WasmModules, WgslProgram } from "../runtime/plan.ts";
+import type {
+  CudaProgram,
+  NativeProgram,
+  NativeVectors,
+  Plan,
+  Program,
+  Shader,
+  WasmModules,
+  WgslProgram,
+} from "../runtime/plan.ts";
 import type { Anchors } from "./anchors.ts";
 import type * as Ast from "./ast.ts";
 import { check } from "./check.ts";
@@ -69,13 +83,15 @@ export function readSpec(
   return { spec: all.some(isError) ? null : spec, ast, diagnostics: all };
 }
 
-export type TargetName = "wasm" | "wgsl" | "cuda";
+export type TargetName = "wasm" | "wgsl" | "cuda" | "native";
 
 export type CompileOptions = {
   /** One or several: a program then holds the kernels of each. */
   readonly target: TargetName | readonly TargetName[];
   /** Attentions and models to compile; all of them unless given. */
   readonly names?: readonly string[];
+  /** For `native`: only for these vectors, say those of this machine. For all of them unless given. */
+  readonly vectors?: readonly NativeVectors[];
   /** Overrides the planner and the spec's own hints. */
   readonly schedule?: ScheduleKind;
   /** Compile for this one length, with the schedule that suits it best. Otherwise one artifact serves every length. */
@@ -124,6 +140,8 @@ export type CompiledProgram = {
     readonly kernels: readonly Kernel<Warp>[];
     readonly tiles: readonly TileKernel[];
   }[];
+  /** Beside `program.native`, likewise. */
+  readonly native?: readonly { readonly kernels: readonly Kernel[]; readonly tiles: readonly TileKernel[] }[];
   /** Where the hidden values are, embedding first; empty unless asked for. */
   readonly hidden: PlanResult["hidden"];
   /** Of a model compiled with attention maps. */
@@ -134,12 +152,13 @@ export type CompiledProgram = {
 export type CompileStats = {
   /** Kernels of all targets. */
   readonly kernels: number;
-  /** Of WebAssembly, and of the text of all shaders and of all CUDA C++; 0 where the target was not asked for. */
+  /** Of WebAssembly, and of the text of all shaders, of all CUDA C++ and of all C; 0 where the target was not asked for. */
   readonly bytes: {
     readonly base: number;
     readonly relaxed: number;
     readonly wgsl: number;
     readonly cuda: number;
+    readonly native: number;
   };
   /** Wall time. */
   readonly ms: number;
@@ -173,7 +192,7 @@ export function compileSpec(spec: Spec, options: CompileOptions): readonly Compi
   const relevances = [
     ...new Map(mapped.flatMap((m) => relevanceOf(m) ?? []).map((a) => [a.name, a])).values(),
   ];
-  /** WebAssembly stores f32 whatever a spec asks for; GPUs store what it says. */
+  /** Processors store f32 whatever a spec asks for; GPUs store what it says. */
   const drafts = (storage: Storage): readonly Draft[] => [
     ...wanted(spec.attentions).map((a) => ({
       item: { kind: "attention", spec: a } as const,
@@ -194,45 +213,55 @@ export function compileSpec(spec: Spec, options: CompileOptions): readonly Compi
   ];
 
   const wasm = targets.includes("wasm") ? compileWasm(drafts(WIDE), spec, options) : null;
-  const narrow = targets.some((t) => t !== "wasm") ? drafts(NARROW) : [];
+  const wide = targets.includes("native") ? drafts(WIDE) : [];
+  const native = NATIVE_VARIANTS.filter(
+    ({ vectors }) => targets.includes("native") && (options.vectors?.includes(vectors) ?? true),
+  ).map((variant) => compileNative(wide, spec, options, variant));
+  const narrow = targets.some((t) => t === "wgsl" || t === "cuda") ? drafts(NARROW) : [];
   const wgsl = targets.includes("wgsl")
     ? WGSL_VARIANTS.map((variant) => compileWgsl(narrow, spec, options, variant))
     : [];
   const cuda = targets.includes("cuda") ? [compileCuda(narrow, spec, options)] : [];
   const ms = performance.now() - start;
   const sum = (numbers: readonly number[]) => numbers.reduce((a, b) => a + b, 0);
-  const programs = (wasm?.drafts ?? narrow).map(({ item, graph }, i): CompiledProgram => {
-    const [shaders, texts] = [wgsl.map((v) => at(v.programs, i)), cuda.map((v) => at(v.programs, i))];
-    const scalar = wasm === null ? shaders.at(-1) : at(wasm.programs, i);
-    const main = scalar ?? at(texts, texts.length - 1);
-    for (const { plan } of [...shaders, ...texts]) sameTensors(main.plan, plan);
-    return {
-      name: graph.name,
-      item,
-      graph,
-      program: {
-        plan: main.plan,
-        ...(wasm === null ? {} : { wasm: wasm.modules }),
-        ...(shaders.length === 0 ? {} : { webgpu: shaders.map((v) => v.program) }),
-        ...(texts.length === 0 ? {} : { cuda: texts.map((v) => v.program) }),
-      },
-      kernels: scalar?.kernels ?? [],
-      tiles: scalar?.tiles ?? [],
-      ...(shaders.length === 0 ? {} : { wgsl: shaders.map(({ kernels, tiles }) => ({ kernels, tiles })) }),
-      ...(texts.length === 0 ? {} : { cuda: texts.map(({ kernels, tiles }) => ({ kernels, tiles })) }),
-      hidden: main.hidden,
-      stats: {
-        kernels: (wasm?.kernels ?? 0) + sum([...wgsl, ...cuda].map((v) => v.kernels)),
-        bytes: {
-          base: wasm?.modules.base.length ?? 0,
-          relaxed: wasm?.modules.relaxed.length ?? 0,
-          wgsl: sum(wgsl.map((v) => v.bytes)),
-          cuda: sum(cuda.map((v) => v.bytes)),
+  const programs = (wasm?.drafts ?? (wide.length > 0 ? wide : narrow)).map(
+    ({ item, graph }, i): CompiledProgram => {
+      const [shaders, texts] = [wgsl.map((v) => at(v.programs, i)), cuda.map((v) => at(v.programs, i))];
+      const units = native.map((v) => at(v.programs, i));
+      const scalar = wasm === null ? (shaders.at(-1) ?? units.at(-1)) : at(wasm.programs, i);
+      const main = scalar ?? at(texts, texts.length - 1);
+      for (const { plan } of [...shaders, ...texts, ...units]) sameTensors(main.plan, plan);
+      return {
+        name: graph.name,
+        item,
+        graph,
+        program: {
+          plan: main.plan,
+          ...(wasm === null ? {} : { wasm: wasm.modules }),
+          ...(shaders.length === 0 ? {} : { webgpu: shaders.map((v) => v.program) }),
+          ...(texts.length === 0 ? {} : { cuda: texts.map((v) => v.program) }),
+          ...(units.length === 0 ? {} : { native: units.map((v) => v.program) }),
         },
-        ms,
-      },
-    };
-  });
+        kernels: scalar?.kernels ?? [],
+        tiles: scalar?.tiles ?? [],
+        ...(shaders.length === 0 ? {} : { wgsl: shaders.map(({ kernels, tiles }) => ({ kernels, tiles })) }),
+        ...(texts.length === 0 ? {} : { cuda: texts.map(({ kernels, tiles }) => ({ kernels, tiles })) }),
+        ...(units.length === 0 ? {} : { native: units.map(({ kernels, tiles }) => ({ kernels, tiles })) }),
+        hidden: main.hidden,
+        stats: {
+          kernels: (wasm?.kernels ?? 0) + sum([...wgsl, ...cuda, ...native].map((v) => v.kernels)),
+          bytes: {
+            base: wasm?.modules.base.length ?? 0,
+            relaxed: wasm?.modules.relaxed.length ?? 0,
+            wgsl: sum(wgsl.map((v) => v.bytes)),
+            cuda: sum(cuda.map((v) => v.bytes)),
+            native: sum(native.map((v) => v.bytes)),
+          },
+          ms,
+        },
+      };
+    },
+  );
   if (options.maps === undefined) return programs;
   const { maps } = options;
   return programs.slice(0, programs.length - relevances.length).map((compiled) => {
@@ -462,6 +491,37 @@ function compileCuda(drafts: readonly Draft[], spec: Spec, options: CompileOptio
   return { programs, kernels: kernels.length, bytes };
 }
 
+function compileNative(
+  drafts: readonly Draft[],
+  spec: Spec,
+  options: CompileOptions,
+  variant: NativeVariant,
+) {
+  const { plans, kernels } = plansFor(drafts, spec, options, {
+    target: nativeTarget(variant),
+    tilings: nativeTilings(variant),
+    machine: distribute(simdMachine(variant.shape)),
+    ops: nativeOps,
+    ...chunked(options, "wasm"),
+  });
+  const { vectors, shape } = variant;
+  const trace = tracing(options);
+  let bytes = 0;
+  const programs = plans.map((p, i) => {
+    const { item, attention } = at(drafts, i);
+    const own = p.kernels.map((kernel, k) => {
+      const { title, comment } = titled(at(p.plan.kernels, k).title, item, attention, options.anchors);
+      return { kernel, title, comment };
+    });
+    const { code, scratchBytes } = emitNative(own, `${item.kind} ${item.spec.name}, for ${vectors}`);
+    trace(5, () => code);
+    bytes += code.length;
+    const program: NativeProgram = { vectors, panel: panelOf(shape), scratchBytes, plan: p.plan, code };
+    return { ...p, program };
+  });
+  return { programs, kernels: kernels.length, bytes };
+}
+
 /** The first line of a kernel's text, and where its comments point. */
 function titled(
   title: string,
@@ -506,8 +566,11 @@ function rangesFor(
   options: CompileOptions,
   target: Target,
 ): readonly LengthRange[] {
-  const known = (["wgsl", "cuda"] as const).find((name) => name === target.name);
-  const wish = wishFor(spec, attention, options.schedule, known ?? "wasm");
+  const known = (["wgsl", "cuda", "native"] as const).find((name) => name === target.name);
+  const asked = wishFor(spec, attention, options.schedule, known ?? "wasm");
+  const { rows, ...open } = asked;
+  // A variant of native code for other vectors than a height was chosen for leaves it to the planner.
+  const wish = known === "native" && rows !== undefined && rows % target.limits.rowStep !== 0 ? open : asked;
   return scheduling(() =>
     options.length === undefined
       ? rangesOf(attention, target, wish)

@@ -2,17 +2,40 @@
  * Typed constructors of kernel expressions. A wrong operand type is our bug and throws at once, at the line that made
  * it. Only folding that is exact is done here: integer arithmetic on constants and the neutral elements of i32.
  */
-import type { Element, Expr, Op, Scalar, Stmt, Type, Vector } from "./kernel.ts";
+import type { Element, Expr, Op, Scalar, Stmt, Type, Vector, Width } from "./kernel.ts";
 
 export type AnyExpr = Expr<Element>;
 
-const lanesOf = (t: Type): 1 | 4 => (t.endsWith("x4") ? 4 : 1);
-export const scalarOf = (t: Type): Scalar => (t.endsWith("x4") ? (t.slice(0, -2) as Scalar) : (t as Scalar));
-export const vectorOf = (t: Scalar): Vector => `${t}x4`;
-export const isVector = (t: Type): t is Vector => lanesOf(t) === 4;
+/** By type: the scalar, and how many of them. */
+const shapes = new Map(
+  (["f32", "i32", "bool"] as const).flatMap((scalar) =>
+    ([1, 4, 8, 16] as const).map((lanes): [Type, { readonly scalar: Scalar; readonly lanes: 1 | Width }] => [
+      lanes === 1 ? scalar : `${scalar}x${lanes}`,
+      { scalar, lanes },
+    ]),
+  ),
+);
+const shapeOf = (t: Type) => {
+  const shape = shapes.get(t);
+  if (shape === undefined) throw new Error(`heddle: internal: there is no type '${t}'`);
+  return shape;
+};
+export const lanesOf = (t: Type): 1 | Width => shapeOf(t).lanes;
+export const scalarOf = (t: Type): Scalar => shapeOf(t).scalar;
+export const vectorOf = (t: Scalar, lanes: Width = 4): Vector => `${t}x${lanes}`;
+export const isVector = (t: Type): t is Vector => lanesOf(t) > 1;
+/** The same scalar in so many lanes. */
+export const widened = (t: Scalar, lanes: 1 | Width): Type => (lanes === 1 ? t : vectorOf(t, lanes));
 
-/** The result type of an operation, or a sentence that says what is wrong. One row per operation. */
-type Rule = (args: readonly Type[], imm: readonly number[] | undefined) => Type | { readonly wrong: string };
+/**
+ * The result type of an operation, or a sentence that says what is wrong. One row per operation. `width` is how wide a result is
+ * that no operand tells.
+ */
+type Rule = (
+  args: readonly Type[],
+  imm: readonly number[] | undefined,
+  width?: 1 | Width,
+) => Type | { readonly wrong: string };
 const wrong = (why: string) => ({ wrong: why });
 
 const same =
@@ -25,16 +48,18 @@ const same =
   };
 const compare: Rule = (a) => {
   const t = same(2, "f32", "i32")(a, undefined);
-  return typeof t === "object" ? t : isVector(t) ? "boolx4" : "bool";
+  return typeof t === "object" ? t : widened("bool", lanesOf(t));
 };
 const convert =
   (from: Scalar, to: Scalar): Rule =>
   (a) => {
     const t = a[0];
     if (a.length !== 1 || t === undefined || scalarOf(t) !== from) return wrong(`takes one ${from}`);
-    return isVector(t) ? vectorOf(to) : to;
+    return widened(to, lanesOf(t));
   };
-const fold: Rule = (a) => (a.length === 1 && a[0] === "f32x4" ? "f32" : wrong("takes one f32x4"));
+const isF32s = (t: Type | undefined): t is Vector => t !== undefined && isVector(t) && scalarOf(t) === "f32";
+const fold: Rule = (a) => (a.length === 1 && isF32s(a[0]) ? "f32" : wrong("takes one vector of f32"));
+const atLeastFour = (width: 1 | Width | undefined): Width => (width === undefined || width === 1 ? 4 : width);
 const within = (imm: readonly number[] | undefined, count: number, below: number) =>
   imm !== undefined && imm.length === count && imm.every((i) => Number.isInteger(i) && i >= 0 && i < below);
 
@@ -72,34 +97,43 @@ export const rules: { readonly [O in Op]: Rule } = {
       return wrong("takes 3 operands");
     if (scalarOf(c) !== "bool") return wrong(`chooses by ${c}`);
     if (yes !== no) return wrong(`mixes ${yes} and ${no}`);
-    if (isVector(c) && !isVector(yes)) return wrong("chooses scalars by a vector");
+    if (isVector(c) && lanesOf(c) !== lanesOf(yes)) return wrong(`chooses ${yes} by ${c}`);
     return yes;
   },
   float: convert("i32", "f32"),
   int: convert("f32", "i32"),
   bits: convert("f32", "i32"),
   unbits: convert("i32", "f32"),
-  splat: (a) => {
+  splat: (a, _, width) => {
     const t = a[0];
     if (a.length !== 1 || t === undefined || isVector(t)) return wrong("takes one scalar");
-    return vectorOf(t);
+    return vectorOf(t, atLeastFour(width));
   },
-  iota: (a) => (a.length === 1 && a[0] === "i32" ? "i32x4" : wrong("takes one i32")),
-  shuffle: (a, imm) =>
-    a.length === 2 && a.every((t) => t === "f32x4") && within(imm, 4, 8)
-      ? "f32x4"
-      : wrong("takes two f32x4 and four lanes below 8"),
+  iota: (a, _, width) =>
+    a.length === 1 && a[0] === "i32" ? vectorOf("i32", atLeastFour(width)) : wrong("takes one i32"),
+  shuffle: (a, imm) => {
+    const [t, u] = a;
+    return a.length === 2 && isF32s(t) && t === u && within(imm, lanesOf(t), 2 * lanesOf(t))
+      ? t
+      : wrong("takes two vectors of f32 and a lane of them for each");
+  },
   lane: (a, imm) =>
-    a.length === 1 && a[0] === "f32x4" && within(imm, 1, 4)
+    a.length === 1 && isF32s(a[0]) && within(imm, 1, lanesOf(a[0]))
       ? "f32"
-      : wrong("takes one f32x4 and a lane below 4"),
+      : wrong("takes one vector of f32 and a lane of it"),
   sum: fold,
   most: fold,
 };
 
-export function op<L = never>(name: Op, args: readonly Expr<L>[], imm?: readonly number[]): Expr<L> {
+/** `width`: of a `splat` or an `iota` that is not four lanes wide. */
+export function op<L = never>(
+  name: Op,
+  args: readonly Expr<L>[],
+  imm?: readonly number[],
+  width?: 1 | Width,
+): Expr<L> {
   const types = args.map((a) => (a as Expr).type);
-  const type = rules[name](types, imm);
+  const type = rules[name](types, imm, width);
   if (typeof type === "object")
     throw new Error(`heddle: internal: '${name}' ${type.wrong} (got ${types.join(", ")})`);
   return imm === undefined ? { e: "op", type, op: name, args } : { e: "op", type, op: name, args, imm };
@@ -186,7 +220,9 @@ export const or = <L = never>(a: Expr<L>, b: Expr<L>): Expr<L> => op("or", [a, b
 export const not = <L = never>(a: Expr<L>): Expr<L> => op("not", [a]);
 export const select = <L = never>(cond: Expr<L>, yes: Expr<L>, no: Expr<L>): Expr<L> =>
   op("select", [cond, yes, no]);
-export const splat = <L = never>(a: Expr<L>): Expr<L> => op("splat", [a]);
+export const splat = <L = never>(a: Expr<L>, lanes: Width = 4): Expr<L> => op("splat", [a], undefined, lanes);
+/** i32 → (x, x + 1, …). */
+export const iota = <L = never>(a: Expr<L>, lanes: Width = 4): Expr<L> => op("iota", [a], undefined, lanes);
 /** ⌈a / b⌉ for a ≥ 0, b > 0. */
 export const ceilDiv = <L = never>(a: Expr<L>, b: Expr<L>): Expr<L> => {
   const y = constant(b as Expr);

@@ -12,7 +12,7 @@
  * - `f32` arithmetic rounds to nearest even; `madd` may or may not round the product (targets differ), nothing else
  *   may be reassociated. No operation may produce or test NaN in a correct kernel.
  * - `i32` wraps; `div` and `rem` are only ever applied to a non-negative dividend and a positive divisor.
- * - comparisons give `bool` (scalar) or `boolx4`; `select(cond, yes, no)` evaluates both sides.
+ * - comparisons give `bool` (scalar) or `boolx4` (x8, x16); `select(cond, yes, no)` evaluates both sides.
  * - Buffer and shared indices count elements of the array's own scalar type. A vector access `f32x4` at index i covers
  *   elements i … i+3 and needs no alignment.
  * - Every group of the grid runs `body` once, with `workgroup` lanes; `barrier` and `exchange` stand only in uniform control flow.
@@ -20,7 +20,9 @@
  */
 
 export type Scalar = "f32" | "i32" | "bool";
-export type Vector = "f32x4" | "i32x4" | "boolx4";
+/** Lanes of a vector. Targets have the widths that their tables say: four lanes all of them, wider ones native code only. */
+export type Width = 4 | 8 | 16;
+export type Vector = `${Scalar}x${Width}`;
 export type Type = Scalar | Vector;
 
 // Storage types of buffers: loads widen to f32, stores round to nearest even. Formulas of N and B stay data.
@@ -29,12 +31,12 @@ import type { Dtype } from "../runtime/plan.ts";
 
 /**
  * Operations, each a row in every target's table. Lane-wise on vectors unless said.
- * - `splat` f32→f32x4 / i32→i32x4; `sum`, `most` fold the four lanes of an f32x4 to f32.
+ * - `splat` f32→f32x4 / i32→i32x4 or as wide as its type says; `sum`, `most` fold the lanes of an f32 vector to f32.
  * - `float` i32→f32; `int` f32→i32 towards zero; `bits` f32→i32 and `unbits` i32→f32 reinterpret.
  * - `round` to nearest even. `exp2`, `log2` (argument > 0) state their error where a target spells them.
- * - `shuffle` takes two f32x4 and `imm`: four lane numbers 0…7.
- * - `lane` takes one f32x4 and `imm`: one lane number.
- * - `iota` i32 → i32x4: (x, x+1, x+2, x+3).
+ * - `shuffle` takes two f32 vectors of one width and `imm`: as many lane numbers, below twice the width.
+ * - `lane` takes one f32 vector and `imm`: one lane number.
+ * - `iota` i32 → i32x4: (x, x+1, x+2, x+3), or as wide as its type says.
  */
 export type Op =
   | "add"

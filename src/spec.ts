@@ -88,7 +88,7 @@ export type ModelSpec = ModelShape & Checked;
 /** A user's wish for one attention on one target; never changes a result. */
 export type ScheduleHint = {
   readonly attention: string;
-  readonly target: "wasm" | "wgsl" | "cuda";
+  readonly target: "wasm" | "native" | "wgsl" | "cuda";
   readonly kind?: "branch" | "class" | "dense" | "annulus" | "annulus_list";
   readonly rows?: number;
   readonly keys?: number;

@@ -31,6 +31,9 @@ const inside =
   (to: string) =>
     folders.some((f) => to.startsWith(f));
 const isSource = (to: string) => inside(...rooms.map((r) => `${r}/`))(to);
+const ofNative = (file: string) => file === "runtime/native.ts" || file.startsWith("runtime/cpu/");
+/** What both have: where compiled things are kept, and the compiler of the machine. */
+const ofBoth = inside("runtime/cuda/compiler.ts", "runtime/cuda/folder.ts");
 const ofCuda = (file: string) => file === "runtime/cuda.ts" || file.startsWith("runtime/cuda/");
 const page = (to: string) => everywhere(to);
 
@@ -39,8 +42,11 @@ const mayImport: { readonly [R in Room]: (file: string, to: string) => boolean }
   grammar: (_, to) => inside("grammar/", "src/ast.ts", "src/diagnostic")(to),
   src: (file, to) => everywhere(file) || (inside("src/", "runtime/")(to) && !page(to)),
   codegen: (_, to) => inside("codegen/", "src/", "runtime/")(to) && !page(to),
-  // What a web page ships reaches nothing of CUDA, which stands on Node and starts a compiler.
-  runtime: (file, to) => inside("runtime/")(to) && (!ofCuda(to) || ofCuda(file)),
+  // What a web page ships reaches nothing of CUDA and of native code, which stand on Node and start a compiler.
+  runtime: (file, to) =>
+    inside("runtime/")(to) &&
+    (!ofCuda(to) || ofCuda(file) || (ofNative(file) && ofBoth(to))) &&
+    (!ofNative(to) || ofNative(file)),
 };
 const mayUse: { readonly [R in Room]: (file: string, name: string) => boolean } = {
   grammar: (_, name) => name === "chevrotain",
@@ -48,8 +54,8 @@ const mayUse: { readonly [R in Room]: (file: string, name: string) => boolean } 
     file.startsWith("src/cli/") && (name === "commander" || name === "execa" || name.startsWith("node:")),
   codegen: () => false,
   runtime: (file, name) =>
-    ((file === "runtime/node.ts" || ofCuda(file)) && name.startsWith("node:")) ||
-    (ofCuda(file) && name === "execa"),
+    ((file === "runtime/node.ts" || ofCuda(file) || ofNative(file)) && name.startsWith("node:")) ||
+    ((ofCuda(file) || ofNative(file)) && name === "execa"),
 };
 
 describe("imports go one way", () => {

@@ -1,5 +1,6 @@
 /** Expressions as text of a language with C's operators, parentheses only where its grammar asks for them. */
-import type { Expr, Op } from "../../src/kernel.ts";
+import { lanesOf, scalarOf } from "../../src/expr.ts";
+import type { Expr, Op, Scalar, Type } from "../../src/kernel.ts";
 
 /** `level`: how tightly the outermost operator binds. */
 export type Text = { readonly text: string; readonly level: number };
@@ -59,7 +60,7 @@ export const common = {
   ge: compare(">="),
   and: logical("&", "&&"),
   or: logical("|", "||"),
-  xor: (args, e) => infix(e.type === "bool" || e.type === "boolx4" ? "!=" : "^")(args, e),
+  xor: (args, e) => infix(scalarOf(e.type) === "bool" ? "!=" : "^")(args, e),
   not: ([a]) => ({ text: `!${within(a, ATOM)}`, level: UNARY }),
   lane: ([a], e) => atom(`${within(a, ATOM)}.${LANES[e.imm?.[0] ?? 0]}`),
 } as const satisfies Rows;
@@ -69,8 +70,9 @@ export function component(e: Expr, i: number): Expr {
   if (e.e === "op" && e.op === "splat" && e.args[0] !== undefined) return e.args[0];
   if (e.e === "op" && e.op === "shuffle") {
     const from = e.imm?.[i] ?? 0;
-    const of = e.args[from < 4 ? 0 : 1];
-    if (of !== undefined) return component(of, from % 4);
+    const width = lanesOf(e.type);
+    const of = e.args[from < width ? 0 : 1];
+    if (of !== undefined) return component(of, from % width);
   }
   return { e: "op", type: "f32", op: "lane", args: [e], imm: [i] };
 }
@@ -87,6 +89,27 @@ export type Words = {
 export type Leaves = {
   readonly ref: (name: string) => Text | string;
   readonly load: (e: Extract<Expr, { readonly e: "load" }>) => string;
+};
+
+type FourLaneType = Scalar | `${Scalar}x4`;
+/** The types of a language whose vectors have four lanes; a kernel with wider ones was made for another target. */
+export const fourLaneTypes = (
+  language: string,
+  words: { readonly [T in FourLaneType]: string },
+): { readonly [T in Type]: string } => {
+  const wide = Object.fromEntries(
+    (["f32", "i32", "bool"] as const).flatMap((scalar) =>
+      ([8, 16] as const).map((lanes) => [
+        `${scalar}x${lanes}`,
+        {
+          get: (): never => {
+            throw new Error(`heddle: internal: ${language} has no vectors of ${lanes} lanes`);
+          },
+        },
+      ]),
+    ),
+  );
+  return Object.defineProperties({ ...words }, wide) as { readonly [T in Type]: string };
 };
 
 /** Prints expressions; an operation without a row should have been spelled by legalize. */

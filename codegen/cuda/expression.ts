@@ -6,13 +6,14 @@
  * rounded to nearest even as the IR says, provided that nothing is contracted (`--fmad=false`): `madd` is the only fused operation.
  */
 import { isVector, scalarOf } from "../../src/expr.ts";
-import type { Expr, Op, Scalar, Type } from "../../src/kernel.ts";
+import type { Expr, Op, Scalar } from "../../src/kernel.ts";
 import { showFloat } from "../../src/show/size.ts";
 import {
   atom,
   call,
   common,
   component,
+  fourLaneTypes,
   infix,
   LANES,
   LOOSE,
@@ -25,14 +26,14 @@ import {
   type Text,
 } from "../clike/expression.ts";
 
-export const typeText: { readonly [T in Type]: string } = {
+export const typeText = fourLaneTypes("CUDA", {
   f32: "float",
   i32: "int",
   bool: "bool",
   f32x4: "vec4",
   i32x4: "ivec4",
   boolx4: "bvec4",
-};
+});
 
 /** By the scalar type of the first operand. */
 const byScalar =

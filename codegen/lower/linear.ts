@@ -26,14 +26,17 @@ export type LinearTiling = {
   readonly cols: number;
   /** Largest depth multiplied at once; a multiple of 8. */
   readonly depth: number;
+  /** Columns of a panel of weights, where a target has wider ones than of 8. */
+  readonly panel?: number;
 };
 
-/** Pieces of `whole` of at most `most`, equal but for the last, each but the last a multiple of 8. */
+/** Pieces of `whole` of at most `most`, equal but for the last, each but the last a multiple of `unit`. */
 export function pieces(
   whole: number,
   most: number,
+  unit = 8,
 ): { readonly size: number; readonly full: number; readonly rest: number } {
-  const size = whole <= most ? whole : Math.ceil(whole / Math.ceil(whole / most) / 8) * 8;
+  const size = whole <= most ? whole : Math.ceil(whole / Math.ceil(whole / most) / unit) * unit;
   const full = Math.floor(whole / size);
   return { size, full, rest: whole - full * size };
 }
@@ -52,7 +55,7 @@ export function lowerLinear(
     tiling,
   );
   const M = rowsOf(graph, node.x);
-  const blocks = Math.ceil(outs / pieces(outs, tiling.cols).size);
+  const blocks = Math.ceil(outs / pieces(outs, tiling.cols, tiling.panel).size);
   const bind: Record<string, Binding> = {
     x: { value: node.x },
     weight: { value: node.weight, layout: "panels" },
@@ -75,7 +78,7 @@ type LinearShape = {
 function linearKernel(shape: LinearShape, tiling: LinearTiling): TileKernel {
   const { ins, outs, bias, activation, alpha } = shape;
   const depth = pieces(ins, tiling.depth);
-  const cols = pieces(outs, tiling.cols);
+  const cols = pieces(outs, tiling.cols, tiling.panel);
   const tiles: TileDecl[] = [];
   const tile = (name: string, rows: number, width: number): string => {
     tiles.push({ name, rows, cols: width });

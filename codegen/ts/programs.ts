@@ -13,11 +13,12 @@ export type PrintedPrograms = {
   readonly plans: readonly string[];
   readonly shaders: readonly string[];
   readonly sources: readonly string[];
-  /** In the order of the programs: the fields `plan`, `webgpu` and `cuda` of a Program. */
+  /** In the order of the programs: the fields `plan`, `webgpu`, `cuda` and `native` of a Program. */
   readonly fields: readonly {
     readonly plan: Verbatim;
     readonly webgpu?: readonly unknown[];
     readonly cuda?: readonly unknown[];
+    readonly native?: readonly unknown[];
   }[];
 };
 
@@ -36,9 +37,9 @@ type Naming = ReturnType<typeof naming>;
 export function printPrograms(programs: readonly NamedProgram[]): PrintedPrograms {
   const name = naming();
   const plans = planPrinter(
-    programs.flatMap(({ program: { plan, webgpu = [], cuda = [] } }) => [
+    programs.flatMap(({ program: { plan, webgpu = [], cuda = [], native = [] } }) => [
       plan,
-      ...[...webgpu, ...cuda].map((v) => v.plan),
+      ...[...webgpu, ...cuda, ...native].map((v) => v.plan),
     ]),
     name,
   );
@@ -47,7 +48,7 @@ export function printPrograms(programs: readonly NamedProgram[]): PrintedProgram
     ...(tables === undefined ? {} : { tables }),
   }));
   const sources = textPrinter<CudaSource>(name, "cuda", "$CudaSource", ({ entry }) => ({ entry }));
-  const fields = programs.map(({ name: of, program: { plan, webgpu, cuda } }) => {
+  const fields = programs.map(({ name: of, program: { plan, webgpu, cuda, native } }) => {
     const main = plans.constant(plan, `$${of}_plan`, null);
     const own = (variant: Plan, target: string) => plans.constant(variant, `$${of}_plan_${target}`, plan);
     return {
@@ -68,6 +69,15 @@ export function printPrograms(programs: readonly NamedProgram[]): PrintedProgram
               ...v,
               plan: own(v.plan, "cuda"),
               sources: texts.map((t) => sources.constant(t, t.entry)),
+            })),
+          }),
+      ...(native === undefined
+        ? {}
+        : {
+            native: native.map(({ code, ...v }) => ({
+              ...v,
+              plan: own(v.plan, `native_${v.vectors}`),
+              code: verbatim(template(code)),
             })),
           }),
     };

@@ -8,6 +8,7 @@ import {
   call,
   common,
   component,
+  fourLaneTypes,
   LANES,
   LOOSE,
   textOf,
@@ -19,14 +20,14 @@ import {
   type Text,
 } from "../clike/expression.ts";
 
-export const typeText: { readonly [T in Type]: string } = {
+export const typeText = fourLaneTypes("WGSL", {
   f32: "f32",
   i32: "i32",
   bool: "bool",
   f32x4: "vec4f",
   i32x4: "vec4i",
   boolx4: "vec4<bool>",
-};
+});
 
 const convert =
   (of: (type: Type) => string): Row =>

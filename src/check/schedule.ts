@@ -36,7 +36,12 @@ export const checkSchedule = (
 ): ScheduleHint | null => {
   if (item.damaged === "head") return null;
   const found = attentionNamed(item.attention, attentions, incomplete, report);
-  const target = wordOf({ field: "on", value: item.target }, ["wasm", "wgsl", "cuda"], null, report);
+  const target = wordOf(
+    { field: "on", value: item.target },
+    ["wasm", "native", "wgsl", "cuda"],
+    null,
+    report,
+  );
   const get = once(item.fields, [], report);
   const kind = wordOf(get("kind"), ["branch", "class", "dense", "annulus", "annulus_list"], "absent", report);
   const rows = tile(get("rows"), "rows", 4, constants, report);

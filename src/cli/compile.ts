@@ -131,6 +131,7 @@ function summary(programs: readonly CompiledProgram[], { kernels: wanted }: Comp
       : []),
     ...(wanted.includes("wgsl") ? [`${bytesText(bytes.wgsl)} of WGSL`] : []),
     ...(wanted.includes("cuda") ? [`${bytesText(bytes.cuda)} of CUDA C++`] : []),
+    ...(wanted.includes("native") ? [`${bytesText(bytes.native)} of C`] : []),
     `compiled in ${Math.round(ms)} ms`,
   ].join(", ");
 }

@@ -22,6 +22,7 @@ export async function deviceList(env: Io["env"]): Promise<readonly DeviceLine[]>
       detail: "kernels statement by statement, every promise checked; very slow",
     },
     await wasmLine(),
+    await nativeLine(),
     await webgpuLine(),
     await cudaLine(env),
   ];
@@ -36,6 +37,20 @@ async function wasmLine(): Promise<DeviceLine> {
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     return { name: "wasm", available: false, detail: why.replace(/^heddle: /, "") };
+  }
+}
+
+/** The compiler, the processor and its lanes; nothing is built to find out. */
+async function nativeLine(): Promise<DeviceLine> {
+  const { inspectHost } = await import("../../runtime/native.ts");
+  const { lanesOf } = await import("../../runtime/cpu/host.ts");
+  try {
+    const { compiler, cpu, vectors } = await inspectHost();
+    const detail = `${cpu}: ${vectors}, ${lanesOf[vectors]} lanes of f32; ${compiler.command}: ${compiler.version}; only taken by name`;
+    return { name: "native", available: true, detail };
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error);
+    return { name: "native", available: false, detail: why.replace(/^no native code: /, "") };
   }
 }
 

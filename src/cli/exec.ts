@@ -11,6 +11,7 @@ import type { AttentionSpec, Spec } from "../spec.ts";
 import { exitCodes } from "./failure.ts";
 import type { ExitCode } from "./failure.ts";
 import { gpuOptions, openCudaDevice, targetsFor } from "./gpu.ts";
+import { openNativeDevice, vectorsFor } from "./native.ts";
 import { runInterpreted } from "./interpreted.ts";
 import { progressOn, traceTo } from "./io.ts";
 import type { Io } from "./io.ts";
@@ -18,7 +19,7 @@ import { attentionNamed, checkedSpec } from "./spec-file.ts";
 import type { Format } from "./spec-file.ts";
 import { axes, floats, withTensors } from "./tensors.ts";
 
-export const execDevices = ["auto", "wasm", "webgpu", "cuda", "interpret", "reference"] as const;
+export const execDevices = ["auto", "wasm", "native", "webgpu", "cuda", "interpret", "reference"] as const;
 export type ExecDevice = (typeof execDevices)[number];
 
 export type ExecOptions = {
@@ -89,6 +90,7 @@ async function runOn(
     target: device === "interpret" ? "wasm" : await targetsFor(device, io.env),
     names: [found.name],
     length: N,
+    ...(await vectorsFor(device)),
     ...(schedule === undefined ? {} : { schedule }),
     ...(trace === undefined ? {} : { trace }),
   });
@@ -103,6 +105,7 @@ async function runOn(
     device,
     webgpu: gpuOptions,
     cuda: () => openCudaDevice(io.env),
+    native: () => openNativeDevice(io.env, threads === undefined ? {} : { threads }),
     ...(threads === undefined ? {} : { threads }),
   });
   say(`${found.name} on ${session.device}`);

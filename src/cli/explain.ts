@@ -64,7 +64,14 @@ async function numbersOf(
 ): Promise<readonly [AttentionNumbers | ModelNumbers, boolean]> {
   const compiled = (): CompiledProgram => {
     const trace = traceTo(io);
-    const wish = { target, names: [item.spec.name], length, ...(trace === undefined ? {} : { trace }) };
+    const vectors = target === "native" ? { vectors: ["avx512"] as const } : {};
+    const wish = {
+      target,
+      names: [item.spec.name],
+      length,
+      ...vectors,
+      ...(trace === undefined ? {} : { trace }),
+    };
     const [program] = compileSpec(spec, wish);
     if (program === undefined) throw new Error("heddle: internal: nothing was compiled");
     return program;

@@ -11,6 +11,7 @@ import type { ModelSpec } from "../spec.ts";
 import { exitCodes, usageError } from "./failure.ts";
 import type { ExitCode } from "./failure.ts";
 import { gpuOptions, openCudaDevice, targetsFor } from "./gpu.ts";
+import { openNativeDevice, vectorsFor } from "./native.ts";
 import { grouped, progressOn, traceTo } from "./io.ts";
 import type { Io } from "./io.ts";
 import { count, seed } from "./options.ts";
@@ -95,6 +96,7 @@ export async function generate(
       target: await targetsFor(device, io.env),
       names: [name],
       generate: true,
+      ...(await vectorsFor(device)),
       ...(trace === undefined ? {} : { trace }),
     });
     if (compiled === undefined) throw new Error("heddle: internal: nothing was compiled");
@@ -107,6 +109,8 @@ export async function generate(
         tokenizer,
         webgpu: gpuOptions,
         cuda: () => openCudaDevice(io.env),
+        native: () =>
+          openNativeDevice(io.env, options.threads === undefined ? {} : { threads: options.threads }),
         // A branch over everything needs a limit; here it is known.
         ...(compiled.program.plan.decoding?.grows === true && reach.why === null
           ? { capacity: tokens.length + most }

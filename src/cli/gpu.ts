@@ -1,6 +1,7 @@
 /** Devices as the command line names them, how they are opened, and what they need to be compiled for. */
 import { existsSync } from "node:fs";
 import type { CudaDeviceOptions, OpenCudaDevice } from "../../runtime/cuda.ts";
+import type { DeviceName } from "../../runtime/open.ts";
 import { vulkanDrivers } from "../../runtime/node.ts";
 import { webgpuDevice } from "../../runtime/webgpu.ts";
 import type { WebgpuOptions } from "../../runtime/webgpu/options.ts";
@@ -65,11 +66,8 @@ export async function autoDevice(
 }
 
 /** What a program must hold for a device; a GPU that `auto` finds may still turn out to be too small for it. */
-export async function targetsFor(
-  device: "auto" | "wasm" | "webgpu" | "cuda",
-  env: Io["env"],
-): Promise<readonly TargetName[]> {
-  const target = { wasm: "wasm", webgpu: "wgsl", cuda: "cuda" } as const;
+export async function targetsFor(device: DeviceName, env: Io["env"]): Promise<readonly TargetName[]> {
+  const target = { wasm: "wasm", webgpu: "wgsl", cuda: "cuda", native: "native" } as const;
   if (device !== "auto") return [target[device]];
   const { device: found } = await autoDevice(env);
   return found === "wasm" ? ["wasm"] : ["wasm", target[found]];

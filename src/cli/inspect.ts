@@ -21,7 +21,7 @@ import type { Format, SpecFile } from "./spec-file.ts";
 import type { Spec } from "../spec.ts";
 import type { Warp } from "../warp.ts";
 
-export const stages = ["spec", "graph", "tiles", "kernel", "wgsl", "cuda", "wasm"] as const;
+export const stages = ["spec", "graph", "tiles", "kernel", "wgsl", "cuda", "wasm", "native"] as const;
 
 export type InspectOptions = {
   readonly stage: (typeof stages)[number];
@@ -59,7 +59,7 @@ function compiled(
 ): CompiledProgram {
   const trace = traceTo(io);
   const [program] = compileSpec(spec, {
-    target: stage === "wgsl" || stage === "wasm" || stage === "cuda" ? stage : target,
+    target: stage === "wgsl" || stage === "wasm" || stage === "cuda" || stage === "native" ? stage : target,
     names: [name],
     anchors: anchorsOf(ast, source.text),
     ...(length === undefined ? {} : { length }),
@@ -88,6 +88,9 @@ function shown(program: CompiledProgram, { stage, kernel: wanted }: InspectOptio
       return picked(sourcesOf([program]), wanted)
         .map((s) => `// ${s.name}.cu\n${s.text}`)
         .join("\n");
+    case "native":
+      // Widest first. Kernels share a prelude, so the text is shown whole.
+      return program.program.native?.map((n) => n.code).join("\n") ?? "";
     case "wasm":
       return wasmText(emitModule(picked(program.kernels, wanted), { relaxed: false }).bytes);
   }
@@ -100,7 +103,7 @@ function kernelsOf(
   program: CompiledProgram,
   what: "tiles" | "kernels",
 ): readonly (TileKernel | Kernel<Warp>)[] {
-  const variants = program.wgsl ?? program.cuda;
+  const variants = program.wgsl ?? program.cuda ?? program.native;
   const all = variants?.flatMap((variant): readonly (TileKernel | Kernel<Warp>)[] => variant[what]);
   const byText = new Map((all ?? program[what]).map((kernel) => [JSON.stringify(kernel), kernel]));
   return [...byText.values()];

@@ -20,6 +20,7 @@ import type { ExitCode } from "./failure.ts";
 import { generate } from "./generate.ts";
 import type { GenerateOptions } from "./generate.ts";
 import { gpuOptions, openCudaDevice, targetsFor } from "./gpu.ts";
+import { openNativeDevice, vectorsFor } from "./native.ts";
 import { grouped, progressOn, traceTo } from "./io.ts";
 import type { Io } from "./io.ts";
 import { checkedSpec, modelNamed } from "./spec-file.ts";
@@ -28,7 +29,7 @@ import { readInputs } from "./model-inputs.ts";
 import { openWeights } from "./weights.ts";
 import type { Renames } from "./weights.ts";
 
-export const runDevices = ["auto", "wasm", "webgpu", "cuda", "reference"] as const;
+export const runDevices = ["auto", "wasm", "native", "webgpu", "cuda", "reference"] as const;
 
 export type RunOptions = {
   readonly weights: string;
@@ -120,6 +121,7 @@ async function runnerOf(
       target: await targetsFor(options.device, io.env),
       names: [found.name],
       hidden: options.hidden,
+      ...(await vectorsFor(options.device)),
       ...(options.bits ? {} : { length: rowsFor(modelDefinition(found), inputs.length) }),
       ...(trace === undefined ? {} : { trace }),
     });
@@ -130,6 +132,8 @@ async function runnerOf(
       device: options.device,
       webgpu: gpuOptions,
       cuda: () => openCudaDevice(io.env),
+      native: () =>
+        openNativeDevice(io.env, options.threads === undefined ? {} : { threads: options.threads }),
       ...(options.threads === undefined ? {} : { threads: options.threads }),
       warmup: (done, of) => say(`kernel ${done} of ${of}`),
       progress: (done, of) => say(`weight ${done} of ${of}`),

@@ -15,7 +15,6 @@ import { openBenchDevices } from "./bench/devices.ts";
 import type { BenchDeviceName } from "./bench/devices.ts";
 import { readyFor } from "./bench/works.ts";
 import type { BenchDevice } from "./bench/works.ts";
-import { explained } from "./explain/numbers.ts";
 import { exitCodes } from "./failure.ts";
 import type { ExitCode } from "./failure.ts";
 import { grouped, progressOn } from "./io.ts";
@@ -108,11 +107,10 @@ async function tuned(
   say: (text: string) => void,
 ): Promise<TunedAttention> {
   const target = on.target;
-  const figures = explained[target];
-  const { chosen } = choose(attention, length, figures);
+  const { chosen } = choose(attention, length, on.planner);
   const planned: ScheduleChoice = { kind: chosen.kind, rows: chosen.rows, keys: chosen.keys };
   const same = (a: ScheduleChoice) => shown(a) === shown(planned);
-  const choices = [planned, ...choicesOf(attention, figures).filter((c) => !same(c))];
+  const choices = [planned, ...choicesOf(attention, on.planner).filter((c) => !same(c))];
   const work = { item: { kind: "attention", spec: attention }, what: "attention", length, batch: 1 } as const;
   const entrants = choices.map(({ kind, rows, keys }): Entrant => ({
     name: shown({ kind, rows, keys }),

@@ -6,13 +6,19 @@ import { progressOn, styled } from "./io.ts";
 import type { Io } from "./io.ts";
 import { checkedSpec, itemsNamed } from "./spec-file.ts";
 import type { Format } from "./spec-file.ts";
-import { cudaSubjects, interpretSubjects, wasmSubjects, webgpuSubjects } from "./verify/devices.ts";
+import {
+  cudaSubjects,
+  interpretSubjects,
+  nativeSubjects,
+  wasmSubjects,
+  webgpuSubjects,
+} from "./verify/devices.ts";
 import type { Subject } from "./verify/devices.ts";
 import { verifyItem } from "./verify/item.ts";
 import type { Finding, Remark } from "./verify/item.ts";
 import { rowsOf, tableText } from "./verify/table.ts";
 
-export const verifyDevices = ["wasm", "webgpu", "cuda", "interpret"] as const;
+export const verifyDevices = ["wasm", "native", "webgpu", "cuda", "interpret"] as const;
 
 export type VerifyOptions = {
   readonly device?: (typeof verifyDevices)[number];
@@ -89,7 +95,9 @@ async function subjectsFor({ device, threads }: VerifyOptions, io: Io): Promise<
   const none = { subjects: [], absent: null };
   const gpu = wanted("webgpu") ? await webgpuSubjects() : none;
   const cuda = wanted("cuda") ? await cudaSubjects(io.env, device === "cuda") : none;
+  const native = wanted("native") ? await nativeSubjects(io.env, threads) : none;
   const absent = [
+    { device: "native", why: native.absent },
     { device: "webgpu", why: gpu.absent },
     { device: "cuda", why: cuda.absent },
   ].flatMap(({ why, ...rest }) => (why === null ? [] : [{ ...rest, why }]));
@@ -99,6 +107,7 @@ async function subjectsFor({ device, threads }: VerifyOptions, io: Io): Promise<
   return {
     subjects: [
       ...(wanted("wasm") ? wasmSubjects(threads) : []),
+      ...native.subjects,
       ...gpu.subjects,
       ...cuda.subjects,
       ...(wanted("interpret") ? interpretSubjects(device === "interpret") : []),

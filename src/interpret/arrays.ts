@@ -1,5 +1,5 @@
 /** How the script of a kernel reads and writes its arrays: every check around an access, and the access. */
-import type { Expr, Kernel, Stmt } from "../kernel.ts";
+import type { Expr, Kernel, Stmt, Width } from "../kernel.ts";
 import type { Script, Value } from "./expression.ts";
 
 /** What an access needs from the script it is part of. */
@@ -110,15 +110,15 @@ export function arraysOf(kernel: Kernel, checkGroups: boolean, pen: Pen): Arrays
       throw new Error(`heddle: internal: kernel '${kernel.name}' knows no array '${name}'`);
     return m;
   };
-  const inside = (name: string, m: Memory, index: string, count: 1 | 4, verb: string) => {
-    const what = count === 1 ? "{0}" : "{0} … {0} + 3";
+  const inside = (name: string, m: Memory, index: string, count: 1 | Width, verb: string) => {
+    const what = count === 1 ? "{0}" : `{0} … {0} + ${count - 1}`;
     line(
-      `if (${index} < 0 || ${index} ${count === 1 ? "" : "+ 3 "}>= ${m.length}) ${fail("bounds", `${verb} '${name}' at ${what}, which has {1} elements`, index, m.length)}`,
+      `if (${index} < 0 || ${index} ${count === 1 ? "" : `+ ${count - 1} `}>= ${m.length}) ${fail("bounds", `${verb} '${name}' at ${what}, which has {1} elements`, index, m.length)}`,
     );
   };
-  const elements = (index: string, count: 1 | 4) =>
-    count === 1 ? [index] : [index, `${index} + 1`, `${index} + 2`, `${index} + 3`];
-  const meet = (name: string, m: Memory, index: string, count: 1 | 4, verb: "Reads" | "Writes") => {
+  const elements = (index: string, count: 1 | Width) =>
+    Array.from({ length: count }, (_, k) => (k === 0 ? index : `${index} + ${k}`));
+  const meet = (name: string, m: Memory, index: string, count: 1 | Width, verb: "Reads" | "Writes") => {
     const text = verb === "Reads" ? `reads '${name}' at {0}, written` : `writes '${name}' at {0}, touched`;
     for (const i of elements(index, count)) {
       if (m.lanes !== undefined)
@@ -139,7 +139,7 @@ export function arraysOf(kernel: Kernel, checkGroups: boolean, pen: Pen): Arrays
     const at = elements(index, count);
     const none = (unknown: string) =>
       line(
-        `if (${unknown}) ${fail("uninitialised", `reads '${from}' at ${count === 1 ? "{0}" : "{0} … {0} + 3"}, which nobody wrote`, index)}`,
+        `if (${unknown}) ${fail("uninitialised", `reads '${from}' at ${count === 1 ? "{0}" : `{0} … {0} + ${count - 1}`}, which nobody wrote`, index)}`,
       );
     if (unwritten.has(from)) none(at.map((i) => `${m.groups}.writer[${i}] === -1`).join(" || "));
     if (m.stamps !== undefined) none(at.map((i) => `${m.stamps}[${i}] !== serial`).join(" || "));
@@ -152,7 +152,7 @@ export function arraysOf(kernel: Kernel, checkGroups: boolean, pen: Pen): Arrays
 
   const write = (to: string, index: string, given: Value) => {
     const m = arrayOf(to);
-    const count = given.length === 1 ? 1 : 4;
+    const count = given.length as 1 | Width;
     // All lanes are computed before the first is overwritten.
     const values = given.map((v) => (count === 1 || /^\w+$/.test(v) ? v : bind(v, "t")));
     inside(to, m, index, count, "writes");

@@ -6,8 +6,8 @@
  * NaN is looked for where it would be lost (comparisons, conversions, `select`, lane picks) and where a value gets a
  * name or is stored; between these it propagates.
  */
-import { isVector, scalarOf } from "../expr.ts";
-import type { Expr, Op, Type } from "../kernel.ts";
+import { isVector, lanesOf, scalarOf } from "../expr.ts";
+import type { Expr, Op, Type, Width } from "../kernel.ts";
 import type { FailureKind } from "./failure.ts";
 
 export type Value = readonly string[];
@@ -24,7 +24,7 @@ export type Script = {
   readonly lookup: (name: string) => Value;
   readonly builtin: (name: "group" | "lane") => string;
   /** The elements of an array from `index` on, with every check. */
-  readonly read: (from: string, index: string, count: 1 | 4) => Value;
+  readonly read: (from: string, index: string, count: 1 | Width) => Value;
 };
 
 const round = (text: string) => `fround(${text})`;
@@ -153,11 +153,16 @@ export function uses(roots: readonly Expr[]): ReadonlyMap<Expr, number> {
   return counts;
 }
 
+const lanes = (type: Type): readonly number[] => Array.from({ length: lanesOf(type) }, (_, i) => i);
+/** Both halves first, then the two of them. */
+const halved = (v: Value, join: (a: string, b: string) => string): string =>
+  v.length === 1 ? v[0]! : join(halved(v.slice(0, v.length / 2), join), halved(v.slice(v.length / 2), join));
+
 /** The condition of a `select` of vectors may be a scalar. */
 const spread = (s: Script, v: Value, type: Type): Value => {
-  if (!isVector(type) || v.length === 4) return v;
+  if (!isVector(type) || v.length > 1) return v;
   const x = bound(s, v[0]!);
-  return [x, x, x, x];
+  return lanes(type).map(() => x);
 };
 
 /** Translates the expressions of one statement. */
@@ -185,7 +190,7 @@ export function translator(s: Script, counts: ReadonlyMap<Expr, number>): (e: Ex
       case "builtin":
         return [s.builtin(e.name)];
       case "load":
-        return s.read(e.from, bound(s, translate(e.index)[0]!), isVector(e.type) ? 4 : 1);
+        return s.read(e.from, bound(s, translate(e.index)[0]!), lanesOf(e.type));
       case "op":
         return operate(e);
     }
@@ -196,34 +201,33 @@ export function translator(s: Script, counts: ReadonlyMap<Expr, number>): (e: Ex
       return hidesNaN.has(e.op) ? defined(s, a, v) : v;
     });
     const first = args[0]!;
-    const mixed = (text: string) => [round(text)];
     switch (e.op) {
       case "splat": {
         const x = bound(s, first[0]!);
-        return [x, x, x, x];
+        return lanes(e.type).map(() => x);
       }
       case "iota": {
         const x = bound(s, first[0]!);
-        return [x, wrap(`${x} + 1`), wrap(`${x} + 2`), wrap(`${x} + 3`)];
+        return lanes(e.type).map((i) => (i === 0 ? x : wrap(`${x} + ${i}`)));
       }
       case "shuffle": {
-        const lanes = [...first, ...args[1]!].map((x) => bound(s, x));
-        return e.imm!.map((i) => lanes[i]!);
+        const both = [...first, ...args[1]!].map((x) => bound(s, x));
+        return e.imm!.map((i) => both[i]!);
       }
       case "lane":
         return [first[e.imm![0]!]!];
-      // The order of the four additions is the targets' own; this one is what `legalize` spells.
+      // The order of the additions is the targets' own; that of four is what `legalize` spells.
       case "sum":
-        return mixed(`fround(${first[0]} + ${first[1]}) + fround(${first[2]} + ${first[3]})`);
+        return [halved(first, (a, b) => round(`${a} + ${b}`))];
       case "most":
-        return [`max(max(${first[0]}, ${first[1]}), max(${first[2]}, ${first[3]}))`];
+        return [halved(first, (a, b) => `max(${a}, ${b})`)];
       default: {
         const row = rows[e.op];
         const kind = scalarOf(e.args[0]!.type);
         const make = typeof row === "function" ? row : row[kind];
         if (make === undefined) throw new Error(`heddle: internal: '${e.op}' does not take ${kind}`);
         const operands = args.map((a) => spread(s, a, e.type));
-        return (isVector(e.type) ? [0, 1, 2, 3] : [0]).map((i) => make(s, ...operands.map((a) => a[i]!)));
+        return lanes(e.type).map((i) => make(s, ...operands.map((a) => a[i]!)));
       }
     }
   };

@@ -7,7 +7,7 @@
  *
  * V8 does not optimise functions past some 60 kB of bytecode, so long loops move into functions of their own.
  */
-import { isVector, scalarOf } from "../expr.ts";
+import { lanesOf, scalarOf } from "../expr.ts";
 import type { Expr, Kernel, Stmt, Type } from "../kernel.ts";
 import { place } from "../show/place.ts";
 import { arraysOf } from "./arrays.ts";
@@ -97,14 +97,14 @@ export function script(kernel: Kernel, checkGroups: boolean): Compiled {
     names.set(p.name, { type: p.type, value: [local(p.name, `env.scalars[${JSON.stringify(p.name)}]`)] });
 
   // --- statements -----------------------------------------------------------------------------------------------
-  const lanesOf = (t: Type) => (isVector(t) ? [0, 1, 2, 3] : [0]);
+  const lanes = (t: Type) => Array.from({ length: lanesOf(t) }, (_, k) => k);
   const array = { f32: "Float32Array", i32: "Int32Array", bool: "Uint8Array" };
   const perLane: string[] = [];
 
   /** Gives a name to a value: as locals, or one array element per lane where its block runs in lock step. */
   const define = (name: string, e: Expr, v: Value, locked: boolean, changes: boolean) => {
     const isBool = scalarOf(e.type) === "bool";
-    const value = lanesOf(e.type).map((k) => {
+    const value = lanes(e.type).map((k) => {
       const text = v[k]!;
       // A constant needs no second name; a `var` does, since it may change later.
       if (!locked && !changes && /^\w+$/.test(text) && !mutable.has(text)) return text;
@@ -238,7 +238,7 @@ export function script(kernel: Kernel, checkGroups: boolean): Compiled {
       }
       case "exchange":
         line(fail("uniform", "an exchange in a group of one lane"));
-        names.set(s.name, { type: s.value.type, value: lanesOf(s.value.type).map(() => "0") });
+        names.set(s.name, { type: s.value.type, value: lanes(s.value.type).map(() => "0") });
         return;
       // With one lane there is nobody to wait for.
       case "barrier":
@@ -250,7 +250,7 @@ export function script(kernel: Kernel, checkGroups: boolean): Compiled {
   /** Lanes hand each other a value: all give theirs before the first takes another's. */
   const swap = (s: Extract<Stmt, { s: "exchange" }>) => {
     if (W % 4 !== 0) line(fail("uniform", `an exchange among ${W} lanes, which is no multiple of four`));
-    const given = lanesOf(s.value.type).map(() =>
+    const given = lanes(s.value.type).map(() =>
       local(s.name, `env.perLane[${perLane.push(`new ${array[scalarOf(s.value.type)]}(${W})`) - 1}]`),
     );
     const own = apart(() => {

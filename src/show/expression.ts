@@ -1,6 +1,6 @@
 /** Kernel expressions as text: infix with the fewest parentheses, everything else as a call. */
 import type { Element, Expr, Op } from "../kernel.ts";
-import { scalarOf } from "../expr.ts";
+import { lanesOf, scalarOf } from "../expr.ts";
 import { showFloat } from "./size.ts";
 
 /** Infix signs with their binding strength; `and`, `or` and `xor` of bools have the signs of logic. */
@@ -39,7 +39,7 @@ export function showExpr(e: Expr<Element>, least = 0): string {
     case "builtin":
       return e.name;
     case "load":
-      return access(e.from, showExpr(e.index), e.type.endsWith("x4"));
+      return access(e.from, showExpr(e.index), lanesOf(e.type));
     case "at":
       return e.pick === undefined ? e.tile : `${e.tile}.${e.pick}`;
     case "row":
@@ -51,8 +51,8 @@ export function showExpr(e: Expr<Element>, least = 0): string {
 }
 
 /** `q[i]`, and for the four elements from i on `q[i : 4]`. */
-export const access = (array: string, index: string, vector: boolean): string =>
-  vector ? `${array}[${index} : 4]` : `${array}[${index}]`;
+export const access = (array: string, index: string, lanes: number): string =>
+  lanes > 1 ? `${array}[${index} : ${lanes}]` : `${array}[${index}]`;
 
 const levelOf = (op: Op) => infix[op]?.[1] ?? (op === "neg" || op === "not" ? UNARY : UNARY + 1);
 

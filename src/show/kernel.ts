@@ -1,5 +1,5 @@
 /** Kernels, with or without tiles, as text: what `HEDDLE_DEBUG=3` and `4` print. */
-import { isVector } from "../expr.ts";
+import { lanesOf } from "../expr.ts";
 import type { Expr, Kernel, Rows, Stmt, Tile, TileKernel } from "../kernel.ts";
 import { access, showExpr } from "./expression.ts";
 import type { Warp } from "../warp.ts";
@@ -48,7 +48,7 @@ export function showStmt(s: Stmt<Tile | Warp>): string[] {
     case "set":
       return [`${s.name} = ${showExpr(s.value)}`];
     case "store":
-      return [`${access(s.to, showExpr(s.index), isVector(s.value.type))} = ${showExpr(s.value)}`];
+      return [`${access(s.to, showExpr(s.index), lanesOf(s.value.type))} = ${showExpr(s.value)}`];
     case "for": {
       const step = s.step === 1 ? "" : ` step ${s.step}`;
       const range = `${showExpr(s.from)} .. ${showExpr(s.to)}`;

@@ -1,5 +1,5 @@
 /** Types of expressions, re-checked from the leaves upwards. */
-import { isVector, rules, scalarOf } from "../expr.ts";
+import { isVector, lanesOf, rules, scalarOf } from "../expr.ts";
 import type { Element, Expr, Kernel, Tile, Type } from "../kernel.ts";
 import type { Warp } from "../warp.ts";
 
@@ -74,6 +74,7 @@ export function problemsOf(e: Expr<Element>, scope: Scope, as?: Type): string[] 
         const type = rules[x.op](
           x.args.map((a) => a.type),
           x.imm,
+          lanesOf(x.type),
         );
         if (typeof type === "object")
           say(`'${x.op}' ${type.wrong} (got ${x.args.map((a) => a.type).join(", ")})`);

@@ -265,7 +265,14 @@ describe("heddle devices", () => {
       devices: { name: string; available: boolean; detail: string }[];
       auto: string;
     };
-    expect(devices.map((d) => d.name)).toEqual(["reference", "interpret", "wasm", "webgpu", "cuda"]);
+    expect(devices.map((d) => d.name)).toEqual([
+      "reference",
+      "interpret",
+      "wasm",
+      "native",
+      "webgpu",
+      "cuda",
+    ]);
     const line = (name: string) => devices.find((d) => d.name === name);
     for (const name of ["reference", "interpret", "wasm"]) expect(line(name)?.available).toBe(true);
     expect(line("wasm")?.detail).toMatch(/SIMD.*\d+ threads?/);

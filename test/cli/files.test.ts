@@ -48,7 +48,7 @@ describe("heddle", () => {
     [["compile", "a", "--target", "metal"], /Allowed choices are ts, wgsl, cuda/],
     [["compile", "a", "--target", "cuda", "--sm", "9"], /numbers such as 80 or 90a/],
     [["compile", "a", "--target", "cuda", "--emit", "exe"], /Files are cu, ptx, cubin/],
-    [["compile", "a", "--kernels", "metal"], /Targets are wasm, wgsl, cuda, several/],
+    [["compile", "a", "--kernels", "metal"], /Targets are wasm, wgsl, cuda, native, several/],
     [["run", "a", "b", "--weights", "w", "--bits"], /either --inputs or --text/],
     [
       ["run", "a", "b", "--weights", "w", "--text", "t", "--inputs", "i", "--bits"],

@@ -103,6 +103,7 @@ describe("heddle inspect", () => {
     kernel: /barrier/,
     wgsl: /@compute @workgroup_size/,
     cuda: /__global__/,
+    native: /typedef float f32x16[^]*int begin, int end/,
     wasm: /\(func/,
   };
   it.each(stages)("--stage %s", async (stage) => {

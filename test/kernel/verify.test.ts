@@ -59,7 +59,7 @@ describe("kernels: each invariant broken once", () => {
     [
       "immediate",
       [let_("t", raw("lane", "f32", [x.splat(f32(1))], [4]))],
-      "'lane' takes one f32x4 and a lane below 4",
+      "'lane' takes one vector of f32 and a lane of it",
     ],
     [
       "deep inside",

@@ -62,10 +62,10 @@ describe("bytes on a device", () => {
       memoryOf(narrow, { N: 5, B: 3 }),
     );
     expect(() => plannedMemory(program, { length: 5 })).toThrow(
-      "'p' was not compiled for WebAssembly: compile it with --kernels wasm or all",
+      "'p' was not compiled for WebAssembly: compile it with --kernels wasm",
     );
     expect(() => plannedMemory(program, { length: 5, device: "cuda" })).toThrow(
-      "'p' was not compiled for CUDA: compile it with --kernels cuda or all",
+      "'p' was not compiled for CUDA: compile it with --kernels cuda",
     );
   });
 });

@@ -1,9 +1,23 @@
-/** Spellings of `map` and `reduce` for one thread with vectors of four. */
+/** Spellings of `map` and `reduce` for one thread with vectors. */
 import type { Expr, Stmt, Tile } from "../../../src/kernel.ts";
-import { add, i32, let_, load, max, op, ref, set, store, var_ } from "../../../src/expr.ts";
+import {
+  add,
+  i32,
+  let_,
+  load,
+  max,
+  op,
+  ref,
+  set,
+  store,
+  var_,
+  vectorOf,
+  widened,
+} from "../../../src/expr.ts";
 import type { Column, SimdSite } from "./layout.ts";
 import { clearPadding, columnAt, columnIndex, columnOffset, fail, lineBase, sum } from "./layout.ts";
-import { loop, vectors } from "./lines.ts";
+import { loop, tailOf, vectors, wholeIn } from "./lines.ts";
+import type { Lanes } from "./lines.ts";
 import { lifter } from "./vector.ts";
 
 type Map_ = Extract<Tile, { readonly s: "map" }>;
@@ -38,15 +52,12 @@ export function map(tile: Map_, site: SimdSite): readonly Stmt[] {
   if (p.ld === 1) {
     // A column vector is one line of lanes along its rows.
     const lifted = lifter(site, tile.value, "row", i32(0));
-    const part = (lanes: 1 | 4) => (c: Column) => {
+    const part = (lanes: Lanes) => (c: Column) => {
       const out: Stmt[] = [];
       const x = lifted.value(c, lanes, out);
       return [...out, store(p.name, columnIndex(c), x)];
     };
-    const body = [
-      ...vectors(site, Math.floor(p.rows / 4), unroll, part(4)),
-      ...tailOf(p.rows).flatMap(part(1)),
-    ];
+    const body = alongLine(site, p.rows, unroll, part);
     return [...lifted.before, ...lifted.perLine, ...body, ...clearPadding(p, site.fresh)];
   }
   const base = site.fresh("line");
@@ -54,17 +65,18 @@ export function map(tile: Map_, site: SimdSite): readonly Stmt[] {
   const target = (c: Column) => sum(ref(base), columnOffset(p, c));
   const vector = (c: Column) => {
     const out: Stmt[] = [];
-    const x = lifted.value(c, 4, out);
+    const x = lifted.value(c, site.lanes, out);
     return [...out, store(p.name, target(c), x)];
   };
   // Single elements are all computed before any is stored: `pick` may look at a neighbour.
   const computed: Stmt[] = [];
-  const stored = tailOf(p.cols).map((c) => {
+  const stored = tailOf(site, p.cols).map(({ at, lanes }) => {
     const name = site.fresh("x");
-    computed.push(let_(name, lifted.value(c, 1, computed)));
-    return store(p.name, target(c), ref(name, "f32"));
+    const c = columnAt(at);
+    computed.push(let_(name, lifted.value(c, lanes, computed)));
+    return store(p.name, target(c), ref(name, widened("f32", lanes)));
   });
-  const columns = [...vectors(site, Math.floor(p.cols / 4), unroll, vector), ...computed, ...stored];
+  const columns = [...vectors(site, wholeIn(site, p.cols), unroll, vector), ...computed, ...stored];
   const body = [let_(base, lineBase(p, ref(line))), ...lifted.perLine, ...columns];
   return [
     ...lifted.before,
@@ -73,9 +85,16 @@ export function map(tile: Map_, site: SimdSite): readonly Stmt[] {
   ];
 }
 
-/** Positions past the last whole vector of a line. */
-const tailOf = (length: number): readonly Column[] =>
-  Array.from({ length: length % 4 }, (_, j) => columnAt(length - (length % 4) + j));
+/** Statements for every position of a line: whole vectors, then what is left. */
+const alongLine = (
+  site: SimdSite,
+  length: number,
+  unroll: number,
+  part: (lanes: Lanes) => (c: Column) => readonly Stmt[],
+): readonly Stmt[] => [
+  ...vectors(site, wholeIn(site, length), unroll, part(site.lanes)),
+  ...tailOf(site, length).flatMap(({ at, lanes }) => part(lanes)(columnAt(at))),
+];
 
 /**
  * Lanes along the rows, column by column; where the value looks at the other column of a pair, both columns are
@@ -87,24 +106,17 @@ function mapTurned(tile: Map_, site: SimdSite, unroll: number): readonly Stmt[] 
   const line = site.fresh("j");
   const columns = Array.from({ length: together }, (_, k) => sum(ref(line), i32(k)));
   const lifted = columns.map((j) => lifter(site, tile.value, "row", j));
-  const part = (lanes: 1 | 4) => (c: Column) => {
+  const part = (lanes: Lanes) => (c: Column) => {
     const out: Stmt[] = [];
     const stored = lifted.map((l, k) => {
       const name = site.fresh("x");
       out.push(let_(name, l.value(c, lanes, out)));
       const column = columnOffset(p, { base: columns[k] ?? i32(0), plus: 0 });
-      return store(
-        p.name,
-        sum(lineBase(p, columnIndex(c)), column),
-        ref(name, lanes === 4 ? "f32x4" : "f32"),
-      );
+      return store(p.name, sum(lineBase(p, columnIndex(c)), column), ref(name, widened("f32", lanes)));
     });
     return [...out, ...stored];
   };
-  const body = [
-    ...vectors(site, Math.floor(p.rows / 4), unroll, part(4)),
-    ...tailOf(p.rows).flatMap(part(1)),
-  ];
+  const body = alongLine(site, p.rows, unroll, part);
   const inner = [...lifted.flatMap((l) => l.perLine), ...body];
   return [
     ...lifted.flatMap((l) => l.before),
@@ -129,7 +141,8 @@ export function reduce(tile: Reduce, site: SimdSite): readonly Stmt[] {
     return fail(`'${tile.from}' lies transposed and cannot be reduced along its rows`);
   const join = (a: Expr, b: Expr): Expr => (tile.op === "add" ? add(a, b) : max(a, b));
   const foldLanes = (v: Expr): Expr => op(tile.op === "add" ? "sum" : "most", [v]);
-  const full = Math.floor(from.cols / 4);
+  const { lanes: wide } = site;
+  const full = wholeIn(site, from.cols);
 
   const row = (i: Expr): readonly Stmt[] => {
     const out: Stmt[] = [];
@@ -139,31 +152,31 @@ export function reduce(tile: Reduce, site: SimdSite): readonly Stmt[] {
       return ref(name, e.type);
     };
     const line = bind("line", lineBase(from, i));
-    const cell = (c: Column, lanes: 1 | 4) =>
-      load(from.name, sum(line, columnOffset(from, c)), lanes === 4 ? "f32x4" : "f32");
+    const cell = (c: Column, lanes: Lanes) =>
+      load(from.name, sum(line, columnOffset(from, c)), widened("f32", lanes));
     const parts: Expr[] = [];
     const chains = Math.min(CHAINS, full);
     if (full > 0) {
       const accs = Array.from({ length: chains }, (_, k) => {
         const name = site.fresh("part");
-        out.push(var_(name, cell(columnAt(4 * k), 4)));
-        return ref(name, "f32x4");
+        out.push(var_(name, cell(columnAt(wide * k), wide)));
+        return ref(name, vectorOf("f32", wide));
       });
       // The first round is in the accumulators; the others go round by round, in a loop where there are many: loads of
       // a straight line all come before its arithmetic in V8, and sixteen of them would spill.
       const absorb = (c: Column, k: number): Stmt => {
         const acc = accs[k % chains];
         if (acc === undefined || acc.e !== "ref") return fail("an accumulator is missing");
-        return set(acc.name, join(acc, cell(c, 4)));
+        return set(acc.name, join(acc, cell(c, wide)));
       };
       const rounds = full <= 2 * chains ? 1 : Math.floor(full / chains);
       if (rounds > 1)
         out.push(
-          ...loop(site, "c", i32(4 * chains), i32(rounds * 4 * chains), 4 * chains, (c) =>
-            accs.map((_, k) => absorb({ base: c, plus: 4 * k }, k)),
+          ...loop(site, "c", i32(wide * chains), i32(rounds * wide * chains), wide * chains, (c) =>
+            accs.map((_, k) => absorb({ base: c, plus: wide * k }, k)),
           ),
         );
-      for (let v = rounds * chains; v < full; v++) out.push(absorb(columnAt(4 * v), v));
+      for (let v = rounds * chains; v < full; v++) out.push(absorb(columnAt(wide * v), v));
       let level: readonly Expr[] = accs;
       while (level.length > 1) {
         const next: Expr[] = [];
@@ -175,7 +188,10 @@ export function reduce(tile: Reduce, site: SimdSite): readonly Stmt[] {
       }
       if (level[0] !== undefined) parts.push(foldLanes(level[0]));
     }
-    parts.push(...tailOf(from.cols).map((c) => cell(c, 1)));
+    for (const { at, lanes } of tailOf(site, from.cols)) {
+      const rest = cell(columnAt(at), lanes);
+      parts.push(lanes === 1 ? rest : foldLanes(rest));
+    }
     const total = parts.reduce((a, b) => join(a, b));
     const target = bind("to", sum(lineBase(into, i), columnOffset(into, columnAt(0))));
     return [...out, store(into.name, target, join(load(into.name, target), total))];

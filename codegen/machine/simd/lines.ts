@@ -1,5 +1,5 @@
 /** Loops over the columns and rows of a tile, and where the rows of a buffer begin. */
-import type { Expr, Rows, Stmt } from "../../../src/kernel.ts";
+import type { Expr, Rows, Stmt, Width } from "../../../src/kernel.ts";
 import { i32, let_, load, max, min, mul, op, ref } from "../../../src/expr.ts";
 import type { Column, SimdSite } from "./layout.ts";
 import { sum } from "./layout.ts";
@@ -18,9 +18,27 @@ export function loop(
   return [{ s: "for", name, from, to, step, body: body(ref(name)) }];
 }
 
+/** Widths of vectors, and single elements. */
+export type Lanes = 1 | Width;
+
+/** Whole vectors of a line of `length` columns. */
+export const wholeIn = (site: SimdSite, length: number): number => Math.floor(length / site.lanes);
+
+/** What a line of `length` columns has past its whole vectors: narrower ones and at last single elements. */
+export function tailOf(
+  site: SimdSite,
+  length: number,
+): readonly { readonly at: number; readonly lanes: Lanes }[] {
+  const found: { readonly at: number; readonly lanes: Lanes }[] = [];
+  const narrower = ([8, 4, 1] as const).filter((n) => n < site.lanes);
+  let at = length - (length % site.lanes);
+  for (const lanes of narrower) for (; at + lanes <= length; at += lanes) found.push({ at, lanes });
+  return found;
+}
+
 /**
- * Statements for `count` vectors of four columns from column 0: written out where they are few, else in a loop of
- * `unroll` vectors (an even number, since panels hold two).
+ * Statements for `count` whole vectors of columns from column 0: written out where they are few, else in a loop of
+ * `unroll` vectors (a multiple of the vectors of a panel).
  */
 export function vectors(
   site: SimdSite,
@@ -28,13 +46,14 @@ export function vectors(
   unroll: number,
   body: (c: Column) => readonly Stmt[],
 ): readonly Stmt[] {
+  const { lanes } = site;
   const flat = (base: Expr, from: number, n: number) =>
-    Array.from({ length: n }, (_, v) => body({ base, plus: from + 4 * v })).flat();
+    Array.from({ length: n }, (_, v) => body({ base, plus: from + lanes * v })).flat();
   if (count <= unroll * 2) return flat(i32(0), 0, count);
   const looped = Math.floor(count / unroll) * unroll;
   return [
-    ...loop(site, "c", i32(0), i32(looped * 4), unroll * 4, (c) => flat(c, 0, unroll)),
-    ...flat(i32(0), looped * 4, count - looped),
+    ...loop(site, "c", i32(0), i32(looped * lanes), unroll * lanes, (c) => flat(c, 0, unroll)),
+    ...flat(i32(0), looped * lanes, count - looped),
   ];
 }
 
@@ -69,6 +88,8 @@ export function source(
   return { pre, start: (i) => sum(base, mul(load(gather.buffer, sum(list, i), "i32"), stride)) };
 }
 
-export const floor4 = (e: Expr): Expr => (e.e === "const" ? i32(e.value & ~3) : op("and", [e, i32(~3)]));
+/** The largest multiple of the lanes that is not above a count. */
+export const floored = (site: SimdSite, e: Expr): Expr =>
+  e.e === "const" ? i32(e.value & -site.lanes) : op("and", [e, i32(-site.lanes)]);
 export const isUnitColumn = (rows: Rows): boolean =>
   rows.cols === 1 && rows.gather === undefined && rows.stride.e === "const" && rows.stride.value === 1;

@@ -1,19 +1,34 @@
 /**
- * The matrix product of one thread: blocks of 4 rows × 8 columns of the accumulator in eight vector registers.
+ * The matrix product of one thread: a block of the accumulator in vector registers, with four lanes 4 rows × 8 columns in eight.
  *
- * Each step of the depth reads two vectors of the right operand and broadcasts four elements of the left one for eight
- * multiply-adds. Panels are the outer loop and row blocks the inner one: a panel (depth × 32 bytes) then stays in the
- * first-level cache while the left operand, half as much per block, streams by. The other order would stream panels.
+ * Each step of the depth reads the vectors of a line of the right operand and broadcasts an element of the left one for each row.
+ * Panels are the outer loop and row blocks the inner one: a panel then stays in the first-level cache while the left operand
+ * streams by. The other order would stream panels.
  *
- * One step of the depth is one round of the loop, not more: the eight accumulators, two vectors and four broadcasts are
+ * One step of the depth is one round of the loop, not more. With four lanes the eight accumulators, two vectors and four broadcasts are
  * 14 of the 15 registers that V8 has. Its scheduler puts the loads of a straight line before the arithmetic, so two
  * steps written out spill (measured: 26 instead of 50 GFLOP/s on one core, 25 instead of 42 without fused
  * multiply-add); it unrolls the loop by itself.
  */
 import type { Expr, Stmt, Tile } from "../../../src/kernel.ts";
-import { add, i32, let_, load, madd, mul, op, ref, set, splat, store, var_ } from "../../../src/expr.ts";
+import {
+  add,
+  div,
+  i32,
+  let_,
+  load,
+  madd,
+  mul,
+  op,
+  ref,
+  set,
+  splat,
+  store,
+  var_,
+  vectorOf,
+} from "../../../src/expr.ts";
 import type { SimdSite } from "./layout.ts";
-import { MICRO_ROWS, PANEL, ceilTo, fail, panelSize, sum } from "./layout.ts";
+import { ceilTo, fail, panelOf, panelSize, sum } from "./layout.ts";
 import { loop } from "./lines.ts";
 
 type Mma = Extract<Tile, { readonly s: "mma" }>;
@@ -22,6 +37,9 @@ export function mma(tile: Mma, site: SimdSite): readonly Stmt[] {
   const acc = site.place(tile.acc);
   const a = site.place(tile.a);
   const depth = a.cols;
+  const { lanes, shape } = site;
+  const panelColumns = panelOf(shape);
+  const wide = vectorOf("f32", lanes);
   if (tile.from !== undefined) fail(`parts of '${tile.a}' are multiplied on other machines only`);
   if (acc.rows !== a.rows) fail(`'${tile.acc}' has ${acc.rows} rows and '${tile.a}' ${a.rows}`);
   const pre: Stmt[] = [];
@@ -43,59 +61,69 @@ export function mma(tile: Mma, site: SimdSite): readonly Stmt[] {
   } else {
     const { buffer, base, row, col } = tile.b;
     // Panel col/8 begins at col/8 · depth·8 = col · depth.
-    const start = sum(base, mul(col, i32(tile.b.depth)), mul(row, i32(PANEL)));
-    [from, origin, size] = [buffer, bind(pre, "origin", start), tile.b.depth * PANEL];
+    const start = sum(base, mul(col, i32(tile.b.depth)), mul(row, i32(panelColumns)));
+    [from, origin, size] = [buffer, bind(pre, "origin", start), tile.b.depth * panelColumns];
   }
   const heightOf = (): Expr => {
     if (a.live === undefined) return i32(acc.height);
     // Rows that a copy left empty add nothing.
-    const up = op("and", [add(ref(a.live), i32(MICRO_ROWS - 1)), i32(~(MICRO_ROWS - 1))]);
+    const more = add(ref(a.live), i32(shape.rows - 1));
+    const isPower = (shape.rows & (shape.rows - 1)) === 0;
+    const up = isPower
+      ? op("and", [more, i32(-shape.rows)])
+      : mul(div(more, i32(shape.rows)), i32(shape.rows));
     return bind(pre, "rows", up);
   };
   const height = heightOf();
-  const panels = ceilTo(acc.cols, PANEL) / PANEL;
-  const rowIndexes = Array.from({ length: MICRO_ROWS }, (_, r) => r);
+  const panels = ceilTo(acc.cols, panelColumns) / panelColumns;
+  // A last panel that is half empty takes half the work; with four lanes the text of another block costs more than it saves.
+  const inLast = Math.ceil((acc.cols - (panels - 1) * panelColumns) / lanes);
+  const whole = lanes === 4 || inLast === shape.vectors ? panels : panels - 1;
+  const rowIndexes = Array.from({ length: shape.rows }, (_, r) => r);
 
-  const block = (panel: Expr, column: Expr, i: Expr): readonly Stmt[] => {
+  const block = (panel: Expr, column: Expr, i: Expr, vectors: number): readonly Stmt[] => {
+    const across = Array.from({ length: vectors }, (_, h) => h);
     const out: Stmt[] = [];
     const corner = bind(out, "corner", sum(mul(i, i32(acc.ld)), column));
     const accs = rowIndexes.map((r) =>
-      [0, 1].map((h) => {
+      across.map((h) => {
         const name = site.fresh("acc");
-        const index = sum(corner, i32(r * acc.ld + 4 * h));
-        out.push(var_(name, load(acc.name, index, "f32x4")));
+        const index = sum(corner, i32(r * acc.ld + lanes * h));
+        out.push(var_(name, load(acc.name, index, wide)));
         return { name, index };
       }),
     );
     const left = site.fresh("left");
     out.push(var_(left, mul(i, i32(a.ld))));
-    const end = bind(out, "end", sum(panel, i32(depth * PANEL)));
+    const end = bind(out, "end", sum(panel, i32(depth * panelColumns)));
     out.push(
-      ...loop(site, "k", panel, end, PANEL, (b) => {
+      ...loop(site, "k", panel, end, panelColumns, (b) => {
         const step: Stmt[] = [];
-        const right = [0, 1].map((h) => bind(step, "b", load(from, sum(b, i32(4 * h)), "f32x4")));
+        const right = across.map((h) => bind(step, "b", load(from, sum(b, i32(lanes * h)), wide)));
         rowIndexes.forEach((r) => {
-          const x = bind(step, "a", splat(load(a.name, sum(ref(left), i32(r * a.ld)))));
+          const x = bind(step, "a", splat(load(a.name, sum(ref(left), i32(r * a.ld))), lanes));
           accs[r]?.forEach(({ name }, h) => {
             const y = right[h];
-            if (y !== undefined) step.push(set(name, madd(x, y, ref(name, "f32x4"))));
+            if (y !== undefined) step.push(set(name, madd(x, y, ref(name, wide))));
           });
         });
         return [...step, set(left, sum(ref(left), i32(1)))];
       }),
     );
-    for (const pair of accs)
-      for (const { name, index } of pair) out.push(store(acc.name, index, ref(name, "f32x4")));
+    for (const line of accs)
+      for (const { name, index } of line) out.push(store(acc.name, index, ref(name, wide)));
     return out;
   };
 
-  return [
-    ...pre,
-    ...loop(site, "p", i32(0), i32(panels), 1, (p) => {
+  const over = (from: number, to: number, vectors: number) =>
+    loop(site, "p", i32(from), i32(to), 1, (p) => {
       const out: Stmt[] = [];
       const panel = bind(out, "panel", sum(origin, mul(p, i32(size))));
-      const column = bind(out, "column", mul(p, i32(PANEL)));
-      return [...out, ...loop(site, "i", i32(0), height, MICRO_ROWS, (i) => block(panel, column, i))];
-    }),
-  ];
+      const column = bind(out, "column", mul(p, i32(panelColumns)));
+      return [
+        ...out,
+        ...loop(site, "i", i32(0), height, shape.rows, (i) => block(panel, column, i, vectors)),
+      ];
+    });
+  return [...pre, ...over(0, whole, shape.vectors), ...over(whole, panels, inLast)];
 }

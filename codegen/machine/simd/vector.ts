@@ -1,12 +1,25 @@
 /**
- * Turns the value of a `map` or `write`, which speaks of one element, into vectors of four along an axis of the tile.
+ * Turns the value of a `map` or `write`, which speaks of one element, into vectors along an axis of the tile.
  * What does not change along the axis is computed once per line, what does not change at all once before the loops;
  * nodes that an expression uses several times are bound by `let`, since an expression prints as a tree.
  */
-import type { Expr, Stmt } from "../../../src/kernel.ts";
-import { add, i32, isVector, let_, load, op, ref, splat, vectorOf } from "../../../src/expr.ts";
+import type { Expr, Stmt, Width } from "../../../src/kernel.ts";
+import {
+  add,
+  i32,
+  iota,
+  isVector,
+  let_,
+  load,
+  op,
+  ref,
+  splat,
+  vectorOf,
+  widened,
+} from "../../../src/expr.ts";
 import type { Column, Place, SimdSite } from "./layout.ts";
 import { anyColumnOffset, columnAt, columnIndex, columnOffset, fail, lineBase, sum } from "./layout.ts";
+import type { Lanes } from "./lines.ts";
 import type { Axis, Node } from "./survey.ts";
 import { shareParts, slope, survey } from "./survey.ts";
 
@@ -15,7 +28,7 @@ type Level = 0 | 1 | 2;
 type Lifted = { readonly expr: Expr; readonly level: Level };
 type Position = {
   readonly at: Column;
-  readonly lanes: 1 | 4;
+  readonly lanes: Lanes;
   readonly out: Stmt[];
   readonly memo: Map<Node, Lifted>;
 };
@@ -25,21 +38,32 @@ export type Lifter = {
   readonly before: readonly Stmt[];
   readonly perLine: readonly Stmt[];
   /** The value at a position; statements it needs are appended to `out`. */
-  readonly value: (at: Column, lanes: 1 | 4, out: Stmt[]) => Expr;
+  readonly value: (at: Column, lanes: Lanes, out: Stmt[]) => Expr;
 };
 
-const PICK = { flip: [1, 0, 3, 2], even: [0, 0, 2, 2], odd: [1, 1, 3, 3] } as const;
-type Pick = keyof typeof PICK;
+type Pick = "flip" | "even" | "odd";
 const picked = (j: number, pick: Pick): number =>
   pick === "flip" ? j ^ 1 : pick === "even" ? j & ~1 : j | 1;
 
-/** Four scalars as a vector. */
-function gather(lanes: readonly Expr[]): Expr {
-  const [a, b, c, d] = lanes.map((x) => splat(x));
-  if (a === undefined || b === undefined || c === undefined || d === undefined)
-    return fail("gathers four lanes");
-  const pair = (x: Expr, y: Expr) => op("shuffle", [x, y], [0, 4, 0, 4]);
-  return op("shuffle", [pair(a, b), pair(c, d)], [0, 1, 4, 5]);
+const numbersBelow = (n: number): readonly number[] => Array.from({ length: n }, (_, i) => i);
+
+/** As many scalars as a vector has lanes, as one: by twos, then by fours, … */
+function gather(given: readonly Expr[], lanes: Width): Expr {
+  let parts: readonly Expr[] = given.map((x) => splat(x, lanes));
+  for (let held = 1; parts.length > 1; held *= 2) {
+    // A part holds its lanes from 0 on, again and again until the vector is full.
+    const imm = numbersBelow(lanes).map((l) => {
+      const place = l % (2 * held);
+      return place < held ? place : lanes + place - held;
+    });
+    parts = numbersBelow(parts.length / 2).map((i) => {
+      const [a, b] = [parts[2 * i], parts[2 * i + 1]];
+      return a === undefined || b === undefined
+        ? fail("gathers as many scalars as a vector has lanes")
+        : op("shuffle", [a, b], imm);
+    });
+  }
+  return parts[0] ?? fail("gathers nothing");
 }
 
 const powerOfTwo = (e: Node | undefined): number | undefined =>
@@ -56,7 +80,12 @@ export function lifter(site: SimdSite, value: Node, axis: Axis, line: Expr): Lif
   const perLine: Stmt[] = [];
   /** Values that do not vary, and vectors that are the same at every position. */
   const steady = new Map<Node, Lifted>();
-  const periodic = new Map<Node, Lifted>();
+  const periodics = new Map<Lanes, Map<Node, Lifted>>();
+  const periodicOf = (lanes: Lanes): Map<Node, Lifted> => {
+    const known = periodics.get(lanes) ?? new Map<Node, Lifted>();
+    periodics.set(lanes, known);
+    return known;
+  };
   const bases = new Map<string, Expr>();
 
   const bind = (level: Level, expr: Expr, position: Position, hint: string): Expr => {
@@ -67,7 +96,7 @@ export function lifter(site: SimdSite, value: Node, axis: Axis, line: Expr): Lif
   };
   /** An expression that may stand in a statement of `level`; bound once, however many positions ask. */
   const boundScalars = new WeakMap<Lifted, Expr>();
-  const boundVectors = new WeakMap<Lifted, Expr>();
+  const boundVectors = new WeakMap<Lifted, Map<Lanes, Expr>>();
   const scalarAt = (x: Lifted, level: Level, position: Position): Expr => {
     if (x.level >= level) return x.expr;
     const bound = boundScalars.get(x) ?? bind(x.level, x.expr, position, "u");
@@ -76,10 +105,14 @@ export function lifter(site: SimdSite, value: Node, axis: Axis, line: Expr): Lif
   };
   const vectorAt = (x: Lifted, level: Level, position: Position): Expr => {
     if (isVector(x.expr.type)) return scalarAt(x, level, position);
-    const wide = (e: Expr) => (e.type === "bool" ? splatBool(e) : splat(e));
+    const { lanes } = position;
+    if (lanes === 1) return fail("a single lane is no vector");
+    const wide = (e: Expr) => (e.type === "bool" ? splatBool(e, lanes) : splat(e, lanes));
     if (x.level === level) return wide(x.expr);
-    const bound = boundVectors.get(x) ?? bind(x.level, wide(x.expr), position, "w");
-    boundVectors.set(x, bound);
+    const byLanes = boundVectors.get(x) ?? new Map<Lanes, Expr>();
+    boundVectors.set(x, byLanes);
+    const bound = byLanes.get(lanes) ?? bind(x.level, wide(x.expr), position, "w");
+    byLanes.set(lanes, bound);
     return bound;
   };
   const lineOf = (p: Place, i: Expr, level: Level, position: Position): Expr => {
@@ -119,65 +152,72 @@ export function lifter(site: SimdSite, value: Node, axis: Axis, line: Expr): Lif
     }
     const contiguous = axis === "col" ? p.kind !== "turned" : p.kind === "turned" || p.ld === 1;
     const whole = contiguous
-      ? load(p.name, indexOf(0), "f32x4")
-      : gather([0, 1, 2, 3].map((u) => load(p.name, indexOf(u))));
+      ? load(p.name, indexOf(0), widened("f32", lanes))
+      : gather(
+          numbersBelow(lanes).map((u) => load(p.name, indexOf(u))),
+          lanes,
+        );
     if (axis === "row" || pick === undefined) return { expr: whole, level: 2 };
     const once = bind(2, whole, position, "pair");
-    return { expr: op("shuffle", [once, once], PICK[pick]), level: 2 };
+    return {
+      expr: op(
+        "shuffle",
+        [once, once],
+        numbersBelow(lanes).map((l) => picked(l, pick)),
+      ),
+      level: 2,
+    };
   };
 
   const lanesOf = (node: Node, position: Position): readonly Expr[] =>
-    [0, 1, 2, 3].map((u) => {
+    numbersBelow(position.lanes).map((u) => {
       const at = { base: position.at.base, plus: position.at.plus + u };
       return lift(node, { at, lanes: 1, out: position.out, memo: new Map() }).expr;
     });
 
   const loaded = (node: Extract<Node, { e: "load" }>, position: Position): Lifted => {
-    if (!varies(node.index) || position.lanes === 1) {
+    const { lanes } = position;
+    if (!varies(node.index) || lanes === 1) {
       const index = lift(node.index, position);
       const level: Level = index.level === 2 ? 2 : 1;
       return { expr: load(node.from, scalarAt(index, level, position), node.type), level };
     }
     if (slope(node.index, axis) === 1) {
       const index = lift(node.index, { ...position, lanes: 1, memo: new Map() });
-      const type = node.type === "i32" ? vectorOf("i32") : vectorOf("f32");
+      const type = vectorOf(node.type === "i32" ? "i32" : "f32", lanes);
       return { expr: load(node.from, scalarAt(index, 2, position), type), level: 2 };
     }
-    return { expr: fourOf(node, position), level: 2 };
+    return { expr: laneByLane(node, position, lanes), level: 2 };
   };
-  /** Lane by lane, where no vector operation exists. */
-  const fourOf = (node: Node, position: Position): Expr => {
+  /** Where no vector operation exists. */
+  const laneByLane = (node: Node, position: Position, width: Width): Expr => {
     const lanes = lanesOf(node, position);
-    if ((node as Expr).type === "f32") return gather(lanes);
+    if ((node as Expr).type === "f32") return gather(lanes, width);
     // Integers as bits of floats could be NaN, so they are put together by choice.
-    const [a, b, c, d] = lanes.map((x) => splat(x));
-    if (a === undefined || b === undefined || c === undefined || d === undefined)
-      return fail("gathers four lanes");
     const choose = (u: number, x: Expr, rest: Expr): Expr =>
-      op("select", [op("eq", [op("iota", [i32(0)]), splat(i32(u))]), x, rest]);
-    return choose(0, a, choose(1, b, choose(2, c, d)));
+      op("select", [op("eq", [iota(i32(0), width), splat(i32(u), width)]), x, rest]);
+    const wide = lanes.map((x) => splat(x, width));
+    const last = wide.at(-1) ?? fail("gathers as many lanes as a vector has");
+    return wide.slice(0, -1).reduceRight((rest, x, u) => choose(u, x, rest), last);
   };
 
   const operated = (node: Extract<Node, { e: "op" }>, position: Position): Lifted => {
     const first = node.args[0];
-    if (position.lanes === 4 && node.op === "and" && first?.e === axis) {
-      // Positions start at multiples of four, so the low bits of the axis are the same in every vector.
+    const { lanes } = position;
+    if (lanes !== 1 && node.op === "and" && first?.e === axis) {
+      // Positions start at multiples of the lanes, so the low bits of the axis are the same in every vector.
       const mask = node.args[1];
-      if (mask?.e === "const" && mask.value >= 0 && mask.value < 4)
-        return { expr: op("and", [op("iota", [i32(0)]), splat(mask)]), level: 0 };
+      if (mask?.e === "const" && mask.value >= 0 && mask.value < lanes)
+        return { expr: op("and", [iota(i32(0), lanes), splat(mask, lanes)]), level: 0 };
     }
-    if (
-      position.lanes === 4 &&
-      varies(node) &&
-      (node.op === "div" || node.op === "rem") &&
-      node.type === "i32"
-    ) {
+    if (lanes !== 1 && varies(node) && (node.op === "div" || node.op === "rem") && node.type === "i32") {
       const shift = powerOfTwo(node.args[1]);
       const dividend = node.args[0];
-      if (shift === undefined || dividend === undefined) return { expr: fourOf(node, position), level: 2 };
+      if (shift === undefined || dividend === undefined)
+        return { expr: laneByLane(node, position, lanes), level: 2 };
       const x = lift(dividend, position);
       const wide = vectorAt(x, x.level, position);
-      const by = splat(i32(node.op === "div" ? shift : (1 << shift) - 1));
+      const by = splat(i32(node.op === "div" ? shift : (1 << shift) - 1), lanes);
       return { expr: op(node.op === "div" ? "shr" : "and", [wide, by]), level: x.level };
     }
     const args = node.args.map((a) => lift(a, position));
@@ -199,7 +239,9 @@ export function lifter(site: SimdSite, value: Node, axis: Axis, line: Expr): Lif
 
   const lift = (node: Node, position: Position): Lifted => {
     const memo = varies(node) ? position.memo : steady;
-    const known = memo.get(node) ?? (position.lanes === 4 ? periodic.get(node) : undefined);
+    const wide = position.lanes > 1;
+    const periodic = periodicOf(position.lanes);
+    const known = memo.get(node) ?? (wide ? periodic.get(node) : undefined);
     if (known !== undefined) return known;
     const fresh = ((): Lifted => {
       switch (node.e) {
@@ -212,7 +254,7 @@ export function lifter(site: SimdSite, value: Node, axis: Axis, line: Expr): Lif
           if (node.e !== axis) return { expr: line, level: 1 };
           return position.lanes === 1
             ? { expr: columnIndex(position.at), level: 2 }
-            : { expr: op("iota", [columnIndex(position.at)]), level: 2 };
+            : { expr: iota(columnIndex(position.at), position.lanes), level: 2 };
         case "at":
           return element(node.tile, node.pick, position);
         case "load":
@@ -224,7 +266,7 @@ export function lifter(site: SimdSite, value: Node, axis: Axis, line: Expr): Lif
       }
     })();
     // A steady value is bound where it is known; one that varies only if it is used again.
-    const same = varies(node) && position.lanes === 4 && fresh.level < 2;
+    const same = varies(node) && wide && fresh.level < 2;
     const bound =
       same || uses(node) > 1 || (!varies(node) && node.e === "at")
         ? { expr: bind(fresh.level, fresh.expr, position, "v"), level: fresh.level }
@@ -233,7 +275,7 @@ export function lifter(site: SimdSite, value: Node, axis: Axis, line: Expr): Lif
     return bound;
   };
 
-  const valueAt = (at: Column, lanes: 1 | 4, out: Stmt[]): Expr => {
+  const valueAt = (at: Column, lanes: Lanes, out: Stmt[]): Expr => {
     const position: Position = { at, lanes, out, memo: new Map() };
     const top = lift(root, position);
     return lanes === 1 ? scalarAt(top, 2, position) : vectorAt(top, 2, position);
@@ -251,6 +293,6 @@ function pickedLine(p: Place, j: Expr, pick: Pick | undefined): Expr {
 }
 
 /** Booleans have no splat on every target; their integers do. */
-function splatBool(e: Expr): Expr {
-  return op("ne", [splat(op("select", [e, i32(1), i32(0)])), splat(i32(0))]);
+function splatBool(e: Expr, lanes: Width): Expr {
+  return op("ne", [splat(op("select", [e, i32(1), i32(0)]), lanes), splat(i32(0), lanes)]);
 }

@@ -9,11 +9,11 @@ import { variantFor } from "../../../runtime/plan.ts";
 import { memorySource, writeSafetensors } from "../../../runtime/safetensors.ts";
 import type { Tensors } from "../../../runtime/tensors.ts";
 import { compileSpec } from "../../compile.ts";
-import type { CompiledProgram, TargetName } from "../../compile.ts";
+import type { CompiledProgram, CompileOptions, TargetName } from "../../compile.ts";
 import { costOf, countPairs } from "../../planner.ts";
+import type { Target } from "../../planner.ts";
 import type { ScheduleChoice, ScheduleKind } from "../../schedule.ts";
-import { explained, modelNumbers } from "../explain/numbers.ts";
-import type { Explained } from "../explain/numbers.ts";
+import { modelNumbers } from "../explain/numbers.ts";
 import type { Spec } from "../../spec.ts";
 import type { Item } from "../spec-file.ts";
 import { weightsOf } from "../verify/devices.ts";
@@ -26,6 +26,10 @@ export type Peak = { readonly flops: number; readonly run: () => Promise<number>
 export type BenchDevice = {
   readonly name: string;
   readonly target: TargetName;
+  /** Of native code: those of this processor. */
+  readonly vectors?: CompileOptions["vectors"];
+  /** What the planner knows of it. */
+  readonly planner: Target;
   readonly device: Device;
   /** How generation opens another like it. */
   readonly options: DeviceOptions;
@@ -67,13 +71,14 @@ const SEED = 1;
 const compiledFor = (
   spec: Spec,
   { item, what, length }: BenchWork,
-  target: TargetName,
+  { target, vectors }: BenchDevice,
   schedule: ScheduleKind | undefined,
 ): CompiledProgram => {
   const rows = item.kind === "model" ? rowsFor(modelDefinition(item.spec), length) : length;
   const [compiled] = compileSpec(spec, {
     target,
     names: [item.spec.name],
+    ...(vectors === undefined ? {} : { vectors }),
     // What decodes has to serve every length of its prompts.
     ...(what === "decode" ? { generate: true } : { length: rows }),
     ...(schedule === undefined ? {} : { schedule }),
@@ -95,7 +100,7 @@ export async function readyFor(
   on: BenchDevice,
   schedule: ScheduleKind | undefined,
 ): Promise<Ready> {
-  const compiled = compiledFor(spec, work, on.target, schedule);
+  const compiled = compiledFor(spec, work, on, schedule);
   return work.what === "decode" ? decoding(work, on, compiled) : whole(spec, work, on, compiled);
 }
 
@@ -122,7 +127,7 @@ async function whole(
   return {
     name: on.name,
     schedule: text,
-    counts: countsOf(spec, work, compiled, on.target, choiceOf(text)),
+    counts: countsOf(spec, work, compiled, on, choiceOf(text)),
     run: async () => {
       const start = performance.now();
       await executable.runInto(inputs, { N, B }, into);
@@ -140,17 +145,18 @@ function countsOf(
   spec: Spec,
   { item, length: N, batch: B }: BenchWork,
   compiled: CompiledProgram,
-  target: TargetName,
+  { target, planner }: BenchDevice,
   choice: ScheduleChoice | null,
 ): Counts {
   const shape = item.kind === "attention" ? item.spec : item.spec.attention;
   const perPair = 4 * shape.headDim;
-  const figures = target in explained ? explained[target as Explained].figures : null;
   const pairs = Number(countPairs(shape, N).total);
   const more =
-    choice === null || figures === null
+    choice === null
       ? null
-      : perPair * (costOf(shape, choice as Parameters<typeof costOf>[1], N, figures).executedPairs - pairs);
+      : perPair *
+        (costOf(shape, choice as Parameters<typeof costOf>[1], N, planner.figures(shape)).executedPairs -
+          pairs);
   if (item.kind === "attention") {
     const usefulFlops = B * perPair * pairs;
     const rows = 2 * shape.heads + 2 * shape.kvHeads;
@@ -161,8 +167,7 @@ function countsOf(
       tokens: B * N,
     };
   }
-  const known = (target in explained ? target : "wasm") as Explained;
-  const { flops, memory } = modelNumbers(item.spec, compiled, { N, B }, spec, known);
+  const { flops, memory } = modelNumbers(item.spec, compiled, { N, B }, spec, target);
   const usefulFlops = B * Number(flops.total);
   return {
     usefulFlops,

@@ -84,7 +84,10 @@ export function fileCommands(program: Command, io: Io, ended: (code: ExitCode) =
         .default("ts"),
     )
     .addOption(
-      new Option("--kernels <targets>", `what a module runs on: ${targetNames.join(",")} or all`)
+      new Option(
+        "--kernels <targets>",
+        `what a module runs on: ${targetNames.join(",")} or all (all but native)`,
+      )
         .argParser(targets)
         .default(moduleTargets, moduleTargets.join()),
     )

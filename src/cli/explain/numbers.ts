@@ -1,6 +1,7 @@
 /** What `heddle explain` tells, as data. */
 import { cudaTarget } from "../../../codegen/cuda/target.ts";
 import { modelDefinition } from "../../../codegen/ts/definition.ts";
+import { NATIVE_VARIANTS, nativeTarget } from "../../../codegen/native/target.ts";
 import { cacheSize, modelReach } from "../../../codegen/decode.ts";
 import { wasmTarget } from "../../../codegen/wasm/target.ts";
 import { wgslTarget } from "../../../codegen/wgsl/target.ts";
@@ -18,9 +19,12 @@ import { longestPath } from "./path.ts";
 import type { KernelNumbers } from "./kernels.ts";
 import type { Path } from "./path.ts";
 
-/** Whose schedules and kernels are explained; of WebGPU those that every device runs. */
+const [widest] = NATIVE_VARIANTS;
+if (widest === undefined) throw new Error("heddle: internal: native code has no variant");
+/** Whose schedules and kernels are explained: of WebGPU those that every device runs, native code for the widest vectors. */
 export const explained = {
   wasm: wasmTarget,
+  native: nativeTarget(widest),
   wgsl: wgslTarget({ sharedBytes: 16384, features: [] }),
   cuda: cudaTarget,
 } as const;
@@ -194,8 +198,9 @@ function chunkNumbers(plan: Plan, N: number): ModelNumbers["chunks"] {
 function cacheNumbers(spec: ModelSpec, N: number, B: number, target: Explained): ModelNumbers["cache"] {
   if (modelReach(spec).tokens < N) return null;
   const { kvHeads, headDim, dtype } = spec.attention;
-  // WebAssembly stores f32 whatever a spec asks for.
-  const bytes = B * spec.layers * (target === "wasm" || storedAs(dtype, headDim) === "f32" ? 4 : 2);
+  // Processors store f32 whatever a spec asks for.
+  const wide = target === "wasm" || target === "native";
+  const bytes = B * spec.layers * (wide || storedAs(dtype, headDim) === "f32" ? 4 : 2);
   return {
     bytes: bytes * sizeOf(cacheSize(spec.attention), { N, B: 1 }),
     dense: bytes * 2 * kvHeads * headDim * N,

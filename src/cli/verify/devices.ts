@@ -9,6 +9,7 @@ import { packPanels } from "../../../runtime/weights.ts";
 import type { CompiledProgram, TargetName } from "../../compile.ts";
 import { gpuOptions, openCudaDevice, whyNoCuda } from "../gpu.ts";
 import type { Io } from "../io.ts";
+import { openNativeDevice } from "../native.ts";
 import { runInterpreted } from "../interpreted.ts";
 import type { Extent, Tensor } from "./random.ts";
 
@@ -75,6 +76,22 @@ export function wasmSubjects(threads: number | undefined): readonly Subject[] {
   if (relaxed === undefined || base === undefined) throw new Error("heddle: internal: no device");
   const both = relaxed.detail === base.detail ? [base] : [base, relaxed];
   return both.map((device) => subjectOf(device, device.detail, "wasm"));
+}
+
+/** The vectors of this machine. */
+export async function nativeSubjects(
+  env: Io["env"],
+  threads: number | undefined,
+): Promise<{ readonly subjects: readonly Subject[]; readonly absent: string | null }> {
+  try {
+    const device = await openNativeDevice(env, {
+      poison: true,
+      ...(threads === undefined ? {} : { threads }),
+    });
+    return { subjects: [subjectOf(device, device.detail, "native")], absent: null };
+  } catch (error) {
+    return { subjects: [], absent: error instanceof Error ? error.message : String(error) };
+  }
 }
 
 /** Multiply-adds of a run that a software renderer does in some seconds. */

@@ -1,10 +1,10 @@
 /** What WebAssembly can do at most on this machine: chains of c = c·x + y in registers, through the same emitter, runtime and threads as kernels. */
-import { legalize } from "../../codegen/legalize.ts";
-import { emitModule } from "../../codegen/wasm/module.ts";
-import { wasmOps } from "../../codegen/wasm/value.ts";
-import type { Program } from "../../runtime/plan.ts";
-import { add, f32, group, i32, op, ref } from "../expr.ts";
-import type { Expr, Kernel, Stmt } from "../kernel.ts";
+import { legalize } from "../../../codegen/legalize.ts";
+import { emitModule } from "../../../codegen/wasm/module.ts";
+import { wasmOps } from "../../../codegen/wasm/value.ts";
+import type { Program } from "../../../runtime/plan.ts";
+import { add, f32, group, i32, op, ref } from "../../expr.ts";
+import type { Expr, Kernel, Stmt } from "../../kernel.ts";
 
 /** As many as hide the latency of a product and a sum, and fit 16 registers beside x and y. */
 const CHAINS = 12;
