@@ -1,8 +1,10 @@
 // Is the baseline right? Random attentions and linears against plain f64 loops: node bench/check-native.mjs [CASES]
+import { openExchange } from "./exchange.mjs";
 import { attentionLine, startNative } from "./native.mjs";
 import { normal, uniform } from "./random.mjs";
 
 const native = startNative();
+const exchange = openExchange();
 if (typeof native === "string") throw new Error(native);
 const cases = Number(process.argv[2] ?? 200);
 const next = uniform(7);
@@ -71,14 +73,14 @@ for (let c = 0; c < cases; c++) {
         for (let d = 0; d < headDim; d++) out[at(i) + d] = (out[at(i) + d] ?? 0) + p * (v[at(j) + d] ?? 0);
       });
     }
-  const files = { q: native.put("q", q), k: native.put("k", k), v: native.put("v", v) };
+  const files = { q: exchange.put("q", q), k: exchange.put("k", k), v: exchange.put("v", v) };
   for (const fold of [false, true]) {
     await native.ask(attentionLine("case", shape, N, fold, files));
     await native.ask(`run case ${between(1, 2)}`);
-    await native.ask(`write case ${native.path("out")} ${native.path("lse")}`);
+    await native.ask(`write case ${exchange.path("out")} ${exchange.path("lse")}`);
     const d = Math.max(
-      distance(native.get("out", out.length), out),
-      distance(native.get("lse", lse.length), lse),
+      distance(exchange.get("out", out.length), out),
+      distance(exchange.get("lse", lse.length), lse),
     );
     if (!(d < 2e-5))
       throw new Error(`attention case ${c} fold ${fold}: ${d} at ${JSON.stringify({ N, ...shape })}`);
@@ -101,11 +103,11 @@ for (let c = 0; c < cases; c++) {
       want[m * C + n] = s;
     }
   await native.ask(
-    `linear case ${M} ${K} ${C} ${native.put("x", x)} ${native.put("w", w)} ${native.put("bias", bias)}`,
+    `linear case ${M} ${K} ${C} ${exchange.put("x", x)} ${exchange.put("w", w)} ${exchange.put("bias", bias)}`,
   );
   await native.ask(`run case ${between(1, 2)}`);
-  await native.ask(`write case ${native.path("out")}`);
-  const d = distance(native.get("out", want.length), want);
+  await native.ask(`write case ${exchange.path("out")}`);
+  const d = distance(exchange.get("out", want.length), want);
   if (!(d < 2e-5)) throw new Error(`linear case ${c}: ${d} at ${M} × ${K} × ${C}`);
   worst = Math.max(worst, d);
 }

@@ -1,5 +1,6 @@
 // The pieces of work: who competes on each, and whether their outputs agree.
 import { attentionLine } from "./native.mjs";
+import { attentionPeers } from "./peers.mjs";
 import { normal } from "./random.mjs";
 import { distance, measure } from "./rounds.mjs";
 import { FLOPS, startPeak } from "./wasm-peak.mjs";
@@ -11,6 +12,9 @@ import { attentionFlops, baselineMeansTheSame, modelFlops } from "./work.mjs";
  * @typedef {object} Bench
  * @property {Awaited<ReturnType<typeof import("./heddle.mjs").openHeddle>>} heddle
  * @property {import("./native.mjs").Native | null} native
+ * @property {import("./peers.mjs").Peers | null} peers
+ * @property {import("./exchange.mjs").Exchange} exchange
+ * @property {(what: string) => void} lacks says what is not in this run
  * @property {readonly number[]} threads
  * @property {{ rounds: number, warmNs: number }} pace
  * @property {() => number} now the clock, in ns
@@ -109,7 +113,7 @@ const nothing = new Float32Array();
  * @returns {Promise<Result>}
  */
 export async function attentionJob(bench, title, { name, length }, peaks) {
-  const { heddle, native, threads, pace } = bench;
+  const { heddle, native, peers, exchange, threads, pace, lacks } = bench;
   const work = heddle.attention(name, length);
   const { spec } = work;
   const flops = attentionFlops(work.pairs, spec.headDim);
@@ -117,10 +121,10 @@ export async function attentionJob(bench, title, { name, length }, peaks) {
   const [q, k, v] = [normal(count, 1), normal(count, 2), normal(count, 3)];
   const mine = await heddleOn(bench, work.with({ q, k, v }), flops);
   const contenders = [...mine.contenders, ...peaks];
+  const files = { q: exchange.put("q", q), k: exchange.put("k", k), v: exchange.put("v", v) };
   if (native !== null) {
     if (!baselineMeansTheSame(spec, length))
       throw new Error(`${title}: the baseline has no torchscale padding`);
-    const files = { q: native.put("q", q), k: native.put("k", k), v: native.put("v", v) };
     for (const fold of [false, true]) {
       const id = fold ? "folded" : "plain";
       await native.ask(attentionLine(id, spec, length, fold, files));
@@ -133,13 +137,35 @@ export async function attentionJob(bench, title, { name, length }, peaks) {
         });
     }
   }
+  const others = peers === null ? [] : await attentionPeers(peers, title, spec, length, files, lacks);
+  for (const { name: peer } of others)
+    for (const t of threads)
+      contenders.push({
+        name: peer,
+        threads: t,
+        flops,
+        run: async () => (await peers?.ask({ op: "run", id: "attention", contender: peer, threads: t })).ns,
+      });
   const measured = await measure(contenders, pace);
   /** @type {Result["checks"]} */
   const checks = [];
+  for (const { name: peer, same } of others) {
+    if (!same) continue;
+    const path = exchange.path("peer");
+    await peers?.ask({ op: "output", id: "attention", contender: peer, path });
+    const [first] = mine.outputs;
+    checks.push({
+      name: peer,
+      against: first?.name ?? "",
+      distance: distance(exchange.get("peer", count), first?.outputs()["out"] ?? nothing),
+      limit: LIMIT,
+    });
+  }
+  await peers?.ask({ op: "drop", id: "attention" });
   if (native !== null) {
     const outOf = async (/** @type {string} */ id) => {
-      await native.ask(`write ${id} ${native.path("out")} ${native.path("lse")}`);
-      return { out: native.get("out", count), lse: native.get("lse", length * spec.heads) };
+      await native.ask(`write ${id} ${exchange.path("out")} ${exchange.path("lse")}`);
+      return { out: exchange.get("out", count), lse: exchange.get("lse", length * spec.heads) };
     };
     const [plain, folded] = [await outOf("plain"), await outOf("folded")];
     checks.push({
@@ -171,13 +197,13 @@ export async function attentionJob(bench, title, { name, length }, peaks) {
  * @returns {Promise<Result>}
  */
 export async function linearJob(bench, title, { rows, depth, cols }, peaks) {
-  const { heddle, native, threads, pace } = bench;
+  const { heddle, native, exchange, threads, pace } = bench;
   const flops = 2 * rows * depth * cols;
   const [x, w, bias] = [normal(rows * depth, 4), normal(cols * depth, 5, depth ** -0.5), normal(cols, 6)];
   const mine = await heddleOn(bench, await heddle.linear({ rows, depth, cols, x, w, bias }), flops);
   const contenders = [...mine.contenders, ...peaks];
   if (native !== null) {
-    const files = [native.put("x", x), native.put("w", w), native.put("bias", bias)];
+    const files = [exchange.put("x", x), exchange.put("w", w), exchange.put("bias", bias)];
     const wide = (await native.ask("peak fma512 1")).value !== null;
     await native.ask(`linear linear ${rows} ${depth} ${cols} ${files.join(" ")}`);
     for (const t of threads)
@@ -191,8 +217,8 @@ export async function linearJob(bench, title, { rows, depth, cols }, peaks) {
   /** @type {Result["checks"]} */
   const checks = [];
   if (native !== null) {
-    await native.ask(`write linear ${native.path("out")}`);
-    const out = native.get("out", rows * cols);
+    await native.ask(`write linear ${exchange.path("out")}`);
+    const out = exchange.get("out", rows * cols);
     for (const { name, outputs } of mine.outputs)
       checks.push({
         name,

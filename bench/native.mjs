@@ -1,7 +1,6 @@
 // The C++ baselines as a contender: compiled on demand, driven line by line (see native/main.cpp).
 import { execFileSync, spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -14,9 +13,6 @@ export const FLAGS = ["-O3", "-march=native", "-std=c++20", "-pthread"];
  * @typedef {object} Native
  * @property {string} compiler first line of `g++ --version`
  * @property {(line: string) => Promise<{ ns: number, value: number | null }>} ask one command, one answer
- * @property {(name: string, values: Float32Array) => string} put writes a raw f32 file and returns its path
- * @property {(name: string, count: number) => Float32Array} get reads a raw f32 file that the baselines wrote
- * @property {(name: string) => string} path of a file in the exchange folder
  * @property {() => void} end lets the process end
  */
 
@@ -40,8 +36,6 @@ export function startNative() {
   if (FILES.some((f) => statSync(join(SOURCE, f)).mtimeMs > built))
     execFileSync("g++", [...FLAGS, "-o", binary, join(SOURCE, "main.cpp")], { stdio: "inherit" });
 
-  const folder = mkdtempSync(join(tmpdir(), "heddle-bench-"));
-  process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
   const child = spawn(binary, { stdio: ["pipe", "pipe", "inherit"] });
   /** @type {{ line: string, resolve: (value: any) => void, reject: (reason: Error) => void }[]} */
   const waiting = [];
@@ -63,17 +57,6 @@ export function startNative() {
         waiting.push({ line, resolve, reject });
         child.stdin.write(`${line}\n`);
       }),
-    path: (name) => join(folder, name),
-    put: (name, values) => {
-      const path = join(folder, name);
-      writeFileSync(path, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
-      return path;
-    },
-    get: (name, count) => {
-      const bytes = readFileSync(join(folder, name));
-      if (bytes.byteLength !== count * 4) throw new Error(`the C++ baseline wrote ${bytes.byteLength} bytes`);
-      return new Float32Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
-    },
     end: () => {
       child.stdin.end();
     },

@@ -72,7 +72,7 @@ export function table(head, rows) {
  * @param {object} run
  * @param {string} run.date
  * @param {ReturnType<typeof machine>} run.machine
- * @param {{ rounds: number, threads: readonly number[], clock: import("./clock.mjs").Clock, compiler: string | null, flags: readonly string[], missing: readonly string[], loadAfter: string }} run.how
+ * @param {{ rounds: number, threads: readonly number[], clock: import("./clock.mjs").Clock, compiler: string | null, flags: readonly string[], peers: string | null, missing: readonly string[], loadAfter: string }} run.how
  * @param {readonly { name: string, unit: string, threads: number, values: readonly number[] }[]} run.peaks
  * @param {readonly Result[]} run.results
  */
@@ -81,7 +81,7 @@ export function markdown({ date, machine: m, how, peaks, results }) {
     `# bench ${date}`,
     [
       `${m.model}${m.family === "" ? "" : ` (${m.family})`}, ${m.cores} cores${m.virtual ? " of a virtual machine" : ""}; ${m.extensions.join(", ")}; ${m.caches.join(", ")}.`,
-      `Node ${m.node.slice(1)} (V8 ${m.v8}). ${how.compiler === null ? "" : `C++: ${how.compiler}, \`${how.flags.join(" ")}\`, AVX2 intrinsics.`}`,
+      `Node ${m.node.slice(1)} (V8 ${m.v8}). ${how.compiler === null ? "" : `C++: ${how.compiler}, \`${how.flags.join(" ")}\`, AVX2 intrinsics.`}${how.peers === null ? "" : ` ${how.peers}.`}`,
       `Median of ${how.rounds} interleaved rounds, best in brackets; GFLOP/s unless said. ${how.clock === "cpu" ? "**Processor time**, not wall time, as other work kept this machine busy: what one thread achieves while it runs. " : ""}Load average ${m.load} before, ${how.loadAfter} after: what else ran shows in the distance from median to best.`,
       ...how.missing.map((line) => `Not in this run: ${line}.`),
     ].join("\n"),
@@ -153,6 +153,38 @@ export function markdown({ date, machine: m, how, peaks, results }) {
             over(r, t, "native", "c++ folded"),
             ...free(r, t),
           ]),
+        ),
+      );
+    const others = [
+      ...new Set(
+        attention.flatMap((r) =>
+          r.measured.map((m) => m.name).filter((name) => /^(PyTorch|onnxruntime)/.test(name)),
+        ),
+      ),
+    ];
+    if (others.length > 0)
+      parts.push(
+        `## Attention beside what a user would pick instead, ${threads}`,
+        table(
+          ["work", "peer", "ms", "GFLOP/s", "WASM ÷ peer", "relaxed ÷ peer", "native ÷ peer", ...freeHead],
+          attention.flatMap((r) =>
+            others.flatMap((name) => {
+              const x = find(r, name, t);
+              if (x === undefined) return [];
+              return [
+                [
+                  r.title,
+                  name,
+                  short(median(x.ms)),
+                  rate(x),
+                  over(r, t, "wasm", name),
+                  over(r, t, "wasm relaxed", name),
+                  over(r, t, "native", name),
+                  ...free(r, t),
+                ],
+              ];
+            }),
+          ),
         ),
       );
     const linear = results.filter((r) => r.group === "linear");

@@ -1,15 +1,17 @@
 // heddle beside plain C++ and beside what the machine can do. Plain JavaScript with JSDoc types, as Node 20 runs no
 // TypeScript and the build does not include bench/; it imports the built dist/.
 //
-//   node bench/run.mjs [--quick] [--rounds R] [--only WORD] [--threads 1,2] [--clock wall|cpu] [--json] [--no-save]
+//   node bench/run.mjs [--quick] [--rounds R] [--only WORD] [--threads 1,2] [--clock wall|cpu] [--python PATH] [--json] [--no-save]
 import { mkdirSync, writeFileSync } from "node:fs";
 import { availableParallelism, loadavg } from "node:os";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { clocks } from "./clock.mjs";
 import { openHeddle } from "./heddle.mjs";
+import { openExchange } from "./exchange.mjs";
 import { attentionJob, linearJob, measurePeaks, modelJob, wasmPeaks } from "./jobs.mjs";
 import { FLAGS, startNative } from "./native.mjs";
+import { startPeers } from "./peers.mjs";
 import { machine, markdown, slug } from "./report.mjs";
 import { attentions, linears, modelLength, text } from "./work.mjs";
 
@@ -21,6 +23,7 @@ const { values: options } = parseArgs({
     threads: { type: "string" },
     clock: { type: "string", default: "wall" },
     json: { type: "boolean", default: false },
+    python: { type: "string", default: "" },
     "no-save": { type: "boolean", default: false },
   },
 });
@@ -56,7 +59,24 @@ const heddle = await openHeddle(text, now);
 heddle.missing.forEach(lacks);
 
 await native?.ask(`clock ${clock}`);
-const bench = { heddle, native, threads, now, pace: { rounds, warmNs: options.quick ? 1e9 : 2e9 } };
+const found =
+  options.python === "" ? "PyTorch and onnxruntime: give --python PATH" : await startPeers(options.python);
+const peers = typeof found === "string" ? null : found;
+if (typeof found === "string") lacks(found);
+else found.missing.forEach(lacks);
+if (peers !== null && clock === "cpu")
+  throw new Error("the processor time of peers is another process's: use --clock wall");
+const exchange = openExchange();
+const bench = {
+  heddle,
+  native,
+  peers,
+  exchange,
+  lacks,
+  threads,
+  now,
+  pace: { rounds, warmNs: options.quick ? 1e9 : 2e9 },
+};
 const wasm = wasmPeaks(bench);
 /** @param {string} title */
 const wanted = (title) => {
@@ -86,11 +106,22 @@ if (wanted(model)) {
 }
 await Promise.all([wasm.end(), heddle.end()]);
 native?.end();
+peers?.end();
 
 const date = new Date().toISOString().slice(0, 10);
 const loadAfter = (loadavg()[0] ?? 0).toFixed(1);
+const compiler = native?.compiler ?? null;
 /** @type {Parameters<typeof markdown>[0]["how"]} */
-const how = { rounds, threads, clock, compiler: native?.compiler ?? null, flags: FLAGS, missing, loadAfter };
+const how = {
+  rounds,
+  threads,
+  clock,
+  compiler,
+  flags: FLAGS,
+  peers: peers?.versions ?? null,
+  missing,
+  loadAfter,
+};
 const run = { date, machine: before, how, peaks, results };
 const page = markdown(run);
 process.stdout.write(options.json ? `${JSON.stringify(run, null, 1)}\n` : page);

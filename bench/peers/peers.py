@@ -50,24 +50,31 @@ class TorchPipeline:
         self.branches = []
         for b, (w, r) in enumerate(zip(spec["segments"], spec["dilations"])):
             rows, real = indices(spec["n"], w, r, spec["offsets"][b], spec["heads"])
-            if not real.all():
-                raise ValueError("a ragged segment: torchscale pads it with keys of zeros, which heddle does not here")
-            # [segments, heads, slots]
-            self.branches.append(torch.from_numpy(np.ascontiguousarray(rows.transpose(0, 2, 1))))
+            # [segments, heads, slots]; a slot without a token reads some row, is written to a row of nobody, and no key
+            rows, real = (np.ascontiguousarray(x.transpose(0, 2, 1)) for x in (rows, real))
+            mask = None
+            if not real.all() and not spec["causal"]:
+                # Under a causal mask such a slot comes after all others.
+                mask = torch.from_numpy(np.where(real, 0, -np.inf).astype(np.float32)[:, :, None, :])
+                mask = mask.expand(-1, -1, rows.shape[2], -1).contiguous()
+            to = torch.from_numpy(np.where(real, rows, spec["n"]))
+            self.branches.append((torch.from_numpy(np.where(real, rows, 0)), to, mask))
         self.head = torch.arange(spec["heads"])[None, :, None]
 
     def __call__(self):
         outs, lses = [], []
         n, heads, dim = self.q.shape
-        for rows in self.branches:
+        for rows, to, mask in self.branches:
             q, k, v = (x[rows, self.head] for x in (self.q, self.k, self.v))
-            o, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, self.spec["causal"])
-            out = q.new_zeros(n, heads, dim)
-            out[rows, self.head] = o
-            full = lse.new_full((n, heads), -1e8)
-            full[rows, self.head] = lse.reshape(rows.shape)
-            outs.append(out)
-            lses.append(full)
+            o, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
+                q, k, v, 0.0, self.spec["causal"], attn_mask=mask
+            )
+            out = q.new_zeros(n + 1, heads, dim)
+            out[to, self.head] = o
+            full = lse.new_full((n + 1, heads), -1e8)
+            full[to, self.head] = lse.reshape(rows.shape)
+            outs.append(out[:n])
+            lses.append(full[:n])
         weights = torch.softmax(torch.stack(lses), 0)
         mixed = torch.zeros_like(self.q)
         for out, weight in zip(outs, weights):
@@ -138,11 +145,10 @@ class OnnxPipeline:
         outs, lses = [], []
         for b, (w, r) in enumerate(zip(spec["segments"], spec["dilations"])):
             rows, real = indices(n, w, r, spec["offsets"][b], heads)
-            if not real.all():
-                raise ValueError("a ragged segment")
             segments, slots, _ = rows.shape
-            flat = rows.transpose(0, 2, 1) * heads + np.arange(heads)[None, :, None]
-            at = constant(f"rows{b}", flat.astype(np.int64))
+            rows, real = rows.transpose(0, 2, 1), real.transpose(0, 2, 1)
+            flat = rows * heads + np.arange(heads)[None, :, None]
+            at = constant(f"rows{b}", np.where(real, flat, 0).astype(np.int64))
             gathered = {x: op("Gather", [x, at], f"{x}{b}", axis=0) for x in "qkv"}
             keys = op("Transpose", [gathered["k"]], f"kt{b}", perm=[0, 1, 3, 2])
             scaled = op("Mul", [gathered["q"], scale], f"qs{b}")
@@ -150,14 +156,18 @@ class OnnxPipeline:
             if spec["causal"]:
                 bias = np.triu(np.full((slots, slots), -1e30, np.float32), 1)
                 s = op("Add", [s, constant(f"bias{b}", bias)], f"masked{b}")
+            elif not real.all():
+                bias = np.where(real, 0, -1e30).astype(np.float32)[:, :, None, :]
+                s = op("Add", [s, constant(f"real{b}", bias)], f"masked{b}")
             top = op("ReduceMax", [s, last], f"top{b}", keepdims=1)
             weights = op("Exp", [op("Sub", [s, top], f"less{b}")], f"p{b}")
             total = op("ReduceSum", [weights, last], f"sum{b}", keepdims=1)
             o = op("Div", [op("MatMul", [weights, gathered["v"]], f"pv{b}"), total], f"o{b}")
             lse = op("Add", [op("Log", [total], f"log{b}"), top], f"lse{b}")
-            to = constant(f"to{b}", flat.reshape(-1, 1).astype(np.int64))
-            empty = constant(f"empty{b}", np.zeros((n * heads, dim), np.float32))
-            none = constant(f"none{b}", np.full((n * heads, 1), -1e8, np.float32))
+            # Slots without a token are written to a row of nobody.
+            to = constant(f"to{b}", np.where(real, flat, n * heads).reshape(-1, 1).astype(np.int64))
+            empty = constant(f"empty{b}", np.zeros((n * heads + 1, dim), np.float32))
+            none = constant(f"none{b}", np.full((n * heads + 1, 1), -1e8, np.float32))
             wide, thin = constant(f"wide{b}", np.array([-1, dim], np.int64)), constant(f"thin{b}", np.array([-1, 1], np.int64))
             outs.append(op("ScatterND", [empty, to, op("Reshape", [o, wide], f"of{b}")], f"out{b}"))
             lses.append(op("ScatterND", [none, to, op("Reshape", [lse, thin], f"lf{b}")], f"full{b}"))
@@ -167,7 +177,9 @@ class OnnxPipeline:
         for b, out in enumerate(outs):
             share = op("Gather", [shares, constant(f"b{b}", np.array([b], np.int64))], f"share{b}", axis=1)
             parts.append(op("Mul", [out, share], f"part{b}"))
-        op("Sum", parts, "mixed")
+        whole = op("Sum", parts, "whole")
+        first, end = constant("first", np.array([0], np.int64)), constant("end", np.array([n * heads], np.int64))
+        op("Slice", [whole, first, end], "mixed")
         shape = [n * heads, dim]
         inputs = [helper.make_tensor_value_info(x, TensorProto.FLOAT, shape) for x in "qkv"]
         graph = helper.make_graph(nodes, "dilated", inputs, [helper.make_tensor_value_info("mixed", TensorProto.FLOAT, shape)], constants)

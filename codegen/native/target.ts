@@ -68,6 +68,8 @@ export const nativeTarget = ({ shape, rows, figures }: NativeVariant): Target =>
       return 4 * (2 * rows * depth + wide * headDim + keys * depth + rows * wide + 4 * up(rows, 16) + wide);
     },
   },
+  // As on WebAssembly.
+  unplanned: ["annulus_list"],
   figures: () => figures,
   tiles: () => rows.flatMap((r) => [32, 64, 128].map((keys) => [r, keys] as const)),
 });
