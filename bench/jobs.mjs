@@ -138,14 +138,15 @@ export async function attentionJob(bench, title, { name, length }, peaks) {
     }
   }
   const others = peers === null ? [] : await attentionPeers(peers, title, spec, length, files, lacks);
-  for (const { name: peer } of others)
-    for (const t of threads)
-      contenders.push({
-        name: peer,
-        threads: t,
-        flops,
-        run: async () => (await peers?.ask({ op: "run", id: "attention", contender: peer, threads: t })).ns,
-      });
+  if (peers !== null)
+    for (const { name: peer } of others)
+      for (const t of threads)
+        contenders.push({
+          name: peer,
+          threads: t,
+          flops,
+          run: async () => (await peers.ask({ op: "run", id: "attention", contender: peer, threads: t })).ns,
+        });
   const measured = await measure(contenders, pace);
   /** @type {Result["checks"]} */
   const checks = [];
