@@ -22,7 +22,7 @@ afterAll(async () => {
   console.log(`WebGPU against torchscale, worst of scale: ${worst.toExponential(1)}`);
 });
 
-describe.skipIf(!there).each(cases)("$id on WebGPU", (c) => {
+describe.skipIf(!there).each(cases.map((x, i) => ({ ...x, i })))("$id on WebGPU", ({ i, ...c }) => {
   it.each(scheduleKinds)("%s", async (kind) => {
     if (device === null) return;
     const { B, N, q, k, v } = c;
@@ -31,7 +31,9 @@ describe.skipIf(!there).each(cases)("$id on WebGPU", (c) => {
       { ...c.fixed, lse: null },
       { ...c.paper, lse: null },
     ];
-    for (const { spec, out, lse } of variants) {
+    // Two more kernels to compile for a software GPU: one of the three ways of placing rows in each case.
+    const some = kind === "annulus_list" ? variants.slice(i % 3, (i % 3) + 1) : variants;
+    for (const { spec, out, lse } of some) {
       const program = compiled(spec, kind, N);
       if (program === null) continue;
       const executable = await device.compile(program);
