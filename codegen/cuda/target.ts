@@ -97,12 +97,12 @@ const LANE_FIGURES: Figures = {
   keyTile: 0.1,
   group: 0.5,
   launch: 3000,
-  // Two on each of 132 multiprocessors.
-  atOnce: 264,
+  // One on each of 132 multiprocessors: tall tiles leave registers for no second one (ptxas of CUDA 13).
+  atOnce: 132,
   narrow: true,
 };
-/** `mma.sync` reaches about a third of the peak of 494,000 (kernels.md 2.1); elements of 16 bits are copied twice as fast. */
-const MATRIX_FIGURES: Figures = { ...LANE_FIGURES, macs: 160000, copies: 2400 };
+/** `mma.sync` reaches about a third of the peak of 494,000 (kernels.md 2.1); elements of 16 bits are copied twice as fast; groups are half as large. */
+const MATRIX_FIGURES: Figures = { ...LANE_FIGURES, macs: 160000, copies: 2400, atOnce: 264 };
 
 export const cudaTarget: Target = {
   name: "cuda",

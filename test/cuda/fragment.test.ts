@@ -20,7 +20,7 @@ import { programOf, runProgram, type Program } from "./program.ts";
 const c = compiler();
 if (c === null) missing("c++", COMPILER_MISSING);
 const seed = Number(process.env["HEDDLE_SEED"] ?? Date.now() % 1e9);
-const RUNS = Number(process.env["HEDDLE_RUNS"] ?? 8);
+const RUNS = Number(process.env["HEDDLE_RUNS"] ?? 7);
 
 type Half = "f16" | "bf16";
 const halves = ["f16", "bf16"] as const;

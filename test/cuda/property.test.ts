@@ -20,7 +20,7 @@ import { programOf, runProgram } from "./program.ts";
 const c = compiler();
 if (c === null) missing("c++", COMPILER_MISSING);
 const seed = Number(process.env["HEDDLE_SEED"] ?? Date.now() % 1e9);
-const RUNS = Number(process.env["HEDDLE_RUNS"] ?? 12);
+const RUNS = Number(process.env["HEDDLE_RUNS"] ?? 10);
 
 const nearTileEdges = fc.constantFrom(1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65);
 const lengths = fc.oneof(nearTileEdges, fc.integer({ min: 1, max: 150 }));

@@ -63,7 +63,7 @@ describe("attention on a grid of lanes", () => {
             held += 1;
           },
         ),
-        { numRuns: kind === "branch" ? 30 : 40 },
+        { numRuns: kind === "branch" ? 24 : 32 },
       );
       expect(held).toBeGreaterThan(10);
       expect(worst).toBeGreaterThan(0);

@@ -22,8 +22,10 @@ afterAll(async () => {
   console.log(`WebGPU against torchscale, worst of scale: ${worst.toExponential(1)}`);
 });
 
-describe.skipIf(!there).each(cases)("$id on WebGPU", (c) => {
-  it.each(scheduleKinds)("%s", async (kind) => {
+describe.skipIf(!there).each(cases.map((x, i) => ({ ...x, i })))("$id on WebGPU", ({ i, ...c }) => {
+  // The list takes two more kernels, and a software GPU long to compile them: a third of the cases, one way of placing rows in each.
+  const kinds = scheduleKinds.filter((kind) => kind !== "annulus_list" || i % 3 === 0);
+  it.each(kinds)("%s", async (kind) => {
     if (device === null) return;
     const { B, N, q, k, v } = c;
     const variants = [
@@ -31,7 +33,9 @@ describe.skipIf(!there).each(cases)("$id on WebGPU", (c) => {
       { ...c.fixed, lse: null },
       { ...c.paper, lse: null },
     ];
-    for (const { spec, out, lse } of variants) {
+    for (const { spec, out, lse } of kind === "annulus_list"
+      ? variants.slice((i / 3) % 3, ((i / 3) % 3) + 1)
+      : variants) {
       const program = compiled(spec, kind, N);
       if (program === null) continue;
       const executable = await device.compile(program);

@@ -121,23 +121,26 @@ export const here = (cases: readonly (Case | null)[]): Case[] => cases.filter((c
 /** torchscale's attentions, on every legal schedule. */
 export const goldenAttention = async (target: TargetName = "wgsl"): Promise<readonly Case[]> =>
   here(
-    (await attentionCases()).flatMap((c) =>
-      scheduleKinds.map((schedule) =>
-        caseOf(
-          { attention: c.spec },
-          c,
-          { q: c.q, k: c.k, v: c.v },
-          [],
-          (outputs) => [
-            { of: "out", ...compare(outputs["out"] ?? [], c.out, { dtype: "f32", terms: c.N }) },
-            {
-              of: "lse",
-              ...compare(outputs["lse"] ?? [], c.lseUnion, { dtype: "f32", terms: c.N, atLeast: 1 }),
-            },
-          ],
-          { schedule, target },
+    (await attentionCases()).flatMap((c, i) =>
+      // The list takes two more kernels, for a third of the cases.
+      scheduleKinds
+        .filter((kind) => kind !== "annulus_list" || i % 3 === 0)
+        .map((schedule) =>
+          caseOf(
+            { attention: c.spec },
+            c,
+            { q: c.q, k: c.k, v: c.v },
+            [],
+            (outputs) => [
+              { of: "out", ...compare(outputs["out"] ?? [], c.out, { dtype: "f32", terms: c.N }) },
+              {
+                of: "lse",
+                ...compare(outputs["lse"] ?? [], c.lseUnion, { dtype: "f32", terms: c.N, atLeast: 1 }),
+              },
+            ],
+            { schedule, target },
+          ),
         ),
-      ),
     ),
   );
 

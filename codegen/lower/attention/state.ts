@@ -110,8 +110,8 @@ export const merge = (part: string, weight: string): readonly Stmt<Tile>[] => [
   map(weight, max(mul(e(at(weight)), n(LOG2E)), n(LOW))),
   map("top", max(e(at("m")), e(at(weight)))),
   ...rescale,
-  // Two empty states have the same maximum, and no weight.
-  map(weight, select(gt(e(at(weight)), n(LOW)), exp2(sub(e(at(weight)), e(at("m")))), n(0))),
+  // An empty part in an empty state weighs 1, but what it weighs is 0, and a maximum of LOW is empty whatever l is.
+  map(weight, exp2(sub(e(at(weight)), e(at("m"))))),
   map("l", op("madd", [e(at("l")), e(at("fade")), e(at(weight))])),
   map("O", op("madd", [e(at(part)), e(at(weight)), mul(e(at("O")), e(at("fade")))])),
 ];
