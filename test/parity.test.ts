@@ -27,7 +27,7 @@ const drawn = (fits: (model: ModelSpec) => boolean): ModelSpec => {
 };
 const models = {
   encoder: drawn((m) => m.kind === "encoder" && m.layers === 2),
-  decoder: drawn((m) => m.layers === 2 && modelReach(m).tokens >= LENGTH),
+  decoder: drawn((m) => m.layers === 2 && m.xpos !== null && modelReach(m).tokens >= LENGTH),
 };
 
 const gpu = await webgpuThere();

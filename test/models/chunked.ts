@@ -11,22 +11,16 @@ import type { CompiledProgram, CompileOptions } from "../../src/compile.ts";
 import { noise } from "../cli/session.ts";
 import { noiseWeights, specOf } from "../webgpu/programs.ts";
 
-const attention = (dtype: string, causal: boolean) => `attention near {
-  heads 2  head_dim 8  causal ${causal}  dtype ${dtype}
+const ATTENTION = `attention near {
+  heads 2  head_dim 8  causal true  dtype f16
   branch segment 32 dilation 1  branch segment 128 dilation 4
 }`;
-/** A text model in 16 bits with an FFN wider than the rest, and an encoder of features with a class token and a pooled result. */
-export const MODELS: { readonly [name: string]: string } = {
-  decoder: `${attention("f16", true)}
-    model text { kind decoder vocab 11 dim 16 layers 2 ffn 96 gelu attention near position xpos base 512 norm sub_ln }`,
-  encoder: `${attention("f32", false)}
-    model slide { kind encoder input features dim 16 layers 1 ffn 96 swish attention near norm pre_ln
-      patch_embed 12 class_token true pool mean head none }`,
-};
-
-/** Small enough for the interpreter. */
-export const NARROW = `${attention("f16", true)}
-    model text { kind decoder vocab 11 dim 16 layers 1 ffn 24 gelu attention near norm pre_ln }`;
+/** A model in 16 bits with an FFN wider than the rest. */
+export const DECODER = `${ATTENTION}
+  model text { kind decoder vocab 11 dim 16 layers 2 ffn 96 gelu attention near position xpos base 512 norm sub_ln }`;
+/** One of few kernels, for what takes long to compile or to run them. */
+export const NARROW = `${ATTENTION}
+  model text { kind decoder vocab 11 dim 16 layers 1 ffn 24 gelu attention near norm pre_ln }`;
 
 export function compiledIn(text: string, target: "wgsl" | "cuda", chunk: number | null): CompiledProgram {
   const wish: CompileOptions = { target, chunk };
@@ -34,9 +28,6 @@ export function compiledIn(text: string, target: "wgsl" | "cuda", chunk: number 
   if (compiled === undefined) throw new Error("nothing was compiled");
   return compiled;
 }
-export const programIn = (model: string, target: "wgsl" | "cuda", chunk: number | null): Program =>
-  compiledIn(MODELS[model] ?? "", target, chunk).program;
-
 export function inputsOf({ plan }: Pick<Executable, "plan">, at: Extent): Tensors {
   return Object.fromEntries(
     plan.inputs.map(({ name, dtype, shape }) => {

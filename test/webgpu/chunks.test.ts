@@ -2,14 +2,15 @@
 import { afterAll, describe, expect, it } from "vitest";
 import type { WebgpuOptions } from "../../runtime/webgpu/options.ts";
 import { webgpuDevice } from "../../runtime/webgpu.ts";
-import { chunksOf, programIn, ran } from "../models/chunked.ts";
+import type { Program } from "../../runtime/plan.ts";
+import { chunksOf, compiledIn, NARROW, ran } from "../models/chunked.ts";
 import { letGo, sharedDevice, webgpuThere } from "./gpu.ts";
 import { sameBits } from "./programs.ts";
 
 const there = await webgpuThere();
 afterAll(letGo);
 const at = { N: 300, B: 2 };
-const on = async (program: ReturnType<typeof programIn>, options: WebgpuOptions = {}, extent = at) => {
+const on = async (program: Program, options: WebgpuOptions = {}, extent = at) => {
   const device = await webgpuDevice({ poison: true, ...options, device: await sharedDevice() });
   const outputs = await ran(device, program, extent);
   await device.dispose();
@@ -17,9 +18,9 @@ const on = async (program: ReturnType<typeof programIn>, options: WebgpuOptions 
 };
 
 describe.skipIf(!there)("a model in chunks of rows", { timeout: 120_000 }, () => {
-  const whole = programIn("decoder", "wgsl", null);
+  const whole = compiledIn(NARROW, "wgsl", null).program;
   // 128, 128, 128, 128 and 88 of 600 rows.
-  const parts = programIn("decoder", "wgsl", 100);
+  const parts = compiledIn(NARROW, "wgsl", 100).program;
 
   it("gives the bits of the whole, in less memory", async () => {
     expect(chunksOf(parts, at).chunks.map((c) => c.rows)).toEqual(expect.arrayContaining([128]));
