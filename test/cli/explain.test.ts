@@ -205,10 +205,21 @@ describe("heddle devices", () => {
       devices: { name: string; available: boolean; detail: string }[];
       auto: string;
     };
-    expect(devices.map((d) => d.name)).toEqual(["reference", "interpret", "wasm", "webgpu", "cuda"]);
+    expect(devices.map((d) => d.name)).toEqual([
+      "reference",
+      "interpret",
+      "wasm",
+      "native",
+      "webgpu",
+      "cuda",
+    ]);
     const line = (name: string) => devices.find((d) => d.name === name);
     for (const name of ["reference", "interpret", "wasm"]) expect(line(name)?.available).toBe(true);
     expect(line("wasm")?.detail).toMatch(/SIMD.*\d+ threads?/);
+    const native = line("native");
+    expect(native?.detail).toMatch(
+      native?.available === true ? /\d+ lanes of f32; \S+: .*by name$/ : /install/,
+    );
     const gpu = line("webgpu");
     // What is missing says what to do; software is never `auto`.
     expect(gpu?.detail).toMatch(gpu?.available === true ? /^WebGPU .*workgroup storage/ : /install/i);
