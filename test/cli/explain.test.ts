@@ -276,6 +276,10 @@ describe("heddle devices", () => {
     const line = (name: string) => devices.find((d) => d.name === name);
     for (const name of ["reference", "interpret", "wasm"]) expect(line(name)?.available).toBe(true);
     expect(line("wasm")?.detail).toMatch(/SIMD.*\d+ threads?/);
+    const native = line("native");
+    expect(native?.detail).toMatch(
+      native?.available === true ? /\d+ lanes of f32; \S+: .*by name$/ : /install/,
+    );
     const gpu = line("webgpu");
     // What is missing says what to do; software is never `auto`.
     expect(gpu?.detail).toMatch(gpu?.available === true ? /^WebGPU .*workgroup storage/ : /install/i);
