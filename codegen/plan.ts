@@ -13,6 +13,7 @@ import type { BufferRef, Plan, PlanKernel, PlanVariant, PlanWeight, Step } from 
 import type { EntryName, PlanDecoding, PlanEntry, PlanTable, TensorSpec } from "../runtime/plan.ts";
 import type { Dim, Graph, Value, ValueId, Weight } from "../src/graph.ts";
 import type { GraphState } from "../src/graph/decode.ts";
+import { declaredBytes } from "../src/kernel.ts";
 import type { Kernel, Size } from "../src/kernel.ts";
 import type { Warp } from "../src/warp.ts";
 import type { Binding, Launch } from "./lower/launch.ts";
@@ -100,8 +101,7 @@ export function makePlan<K extends Kernel<Warp> = Kernel>(input: PlanInput<K>): 
       title: launch.title,
       buffers: kernel.buffers.map(({ name, dtype, access }) => ({ name, dtype, access })),
       scalars: kernel.scalars.map(({ name, type }) => ({ name, type })),
-      // Each array starts at a multiple of 16 bytes.
-      sharedBytes: kernel.shared.reduce((bytes, s) => bytes + 16 * Math.ceil(s.length / 4), 0),
+      sharedBytes: declaredBytes(kernel.shared),
       workgroup: kernel.workgroup,
     });
     return index;

@@ -121,7 +121,12 @@ export function lowerBranch(
   if (spec.branches.length === 1 && covering === 0) {
     const rows = taken(only);
     const kernel = branchKernel(node, schedule, true, rows);
-    const pass = { title: schedule.kind, kernel, scalars: {}, grid: gridSize(spec, { kind: "branch", rows }, 0) };
+    const pass = {
+      title: schedule.kind,
+      kernel,
+      scalars: {},
+      grid: gridSize(spec, { kind: "branch", rows }, 0),
+    };
     return launchesOf(node, schedule.rows, stored, { mean, started: true, passes: [pass] });
   }
   const whole = spec.branches.every((branch) => taken(branch) === schedule.rows);
