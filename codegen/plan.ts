@@ -34,6 +34,8 @@ export type PlanInput<K extends Kernel<Warp> = Kernel> = {
   readonly hidden?: boolean;
   /** Rows of a chunk, where sequences are to run in chunks. */
   readonly chunk?: number;
+  /** Says of linear layers what they compute, for devices with products of their own. */
+  readonly linears?: boolean;
   /** Programs beside the main one, over its weights and kernels, and the states they share. */
   readonly decoding?: LoweredDecoding<K>;
 };
@@ -103,6 +105,7 @@ export function makePlan<K extends Kernel<Warp> = Kernel>(input: PlanInput<K>): 
       scalars: kernel.scalars.map(({ name, type }) => ({ name, type })),
       sharedBytes: declaredBytes(kernel.shared),
       workgroup: kernel.workgroup,
+      ...(input.linears === true && launch.linear !== undefined ? { linear: launch.linear } : {}),
     });
     return index;
   };

@@ -106,7 +106,7 @@ export async function generate(
         device,
         tokenizer,
         webgpu: gpuOptions,
-        cuda: () => openCudaDevice(io.env),
+        cuda: () => openCudaDevice(io.env, { linear: options.linear }),
         // A branch over everything needs a limit; here it is known.
         ...(compiled.program.plan.decoding?.grows === true && reach.why === null
           ? { capacity: tokens.length + most }

@@ -43,6 +43,7 @@ export type RunOptions = {
   readonly window?: number;
   readonly device: (typeof runDevices)[number];
   readonly threads?: number;
+  readonly linear: "own" | "cublaslt";
   readonly json: boolean;
   readonly format: Format;
 };
@@ -174,7 +175,7 @@ async function runnerOf(
       weights,
       device: options.device,
       webgpu: gpuOptions,
-      cuda: () => openCudaDevice(io.env),
+      cuda: () => openCudaDevice(io.env, { linear: options.linear }),
       ...(options.threads === undefined ? {} : { threads: options.threads }),
       warmup: (done, of) => say(`kernel ${done} of ${of}`),
       progress: (done, of) => say(`weight ${done} of ${of}`),
