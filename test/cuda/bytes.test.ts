@@ -24,13 +24,18 @@ it("declared and planned bytes are the same, folded branches and every head widt
       fc.constantFrom("f32" as const, "bf16" as const),
       fc.constantFrom([16, 16], [32, 16], [64, 32], [64, 64], [128, 48]),
       fc.constantFrom(...scheduleKinds),
-      (random, dtype, [rows = 0, keys = 0], kind) => {
+      fc.boolean(),
+      (random, dtype, [rows = 0, keys = 0], kind, fades) => {
         const spec = seal({ ...random, dtype });
         const choice = { kind, rows, keys };
         const verdict = legal(spec, choice, limits, 300);
         if (!verdict.ok) return;
         const planned = limits.attentionBytes?.(spec, choice);
-        const { plan } = programOf(attentionGraph(spec, NARROW), verdict.schedule);
+        // A planner does not know of xPos' decay; it must not matter.
+        const graph = attentionGraph(spec, NARROW);
+        const decay = fades ? { decay: { base: 512, block: 2048 } } : {};
+        const nodes = graph.nodes.map((n) => (n.op === "attention" ? { ...n, ...decay } : n));
+        const { plan } = programOf({ ...graph, nodes }, verdict.schedule);
         const declared = plan.kernels.map((k) => k.sharedBytes);
         expect(planned, `${kind} ${rows}x${keys} ${dtype}`).toBe(Math.max(...declared));
         ran.set(kind, (ran.get(kind) ?? 0) + 1);
