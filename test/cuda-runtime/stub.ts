@@ -66,9 +66,10 @@ function build(cxx: string, folder: string): void {
   for (const source of [join(OWN, "execute.cpp"), join(HOST, "memory.cpp")])
     run(cxx, [...engine, "-c", source, "-o", at(`${source.split("/").at(-1)}.o`)]);
   const objects = ["driver.o", "execute.cpp.o", "memory.cpp.o"].map(at);
-  run(cxx, ["-shared", ...objects, "-o", at("libcuda.so.1"), "-ldl", "-lpthread"]);
+  const soname = "-Wl,-soname,libcuda-heddle-stub.so";
+  run(cxx, ["-shared", soname, ...objects, "-o", at("libcuda.so.1"), "-ldl", "-lpthread"]);
   const lt = at("libcublasLt.so.13");
-  run("cc", [...C, "-I", DRIVER, "-shared", join(OWN, "cublaslt.c"), "-o", lt, "-ldl", "-lm", "-lpthread"]);
+  run("cc", [...C, "-shared", join(DRIVER, "libcublaslt.c"), "-o", lt, "-ldl", "-lm", "-lpthread"]);
   const told = [
     text("CXX", cxx),
     text("FLAGS", FLAGS),

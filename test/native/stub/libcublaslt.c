@@ -1,6 +1,6 @@
 /*
- * A stub of libcublasLt beside the executing stub of the driver: it logs its calls, fails when ordered to (test/native/stub/stub.h), minds
- * what the library minds, and computes products where the stream has come to them. Its declarations are its own: rows and columns as the
+ * A stub of libcublasLt beside the stub of the driver: it logs its calls, fails when ordered to (stub.h), minds what the library
+ * minds, and computes products where the stream has come to them. Its declarations are its own: rows and columns as the
  * library's documentation has them, in f32 with one rounding at the end.
  */
 #include <dlfcn.h>
@@ -36,10 +36,12 @@ typedef struct Heuristic {
 #define CALL(name)                                                                                                     \
   int ordered = stub_called(#name);                                                                                    \
   if (ordered != 0) return ordered;
-/* Of the driver, which shows its symbols once a kernel was loaded. */
+/* Of the driver, which is open already, under this name. */
 #define DRIVERS(result, name, ...)                                                                                     \
-  result (*name)(__VA_ARGS__) = (result (*)(__VA_ARGS__))dlsym(RTLD_DEFAULT, #name);                                   \
-  if (name == NULL) return NOT_INITIALIZED;
+  void *name##_of = dlopen("libcuda-heddle-stub.so", RTLD_NOW | RTLD_NOLOAD);                                          \
+  if (name##_of == NULL) return NOT_INITIALIZED;                                                                       \
+  result (*name)(__VA_ARGS__) = (result (*)(__VA_ARGS__))dlsym(name##_of, #name);                                      \
+  dlclose(name##_of);
 
 size_t cublasLtGetVersion(void) { return 130102; }
 const char *cublasLtGetStatusName(int status) {
