@@ -100,6 +100,12 @@ run() {
   else
     skip model "the jargon model is long, or is not here"
   fi
+  if "${heddle[@]}" cuda info | grep -q '^cublaslt  *[0-9]'; then
+    step verify-cublaslt "${heddle[@]}" verify bench/gpu/small.heddle --device cuda --linear cublaslt --length "$lengths" --seed 1
+    step linear "$node" bench/gpu/linear.mjs --out "$out/linear.json" ${quick:+--quick}
+  else
+    skip linear "there is no libcublasLt"
+  fi
   step time "$node" bench/gpu/time.mjs --out "$out/heddle.json" ${quick:+--quick}
   if python3 -c 'import torch; assert torch.cuda.is_available()' 2> /dev/null; then
     step torch python3 bench/gpu/baselines.py --out "$out/torch.json" ${quick:+--quick}

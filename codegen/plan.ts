@@ -13,6 +13,7 @@ import type { BufferRef, Plan, PlanKernel, PlanVariant, PlanWeight, Step } from 
 import type { EntryName, PlanDecoding, PlanEntry, PlanTable, TensorSpec } from "../runtime/plan.ts";
 import type { Dim, Graph, Value, ValueId, Weight } from "../src/graph.ts";
 import type { GraphState } from "../src/graph/decode.ts";
+import { declaredBytes } from "../src/kernel.ts";
 import type { Kernel, Size } from "../src/kernel.ts";
 import type { Warp } from "../src/warp.ts";
 import type { Binding, Launch, Temporary } from "./lower/launch.ts";
@@ -33,6 +34,8 @@ export type PlanInput<K extends Kernel<Warp> = Kernel> = {
   readonly hidden?: boolean;
   /** Rows of a chunk, where sequences are to run in chunks. */
   readonly chunk?: number;
+  /** Says of linear layers what they compute, for devices with products of their own. */
+  readonly linears?: boolean;
   /** Programs beside the main one, over its weights and kernels, and the states they share. */
   readonly decoding?: LoweredDecoding<K>;
 };
@@ -102,9 +105,9 @@ export function makePlan<K extends Kernel<Warp> = Kernel>(input: PlanInput<K>): 
       title: launch.title,
       buffers: kernel.buffers.map(({ name, dtype, access }) => ({ name, dtype, access })),
       scalars: kernel.scalars.map(({ name, type }) => ({ name, type })),
-      // Each array starts at a multiple of 16 bytes.
-      sharedBytes: kernel.shared.reduce((bytes, s) => bytes + 16 * Math.ceil(s.length / 4), 0),
+      sharedBytes: declaredBytes(kernel.shared),
       workgroup: kernel.workgroup,
+      ...(input.linears === true && launch.linear !== undefined ? { linear: launch.linear } : {}),
     });
     return index;
   };

@@ -24,6 +24,7 @@ import type { Program } from "./plan.ts";
 export type { CudaOptions } from "./cuda/cuda.ts";
 export type { CudaDevice } from "./cuda/devices.ts";
 export type { CudaExecutable } from "./cuda/executable.ts";
+export type { LinearUse } from "./cuda/linears.ts";
 export type { StepTime } from "./cuda/profile.ts";
 export { inspectCuda } from "./cuda/report.ts";
 export type { CudaReport } from "./cuda/report.ts";
@@ -31,6 +32,11 @@ export type { CudaReport } from "./cuda/report.ts";
 export type CudaDeviceOptions = CudaOptions & {
   /** Which device (0); CUDA_VISIBLE_DEVICES says which there are. */
   readonly ordinal?: number;
+  /**
+   * Who multiplies in linear layers: heddle's kernels, or cuBLASLt where it is there and computes the very layer (`executable.linears()`
+   * tells); opening fails where it is not there. `own` unless given, for neither was timed on a GPU yet: `bench/gpu.sh` times both.
+   */
+  readonly linear?: "own" | "cublaslt";
   /** Runs the steps of a length as one CUDA graph, captured by its first run. */
   readonly graph?: boolean;
   /** Overwrites outputs and values between steps with NaN before every run. */
@@ -78,18 +84,23 @@ export async function cudaDevice(options: CudaDeviceOptions = {}): Promise<OpenC
   }
   const acquire = async (): Promise<Session> => sessionOf(await cuda.open(ordinal));
   // Both end before a failure is told: what opens later would stay, and call CUDA behind the caller's back.
-  const [compiling, acquired] = await Promise.allSettled([cuda.nvrtc(), acquire()]);
-  if (compiling.status === "rejected" || acquired.status === "rejected") {
+  const [compiling, acquired, library] = await Promise.allSettled([
+    cuda.nvrtc(),
+    acquire(),
+    options.linear === "cublaslt" ? cuda.cublasLt() : null,
+  ]);
+  if (compiling.status === "rejected" || acquired.status === "rejected" || library.status === "rejected") {
     if (compiling.status === "fulfilled") compiling.value.dispose();
     if (acquired.status === "fulfilled") {
       acquired.value.close();
       await acquired.value.ended();
     }
     cuda.dispose();
-    const failed = acquired.status === "rejected" ? acquired : compiling;
+    const failed = [acquired, compiling, library].find((tried) => tried.status === "rejected") ?? acquired;
     throw absent(failed.status === "rejected" ? failed.reason : undefined);
   }
   const nvrtc = compiling.value;
+  const cublasLt = library.value;
   const cache = options.build?.cache;
   const compiler = {
     nvrtc,
@@ -106,7 +117,7 @@ export async function cudaDevice(options: CudaDeviceOptions = {}): Promise<OpenC
   };
   const detail =
     `CUDA ${facts.name} (sm_${facts.capability}, driver for CUDA ${versionText(cuda.driver.version)}, ` +
-    `NVRTC ${versionText(nvrtc.version)})`;
+    `NVRTC ${versionText(nvrtc.version)}${cublasLt === null ? "" : `, cuBLASLt ${versionText(cublasLt.version)}`})`;
 
   let latest = acquired.value;
   let current = Promise.resolve(latest);
@@ -140,7 +151,17 @@ export async function cudaDevice(options: CudaDeviceOptions = {}): Promise<OpenC
     nvrtc: nvrtc.version,
     bytes: () => latest.bytes(),
     compile: async (program, load = {}) => {
-      const wish = { session, compiler, limits, poison, profile, detail, stagingBytes, graph };
+      const wish = {
+        session,
+        compiler,
+        limits,
+        poison,
+        profile,
+        detail,
+        stagingBytes,
+        graph,
+        cublasLt: cublasLt?.handle ?? null,
+      };
       const made = await executableOf(program, wish, load);
       const kept: CudaExecutable = {
         ...made,

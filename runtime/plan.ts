@@ -103,6 +103,16 @@ export type PlanKernel = {
   readonly sharedBytes: number;
   /** Lanes per group. */
   readonly workgroup: number;
+  /** What the kernel computes, where a device may have a product of its own for it; in plans for CUDA. */
+  readonly linear?: PlanLinear;
+};
+
+/** out = activation(x Wᵀ + bias) + alpha · residual over the kernel's buffers of these names: x [M, ins], weight [outs, ins] in panels. */
+export type PlanLinear = {
+  readonly ins: number;
+  readonly outs: number;
+  readonly activation?: "gelu" | "relu" | "swish";
+  readonly alpha?: number;
 };
 
 export type Step = {

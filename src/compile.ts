@@ -176,6 +176,8 @@ type Backend<X extends Warp = never> = {
   readonly ops: Supported;
   /** Rows of a chunk, where sequences are to run in chunks. */
   readonly chunk?: number;
+  /** Whether devices may have products of their own for linear layers. */
+  readonly linears?: boolean;
 };
 
 /**
@@ -375,6 +377,7 @@ function plansFor<X extends Warp = never>(
       variants,
       hidden: options.hidden === true,
       ...(backend.chunk === undefined ? {} : { chunk: backend.chunk }),
+      linears: backend.linears === true,
       ...(decoding === undefined ? {} : { decoding: decodingOf(attention, decoding) }),
     };
     const result = makePlan(input);
@@ -470,6 +473,7 @@ function compileCuda(drafts: readonly Draft[], spec: Spec, options: CompileOptio
     machine: cudaMachine,
     ops: cudaOps,
     ...chunked(options, "gpu"),
+    linears: true,
   });
   const texts = new Map<Kernel<Warp>, CudaKernelText>();
   const trace = tracing(options);

@@ -147,6 +147,9 @@ export type Table = {
 };
 /** Workgroup memory; on a CPU the scratch memory of one thread. `length` counts elements. */
 export type Shared = { readonly name: string; readonly type: "f32" | "i32"; readonly length: number };
+/** Bytes that a kernel declares for arrays: each starts at a multiple of 16. */
+export const declaredBytes = (shared: readonly Shared[]): number =>
+  shared.reduce((bytes, s) => bytes + 16 * Math.ceil(s.length / 4), 0);
 
 export type Kernel<Extra = never> = {
   readonly name: string;

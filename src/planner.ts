@@ -4,7 +4,7 @@
  * is ever materialised.
  */
 import { costOf, type Cost, type Figures } from "./planner/cost.ts";
-import { legal, tileBytes, type Limits, type Schedule, type ScheduleKind } from "./schedule.ts";
+import { legal, type Limits, type Schedule, type ScheduleKind } from "./schedule.ts";
 import type { AttentionShape, AttentionSpec } from "./spec.ts";
 
 export { costOf, countPairs, executedPairs } from "./planner/cost.ts";
@@ -23,6 +23,8 @@ export type Target = {
     spec: AttentionShape,
     kind: ScheduleKind,
   ) => readonly (readonly [rows: number, keys: number])[];
+  /** Why a schedule is only taken where it is asked for by name; null where it is planned. */
+  readonly against?: (spec: AttentionShape, kind: ScheduleKind) => string | null;
 };
 
 export type Candidate = {
@@ -44,25 +46,26 @@ export function choose(spec: AttentionSpec, N: number, target: Target, wish: Wis
     target
       .tiles(spec, kind)
       .map(([rows, keys]) => [wish.rows ?? rows, wish.keys ?? keys] as const)
-      .filter(([rows, keys], i, all) => all.findIndex((t) => t[0] === rows && t[1] === keys) === i)
-      .filter(([rows, keys]) => tileBytes(target.limits, spec, rows, keys) <= target.limits.sharedBytes);
+      .filter(([rows, keys], i, all) => all.findIndex((t) => t[0] === rows && t[1] === keys) === i);
   // Where no tile of the list fits (very wide heads), the smallest one the target can address does.
   const smallest = [wish.rows ?? target.limits.rowStep, wish.keys ?? target.limits.keyStep] as const;
   const candidates = kinds.map((kind): Candidate => {
-    let best: Candidate | null = null;
-    let why = "";
-    const fitting = sizes(kind);
-    for (const [rows, keys] of fitting.length > 0 ? fitting : [smallest]) {
+    let best: Candidate = { kind, schedule: null, why: "", cost: null };
+    const against = wish.kind === kind ? null : (target.against?.(spec, kind) ?? null);
+    if (against !== null) return { ...best, why: against };
+    const consider = ([rows, keys]: readonly [number, number]): void => {
       const verdict = legal(spec, { kind, rows, keys }, target.limits, N);
       if (!verdict.ok) {
-        why = verdict.why;
-        continue;
+        if (best.schedule === null) best = { ...best, why: verdict.why };
+        return;
       }
       const cost = costOf(spec, verdict.schedule, N, target.figures(spec));
-      if (best?.cost == null || cost.ns < best.cost.ns)
+      if (best.cost === null || cost.ns < best.cost.ns)
         best = { kind, schedule: verdict.schedule, why: "", cost };
-    }
-    return best ?? { kind, schedule: null, why, cost: null };
+    };
+    sizes(kind).forEach(consider);
+    if (best.schedule === null) consider(smallest);
+    return best;
   });
   const planned = (kind: ScheduleKind) => target.unplanned?.includes(kind) !== true;
   const wanted = candidates.filter((c) => (wish.kind === undefined ? planned(c.kind) : c.kind === wish.kind));

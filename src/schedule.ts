@@ -28,8 +28,11 @@ export type Limits = {
   readonly keyStep: number;
   /** Bytes of the numbers that a kernel may look up; no limit unless given. */
   readonly tableBytes?: number;
-  /** Bytes that the tiles of an attention kernel take; `attentionSharedBytes` unless given. */
-  readonly attentionBytes?: (spec: AttentionShape, rows: number, keys: number) => number;
+  /**
+   * Bytes of shared memory that the kernels of a schedule declare, of one whose branches allow it; `attentionSharedBytes` and what
+   * `annulus` counts unless given.
+   */
+  readonly attentionBytes?: (spec: AttentionShape, choice: ScheduleChoice) => number;
 };
 
 export type Legality =
@@ -41,9 +44,6 @@ export const attentionSharedBytes = (spec: AttentionShape, rows: number, keys: n
   return 4 * (2 * rows * depth + 2 * keys * depth + rows * keys + 4 * rows + keys);
 };
 
-export const tileBytes = (limits: Limits, spec: AttentionShape, rows: number, keys: number): number =>
-  (limits.attentionBytes ?? attentionSharedBytes)(spec, rows, keys);
-
 /** Largest lattice of a class schedule or a merge: beyond it cells hold few rows of each class and lanes are wasted. */
 const MAX_LATTICE = 512;
 /** Passes are unrolled in a class kernel, and what an annulus pass counts of others too; more of them only make kernels large. */
@@ -51,11 +51,13 @@ const MAX_PASSES = 16;
 
 const isAnnulus = (kind: ScheduleKind): boolean => kind === "annulus" || kind === "annulus_list";
 
-/** What rows and keys have of each path of an annulus pass; targets that count for themselves keep it in registers. */
-const pathBytes = (limits: Limits, spec: AttentionShape, { kind, rows, keys }: ScheduleChoice): number =>
-  !isAnnulus(kind) || limits.attentionBytes !== undefined || spec.branches.length > MAX_PASSES
-    ? 0
-    : 4 * annulusShape(spec, rows).terms * (rows + keys);
+/** With what rows and keys have of each path of an annulus pass. */
+function tileBytes(limits: Limits, spec: AttentionShape, choice: ScheduleChoice): number {
+  if (limits.attentionBytes !== undefined) return limits.attentionBytes(spec, choice);
+  const { kind, rows, keys } = choice;
+  const paths = isAnnulus(kind) ? annulusShape(spec, rows).terms : 0;
+  return attentionSharedBytes(spec, rows, keys) + 4 * paths * (rows + keys);
+}
 
 /** Bytes of the tables that grow with heads and branches: offsets, and which branches an annulus pass counts. */
 function lookedUpBytes(spec: AttentionShape, { kind, rows }: ScheduleChoice): number {
@@ -83,11 +85,6 @@ export function legal(
     return no(`rows must be a positive multiple of ${limits.rowStep}, found ${rows}`);
   if (keys <= 0 || keys % limits.keyStep !== 0)
     return no(`keys must be a positive multiple of ${limits.keyStep}, found ${keys}`);
-  const bytes = tileBytes(limits, spec, rows, keys) + pathBytes(limits, spec, choice);
-  if (bytes > limits.sharedBytes)
-    return no(
-      `tiles of ${rows} rows × ${keys} keys need ${bytes} bytes, the target has ${limits.sharedBytes}`,
-    );
   const lookedUp = limits.tableBytes === undefined ? 0 : lookedUpBytes(spec, choice);
   if (lookedUp > (limits.tableBytes ?? Infinity))
     return no(
@@ -134,5 +131,11 @@ export function legal(
       break;
     }
   }
+  // What a kernel takes is only known of one that can be made.
+  const bytes = tileBytes(limits, spec, choice);
+  if (bytes > limits.sharedBytes)
+    return no(
+      `tiles of ${rows} rows × ${keys} keys need ${bytes} bytes, the target has ${limits.sharedBytes}`,
+    );
   return { ok: true, schedule: choice as Schedule };
 }

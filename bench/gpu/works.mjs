@@ -84,9 +84,10 @@ export const inputsOf = ({ heads, kvHeads, headDim }, N) => ({
 /** CUDA as the command line opens it. @param {object} options */
 export async function openDevice(options = {}) {
   const { cudaDevice } = await import("../../dist/runtime/cuda.js");
-  const { HEDDLE_LIBCUDA: driver, HEDDLE_CACHE: cache } = process.env;
+  const { HEDDLE_LIBCUDA: driver, HEDDLE_LIBCUBLASLT: cublasLt, HEDDLE_CACHE: cache } = process.env;
   return cudaDevice({
     ...(driver === undefined || driver === "" ? {} : { driver }),
+    ...(cublasLt === undefined || cublasLt === "" ? {} : { cublasLt }),
     ...(cache === undefined ? {} : { build: { cache } }),
     ...options,
   });

@@ -10,9 +10,9 @@ import { storedAs } from "../../src/storage.ts";
 import type { Warp } from "../../src/warp.ts";
 import { partsOf } from "../lower/decode/merge.ts";
 import type { AttentionTiling, Tilings } from "../lower/tilings.ts";
-import { fragment, unfit } from "../machine/fragment.ts";
-import { simtSharedBytes } from "../machine/simt.ts";
-import { fitted, slicedBytes } from "../machine/simt/fitted.ts";
+import { attentionBytesBy } from "../attention-bytes.ts";
+import { fragment, fragmentBytes, unfit } from "../machine/fragment.ts";
+import { fitted, fittedBytes } from "../machine/simt/fitted.ts";
 
 /** Shared memory of a block on every device from sm_80 on, once it is allowed. */
 export const MOST_SHARED = 101376;
@@ -34,14 +34,6 @@ const slices = (headDim: number): AttentionTiling => ({
   // A piece of values of about 8 KiB, but no less than the four rows that a product takes at a time.
   values: 2 ** Math.max(2, Math.min(6, Math.floor(Math.log2(2048 / headDim)))),
 });
-const sliced = slicedBytes(slices, LANES);
-
-/** Bytes of the tiles of an attention kernel; more than any block has where the sizes are not the machine's. */
-function attentionBytes(spec: AttentionShape, rows: number, keys: number): number {
-  if (onMatrixUnits(spec.headDim, storedOf(spec))) return 2 * (rows + 2 * keys) * spec.headDim;
-  const bytes = sliced(spec, rows, keys);
-  return bytes <= SHARED_BYTES ? bytes : MOST_SHARED + bytes;
-}
 
 /**
  * Keys of a tile of 128 rows, by the width up to which they leave registers for everything else: no schedule `branch` or `dense`
@@ -65,6 +57,12 @@ const TALL_COUNTING: typeof TALL = [
   [56, 48],
   [128, 32],
 ];
+
+/**
+ * Widest head whose rows and keys hold their counts beside it in registers: at 192 to 256 GigaPath's branch list spills 88 to 296 bytes a
+ * lane, with tiles of any height (ptxas of CUDA 13).
+ */
+const WIDEST_COUNTING = 160;
 
 function tilesFor(
   spec: AttentionShape,
@@ -106,9 +104,21 @@ const MATRIX_FIGURES: Figures = { ...LANE_FIGURES, macs: 160000, copies: 2400, a
 
 export const cudaTarget: Target = {
   name: "cuda",
-  limits: { sharedBytes: MOST_SHARED, workgroup: 1024, rowStep: 16, keyStep: 16, attentionBytes },
+  limits: {
+    sharedBytes: MOST_SHARED,
+    workgroup: 1024,
+    rowStep: 16,
+    keyStep: 16,
+    attentionBytes: (spec, choice) => attentionBytes(spec, choice),
+  },
   figures: (spec) => (onMatrixUnits(spec.headDim, storedOf(spec)) ? MATRIX_FIGURES : LANE_FIGURES),
   tiles: tilesFor,
+  against: ({ headDim, ...spec }, kind) =>
+    (kind === "annulus" || kind === "annulus_list") &&
+    headDim > WIDEST_COUNTING &&
+    onMatrixUnits(headDim, storedOf({ ...spec, headDim }))
+      ? `what rows and keys count leaves heads over ${WIDEST_COUNTING} too few registers`
+      : null,
 };
 
 export const CUDA_TILINGS: Tilings = {
@@ -125,11 +135,13 @@ export const CUDA_TILINGS: Tilings = {
 };
 
 const inBlock = { lanes: LANES, most: MOST_LANES, sharedBytes: SHARED_BYTES, exchange: true };
-/** What the planner's bound missed by a little (the counts of folded branches) takes more of the multiprocessor instead. */
-const lanes = (kernel: TileKernel): Kernel => {
-  const fits = simtSharedBytes(kernel, MOST_LANES, true) <= SHARED_BYTES;
-  return fitted(fits ? inBlock : { ...inBlock, sharedBytes: MOST_SHARED })(kernel);
-};
 
 export const cudaMachine = (kernel: TileKernel): Kernel<Warp> =>
-  unfit(kernel) === null ? fragment(kernel) : lanes(kernel);
+  unfit(kernel) === null ? fragment(kernel) : fitted(inBlock)(kernel);
+
+/** Bytes of shared memory that the kernels of an attention declare; more than any block has where lanes would leave room for one block only. */
+const attentionBytes = attentionBytesBy(CUDA_TILINGS, (kernel) => {
+  if (unfit(kernel) === null) return fragmentBytes(kernel);
+  const bytes = fittedBytes(inBlock)(kernel);
+  return bytes <= SHARED_BYTES ? bytes : MOST_SHARED + bytes;
+});

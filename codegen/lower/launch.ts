@@ -1,7 +1,7 @@
 /** What lowering an operation of the graph gives: kernels to launch, in order, with what each argument is bound to. */
 import type { Size } from "../../src/kernel.ts";
 import type { Value, ValueId } from "../../src/graph.ts";
-import type { PlanTable } from "../../runtime/plan.ts";
+import type { PlanLinear, PlanTable } from "../../runtime/plan.ts";
 
 /** A buffer argument: a value of the graph, or a table that the host computes. */
 export type Binding =
@@ -18,6 +18,8 @@ export type Launch<K> = {
   /** By scalar name of the kernel. */
   readonly scalars: { readonly [name: string]: Size };
   readonly grid: Size;
+  /** Of a linear layer: what it computes. */
+  readonly linear?: PlanLinear;
   /** Values besides the graph's own that the operation's launches share. */
   readonly temporaries?: readonly Temporary[];
 };

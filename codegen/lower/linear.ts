@@ -1,4 +1,5 @@
 /** out = act(x Wᵀ + bias) + alpha · residual, blocked over rows, columns and depth. */
+import type { PlanLinear } from "../../runtime/plan.ts";
 import type { Graph, Node } from "../../src/graph.ts";
 import type { Element, Expr, Stmt, Tile, TileDecl, TileKernel } from "../../src/kernel.ts";
 import { add, at, col, div, f32, group, i32, let_, load, lt, madd, mul, rem, row } from "../../src/expr.ts";
@@ -64,7 +65,13 @@ export function lowerLinear(
     out: { value: node.out },
   };
   const grid = timesOf(ceilDivOf(M, tiling.rows), blocks);
-  return [{ title: `linear ${node.out}`, kernel, bind, scalars: { M }, grid }];
+  const linear: PlanLinear = {
+    ins,
+    outs,
+    ...(node.activation === undefined ? {} : { activation: node.activation }),
+    ...(node.residual === undefined ? {} : { alpha: node.residual.alpha }),
+  };
+  return [{ title: `linear ${node.out}`, kernel, bind, scalars: { M }, grid, linear }];
 }
 
 type LinearShape = {

@@ -5,6 +5,7 @@
  * that stays before the scores until exp2 (fragment/element.ts) and in sums whose parts meet once (fragment/compute.ts).
  */
 import { at, i32 } from "../../src/expr.ts";
+import { declaredBytes } from "../../src/kernel.ts";
 import type { Kernel, Stmt, Tile, TileKernel } from "../../src/kernel.ts";
 import type { Warp } from "../../src/warp.ts";
 import { namer } from "../rewrite.ts";
@@ -26,6 +27,14 @@ type Loop = Extract<Stmt<Tile>, { readonly s: "for" }>;
 export function unfit(kernel: TileKernel): string | null {
   const shape = shapeOf(kernel);
   return typeof shape === "string" ? shape : null;
+}
+
+/** Bytes of shared memory that a kernel without weight panels declares. @throws where `unfit` says why not. */
+export function fragmentBytes(kernel: TileKernel): number {
+  const shape = shapeOf(kernel);
+  if (typeof shape === "string") throw new Error(`heddle: internal: fragment: '${kernel.name}': ${shape}`);
+  const site = siteFor(kernel, shape, freshIn(kernel), stagesOf(kernel, shape));
+  return declaredBytes([...kernel.shared, ...site.arrays().shared]);
 }
 
 /** Distributes a tile kernel over warps. @throws where `unfit` says why not. */

@@ -7,6 +7,7 @@
  * beside `workgroupBarrier`) where the kernel reads a buffer it writes.
  */
 import { at } from "../../src/expr.ts";
+import { declaredBytes } from "../../src/kernel.ts";
 import type { Kernel, Stmt, Tile, TileKernel } from "../../src/kernel.ts";
 import { synchronise, type Phase } from "./simt/barriers.ts";
 import { copy } from "./simt/copy.ts";
@@ -34,9 +35,16 @@ const spell = (tile: Tile, site: Site): readonly Phase[] =>
   (spellings[tile.s] as (tile: Tile, site: Site) => readonly Phase[])(tile, site);
 
 /** Bytes of shared memory that a tile kernel takes on this machine at least. */
-export function simtSharedBytes(kernel: TileKernel, lanes: number, exchange = false): number {
-  const { shared } = siteFor(kernel, gridFor(kernel, lanes, exchange), 0);
-  return [...kernel.shared, ...shared].reduce((sum, s) => sum + 4 * s.length, 0);
+export const simtSharedBytes = (kernel: TileKernel, lanes: number, exchange = false): number =>
+  simtDeclaredBytes(kernel, { lanes, sharedBytes: 0, exchange });
+
+/** Bytes that it declares where a group may use `sharedBytes`; more than those where they do not suffice. */
+export function simtDeclaredBytes(
+  kernel: TileKernel,
+  { lanes, sharedBytes, exchange = false }: SimtOptions,
+): number {
+  const { shared } = siteFor(kernel, gridFor(kernel, lanes, exchange), sharedBytes);
+  return declaredBytes([...kernel.shared, ...shared]);
 }
 
 /**
@@ -50,7 +58,7 @@ export const simt =
       throw new Error(`heddle: internal: simt: ${lanes} lanes are not a power of two`);
     const site = siteFor(kernel, gridFor(kernel, lanes, exchange), sharedBytes);
     const shared = [...kernel.shared, ...site.shared];
-    const bytes = shared.reduce((sum, s) => sum + 4 * s.length, 0);
+    const bytes = declaredBytes(shared);
     if (bytes > sharedBytes)
       throw new Error(
         `heddle: internal: simt: the tiles of '${kernel.name}' need ${bytes} bytes of shared memory, a group has ${sharedBytes}`,

@@ -61,7 +61,7 @@ export const nativeTarget = ({ shape, rows, figures }: NativeVariant): Target =>
     workgroup: 1,
     rowStep: shape.rows,
     keyStep: 8,
-    attentionBytes: ({ headDim }, rows, keys) => {
+    attentionBytes: ({ headDim }, { rows, keys }) => {
       const panel = panelOf(shape);
       const up = (x: number, unit: number) => Math.ceil(x / unit) * unit;
       const [depth, wide] = [up(headDim, panel), up(keys, panel)];

@@ -3,7 +3,8 @@ import type { Kernel, TileKernel } from "../../src/kernel.ts";
 import type { Target } from "../../src/planner.ts";
 import { partsOf } from "../lower/decode/merge.ts";
 import type { AttentionTiling, Tilings } from "../lower/tilings.ts";
-import { fitted, slicedBytes } from "../machine/simt/fitted.ts";
+import { attentionBytesBy } from "../attention-bytes.ts";
+import { fitted, fittedBytes, type FittedOptions } from "../machine/simt/fitted.ts";
 
 /** What a variant of a program may use of a device. */
 export type WgslLimits = {
@@ -30,16 +31,13 @@ const attentionTiling = (headDim: number): AttentionTiling => ({
   values: 2 ** Math.max(2, Math.min(5, Math.floor(Math.log2(1024 / headDim)))),
 });
 
-/** Bytes of the tiles of an attention kernel, at most. test/wgsl/target.test.ts holds it to what the machine takes. */
-export const attentionBytes = slicedBytes(attentionTiling, LANES);
-
 /** A uniform of every device holds 64 KiB; what does not grow with heads and branches has the last four. */
 const TABLE_BYTES = 61440;
 
 /** f32 values of an accumulator that a lane keeps in registers without spilling them. */
 const ACCUMULATED = 64;
 
-export const wgslTarget = ({ sharedBytes }: WgslLimits): Target => ({
+export const wgslTarget = ({ sharedBytes, features }: WgslLimits): Target => ({
   name: "wgsl",
   limits: {
     sharedBytes,
@@ -47,7 +45,7 @@ export const wgslTarget = ({ sharedBytes }: WgslLimits): Target => ({
     rowStep: 4,
     keyStep: 4,
     tableBytes: TABLE_BYTES,
-    attentionBytes,
+    attentionBytes: attentionBytesBy(GPU_TILINGS, fittedBytes(optionsFor({ sharedBytes, features }))),
   },
   // Its parts take up to twice the memory of the result, and bindings are short; no GPU has timed it here.
   unplanned: ["annulus_list"],
@@ -91,5 +89,12 @@ export const GPU_TILINGS: Tilings = {
   },
 };
 
-export const gpuMachine = ({ sharedBytes, features }: WgslLimits): ((kernel: TileKernel) => Kernel) =>
-  fitted({ lanes: LANES, most: MOST_LANES, sharedBytes, exchange: features.includes("subgroups") });
+const optionsFor = ({ sharedBytes, features }: WgslLimits): FittedOptions => ({
+  lanes: LANES,
+  most: MOST_LANES,
+  sharedBytes,
+  exchange: features.includes("subgroups"),
+});
+
+export const gpuMachine = (limits: WgslLimits): ((kernel: TileKernel) => Kernel) =>
+  fitted(optionsFor(limits));

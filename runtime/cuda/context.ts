@@ -51,6 +51,35 @@ export type CudaModule = {
   readonly dispose: Dispose;
 };
 
+/** A linear layer: out [rows, outs] = relu?(x [rows, ins] · W [outs, ins]ᵀ + bias) + alpha · residual, without relu where alpha is not 0. */
+export type ProductShape = {
+  readonly ins: number;
+  readonly outs: number;
+  readonly rows: number;
+  /** Storage of x and W, and of out and residual; sums are f32. */
+  readonly x: "f32" | "f16" | "bf16";
+  readonly out: "f32" | "f16" | "bf16";
+  readonly relu: boolean;
+  /** One of f32. */
+  readonly bias: boolean;
+  readonly alpha: number;
+};
+
+export type CudaProduct = {
+  readonly handle: Handle<"product">;
+  /** That it takes when it runs. */
+  readonly workspaceBytes: number;
+  readonly dispose: Dispose;
+};
+
+/** cuBLASLt in a context. */
+export type CudaProducts = {
+  readonly handle: Handle<"products">;
+  /** Null where the library has no algorithm within so many bytes of workspace. @throws CudaError CUBLAS_STATUS_…. */
+  readonly product: (shape: ProductShape, workspaceBytes: number) => CudaProduct | null;
+  readonly dispose: Dispose;
+};
+
 export type CudaContext = {
   readonly handle: Handle<"context">;
   readonly device: CudaDevice;
@@ -60,6 +89,8 @@ export type CudaContext = {
   /** A cubin, or PTX that the driver compiles. */
   readonly load: (image: Uint8Array) => Promise<CudaModule>;
   readonly stream: () => CudaStream;
+  /** @throws CudaError CUBLAS_STATUS_…. */
+  readonly products: (library: Handle<"cublaslt">) => Promise<CudaProducts>;
   readonly event: () => CudaEvent;
   /** Bytes of the device, of all processes. */
   readonly memory: () => { readonly free: number; readonly total: number };
@@ -97,6 +128,20 @@ export async function contextOf(
     stream: () => {
       const stream = shim.createStream(handle);
       return streamOf(shim, stream, ends(stream));
+    },
+    products: async (library) => {
+      const products = await shim.openProducts(handle, library);
+      const types = ["f32", "f16", "bf16"] as const;
+      return {
+        handle: products,
+        product: ({ ins, outs, rows, x, out, relu, bias, alpha }, workspaceBytes) => {
+          const flags = [types.indexOf(x), types.indexOf(out), Number(relu), Number(bias)];
+          const shape = Float64Array.of(ins, outs, rows, ...flags, alpha, workspaceBytes);
+          const made = shim.product(products, shape);
+          return made === undefined ? null : { ...made, dispose: ends(made.handle) };
+        },
+        dispose: ends(products),
+      };
     },
     event: () => {
       const event = shim.createEvent(handle);

@@ -9,8 +9,8 @@ import { deviceList } from "./devices.ts";
 import type { CudaDevice } from "./devices.ts";
 import { cudaError } from "./errors.ts";
 import type { CudaError } from "./errors.ts";
-import { missingError, openDriver } from "./libraries.ts";
-import type { CudaVersion } from "./libraries.ts";
+import { missingError, openCublasLt, openDriver } from "./libraries.ts";
+import type { CudaVersion, OpenCublasLt } from "./libraries.ts";
 import { loadShim } from "./load.ts";
 import { nvrtcOf } from "./nvrtc.ts";
 import type { Nvrtc } from "./nvrtc.ts";
@@ -21,6 +21,8 @@ export type CudaOptions = {
   readonly driver?: string;
   /** File or folder of libnvrtc, or of a toolkit, instead of searching. */
   readonly nvrtc?: string;
+  /** File or folder of libcublasLt, or of a toolkit, instead of searching. */
+  readonly cublasLt?: string;
 };
 
 export type Cuda = {
@@ -31,6 +33,8 @@ export type Cuda = {
   readonly open: (ordinal?: number) => Promise<CudaContext>;
   /** NVRTC that suits the driver; opened by the first call. */
   readonly nvrtc: () => Promise<Nvrtc>;
+  /** libcublasLt that suits the driver; opened by the first call. @throws CudaError NO_LIBRARY with the repair. */
+  readonly cublasLt: () => Promise<OpenCublasLt>;
   /** Ends every context. */
   readonly dispose: () => CudaError | undefined;
 };
@@ -43,6 +47,7 @@ export async function openCuda(options: CudaOptions = {}): Promise<Cuda> {
   const { handle, path, version } = driver;
   const devices = deviceList(shim, handle);
   let nvrtc: Promise<Nvrtc> | null = null;
+  let cublasLt: Promise<OpenCublasLt> | null = null;
   return {
     built,
     driver: { path, version },
@@ -61,6 +66,14 @@ export async function openCuda(options: CudaOptions = {}): Promise<Cuda> {
       (nvrtc ??= nvrtcOf(shim, {
         driver: version,
         ...(options.nvrtc === undefined ? {} : { path: options.nvrtc }),
+      })),
+    cublasLt: () =>
+      (cublasLt ??= openCublasLt(shim, {
+        driver: version,
+        ...(options.cublasLt === undefined ? {} : { path: options.cublasLt }),
+      }).then((opened) => {
+        if (!opened.found) throw missingError(opened);
+        return opened;
       })),
     dispose: () => shim.dispose(handle),
   };

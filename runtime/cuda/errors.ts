@@ -1,7 +1,7 @@
 /** What goes wrong with CUDA, whoever says it: the driver, NVRTC, the shim, or what builds and finds them. */
 
 /**
- * CUDA's and NVRTC's own names, and ours:
+ * CUDA's, NVRTC's and cuBLASLt's own names, and ours:
  * - INVALID_ARGUMENT, INVALID_HANDLE, DISPOSED: the shim's answer to a wrong call; nothing was done.
  * - OUT_OF_MEMORY: of the host.
  * - CANCELLED: the environment of Node is closing.
@@ -11,6 +11,7 @@
 export type CudaCode =
   | `CUDA_ERROR_${string}`
   | `NVRTC_ERROR_${string}`
+  | `CUBLAS_STATUS_${string}`
   | "INVALID_ARGUMENT"
   | "INVALID_HANDLE"
   | "DISPOSED"

@@ -5,14 +5,17 @@ import { bytesOf, weightBytes, weightLength } from "../memory.ts";
 import type { Dtype, Plan, Program } from "../plan.ts";
 import { checkExtent, checkTensors, elementsAt } from "../tensors.ts";
 import type { Extent, HostArray, Tensors } from "../tensors.ts";
-import type { DeviceMemory } from "./context.ts";
+import type { CudaProducts, DeviceMemory } from "./context.ts";
 import { chosenFor, kernelsOf } from "./kernels.ts";
 import type { CudaLimits, KernelCompiler } from "./kernels.ts";
+import { linearsOf, rowsOfPanels, WORKSPACE_BYTES } from "./linears.ts";
+import type { LinearUse } from "./linears.ts";
 import { enqueue, prepare } from "./prepare.ts";
-import type { Built, Prepared, PrepareOptions } from "./prepare.ts";
+import type { Built, Prepared, PrepareOptions, Products } from "./prepare.ts";
 import { timerFor } from "./profile.ts";
 import type { StepTime } from "./profile.ts";
 import type { Session } from "./session.ts";
+import type { Handle } from "./shim.ts";
 import type { CudaStream } from "./stream.ts";
 import { give, stored, take } from "./tensor.ts";
 
@@ -24,8 +27,12 @@ export type ProgramOptions = Omit<PrepareOptions, "maxGridX"> & {
   readonly poison: boolean;
   readonly profile: boolean;
   readonly detail: string;
+  /** The library that multiplies in linear layers; null: heddle's kernels do. */
+  readonly cublasLt: Handle<"cublaslt"> | null;
 };
 export type CudaExecutable = Executable & {
+  /** By whom linear layers are computed, where the device was opened with `linear: "cublaslt"`; empty otherwise. */
+  readonly linears: () => readonly LinearUse[];
   /** Milliseconds of every step of the last run, where the device was opened with `profile`. */
   readonly profile: () => readonly StepTime[];
 };
@@ -37,7 +44,7 @@ const NAN_BITS = 0x7fc07fc0;
 
 export async function executableOf(
   program: Program,
-  { session: sessionOfNow, compiler, limits, poison, profile, detail, ...options }: ProgramOptions,
+  { session: sessionOfNow, compiler, limits, poison, profile, detail, cublasLt, ...options }: ProgramOptions,
   { weights: source, warmup }: LoadOptions,
 ): Promise<CudaExecutable> {
   const { name } = program.plan;
@@ -71,6 +78,7 @@ export async function executableOf(
         `weight '${weight.name}' takes ${elements} numbers (${weight.layout}), found ${data.length}`,
       );
     const dtype = weight.dtype ?? "f32";
+    if (to.products?.linears.rows.has(index) === true) data = rowsOfPanels(data, weight);
     // What is narrowed on the way is never more than a piece.
     for (let from = 0; from < data.length; from += PIECE) {
       const piece = stored(data.subarray(from, from + PIECE), dtype);
@@ -83,6 +91,8 @@ export async function executableOf(
     const chosen = chosenFor(program, session.context.device, limits);
     const memories: DeviceMemory[] = [];
     let stream: CudaStream | undefined;
+    let products: Products | null = null;
+    let library: CudaProducts | undefined;
     const compiled = kernelsOf(session, compiler, chosen, warmup);
     // Its error is thrown below; until then it must not be nobody's.
     compiled.catch(() => undefined);
@@ -93,13 +103,23 @@ export async function executableOf(
         memories.push(await session.allocate({ label, bytes: weightBytes(weight), formula }));
       }
       stream = await session.attempt(() => session.context.stream());
+      if (cublasLt !== null) {
+        const label = "cuBLASLt's workspace";
+        const workspace = await session.allocate({ label, bytes: WORKSPACE_BYTES, formula: "32 MiB" });
+        memories.push(workspace);
+        const opened = await session.attempt(() => session.context.products(cublasLt));
+        library = opened;
+        const linears = await session.attempt(() => linearsOf(chosen.plan, opened));
+        products = { library: opened, workspace, linears };
+      }
       const missing = new Set(chosen.plan.weights.keys());
       const made: Built = {
         session,
         chosen,
         stream,
         kernels: await compiled,
-        weights: memories,
+        weights: memories.slice(0, chosen.plan.weights.length),
+        products,
         states: [],
         missing,
       };
@@ -107,6 +127,7 @@ export async function executableOf(
       return made;
     } catch (error) {
       memories.forEach(session.free);
+      library?.dispose();
       stream?.dispose();
       await compiled.then(
         (kernels) => kernels.dispose(),
@@ -257,6 +278,7 @@ export async function executableOf(
     run: (inputs, at) => inTurn(() => results(whole, inputs, at, null)),
     runInto: (inputs, at, into) => inTurn(async () => void (await results(whole, inputs, at, into))),
     states,
+    linears: () => built?.products?.linears.uses ?? [],
     profile: () => times,
     memory: (): MemoryUse => {
       const alive = built?.session.isLost() === false;
@@ -269,7 +291,7 @@ export async function executableOf(
         outputs: sum(ready?.room.output),
         arena: sum(ready?.room.slot),
         states: sum(built?.states),
-        scratch: alive ? (ready?.staging.bytes ?? 0) : 0,
+        scratch: alive ? (ready?.staging.bytes ?? 0) + (built?.products?.workspace.bytes ?? 0) : 0,
       };
       return { ...parts, total: Object.values(parts).reduce((a, b) => a + b, 0) };
     },
@@ -280,6 +302,10 @@ export async function executableOf(
       forget();
       if (built !== undefined) {
         [...built.weights, ...built.states].forEach(built.session.free);
+        if (built.products !== null) {
+          built.session.free(built.products.workspace);
+          built.products.library.dispose();
+        }
         built.kernels.dispose();
         built.stream.dispose();
       }

@@ -1,10 +1,10 @@
-/** Opening libcuda and libnvrtc: the first that works, or what is missing, where it was looked for and how to get it. */
+/** Opening libcuda, libnvrtc and libcublasLt: the first that works, or what is missing, where it was looked for and how to get it. */
 import { stat } from "node:fs/promises";
 import { isAbsolute } from "node:path";
 import { cudaError, isCudaError } from "./errors.ts";
 import type { CudaCode, CudaError } from "./errors.ts";
 import type { Env } from "./folder.ts";
-import { driverPlaces, nvrtcPlaces } from "./search.ts";
+import { cublasLtPlaces, driverPlaces, nvrtcPlaces } from "./search.ts";
 import type { Candidate, Place } from "./search.ts";
 import type { Handle, Shim } from "./shim.ts";
 
@@ -43,6 +43,13 @@ export type OpenNvrtc = {
   readonly archs: readonly number[];
   /** What a cache may tell builds apart by: version and size, for a version number has several builds. */
   readonly identity: string;
+};
+
+export type OpenCublasLt = {
+  readonly found: true;
+  readonly handle: Handle<"cublaslt">;
+  readonly path: string;
+  readonly version: CudaVersion;
 };
 
 export const missingError = ({ code, call, why, repair }: Missing): CudaError =>
@@ -128,6 +135,7 @@ const repairs: { readonly [code: string]: string } = {
   NO_LIBRARY: "the file is damaged or for another processor; install NVIDIA's driver anew",
 };
 
+/** What a library of a toolkit is chosen by. */
 export type NvrtcWish = {
   /** This file or folder and no other. */
   readonly path?: string;
@@ -172,6 +180,39 @@ export async function openNvrtc(shim: Shim, wish: NvrtcWish = {}): Promise<OpenN
         ? `NVIDIA's runtime compiler libnvrtc was not found${path === undefined ? "" : ` at ${path}`}`
         : `libnvrtc cannot be used: ${refused[0]}`,
     repair: "pip install nvidia-cuda-nvrtc, or set CUDA_PATH to a CUDA toolkit of version 12 or 13",
+    searched,
+    refused,
+  };
+}
+
+/** Opens libcublasLt, of version 12 or 13. */
+export async function openCublasLt(shim: Shim, wish: NvrtcWish = {}): Promise<OpenCublasLt | Missing> {
+  const { path, driver, env = process.env } = wish;
+  const { opened, errors, searched } = await firstOf(cublasLtPlaces(path, env), async (candidate) => {
+    const { handle, version: number } = await shim.openCublasLt(candidate.path);
+    const version = { major: Math.floor(number / 10000), minor: Math.floor(number / 100) % 100 };
+    const most = path === undefined ? (driver?.major ?? 13) : 13;
+    if (version.major >= 12 && version.major <= most)
+      return { found: true as const, handle, path: candidate.path, version };
+    shim.dispose(handle);
+    throw cudaError(
+      "NO_LIBRARY",
+      "openCublasLt",
+      `${candidate.path} is cuBLASLt ${versionText(version)}, and 12${most > 12 ? " or 13" : ", as the driver is,"} is needed`,
+    );
+  });
+  if (opened !== null) return opened;
+  const refused = errors.filter((e) => !isAbsent(e)).map((e) => e.message);
+  return {
+    found: false,
+    code: "NO_LIBRARY",
+    call: "openCublasLt",
+    why:
+      refused[0] === undefined
+        ? `NVIDIA's library libcublasLt was not found${path === undefined ? "" : ` at ${path}`}`
+        : `libcublasLt cannot be used: ${refused[0]}`,
+    repair:
+      "pip install nvidia-cublas, set CUDA_PATH to a CUDA toolkit of version 12 or 13, or use heddle's own kernels",
     searched,
     refused,
   };

@@ -10,8 +10,10 @@ import { tableValues } from "../tables.ts";
 import type { Extent } from "../tensors.ts";
 import { launchOf } from "./arguments.ts";
 import type { Argument, Launch } from "./arguments.ts";
-import type { CudaFunction, DeviceMemory } from "./context.ts";
+import type { CudaFunction, CudaProduct, CudaProducts, DeviceMemory } from "./context.ts";
 import type { Kernels } from "./kernels.ts";
+import { isProduct, productOf } from "./linears.ts";
+import type { Linears } from "./linears.ts";
 import type { Session } from "./session.ts";
 import { stagingFor } from "./staging.ts";
 import type { Staging } from "./staging.ts";
@@ -27,16 +29,28 @@ export type Built = {
   /** Of a program that generates, once they were reserved. */
   readonly states: DeviceMemory[];
   readonly missing: Set<number>;
+  /** Where cuBLASLt multiplies: itself, its memory, and which linear layers it takes. */
+  readonly products: Products | null;
+};
+
+export type Products = {
+  readonly library: CudaProducts;
+  readonly workspace: DeviceMemory;
+  readonly linears: Linears;
 };
 
 export type ReadyStep = {
   readonly title: string;
   /** Entry of the kernel, for profiles. */
   readonly entry: string;
-  readonly fn: CudaFunction;
-  /** One, unless the grid is larger than one launch takes. */
-  readonly launches: readonly Launch[];
-};
+} & (
+  | {
+      readonly fn: CudaFunction;
+      /** One, unless the grid is larger than one launch takes. */
+      readonly launches: readonly Launch[];
+    }
+  | { readonly product: CudaProduct; readonly memories: readonly DeviceMemory[] }
+);
 
 /** What lives as long as N and B stay the same. */
 export type Prepared = {
@@ -79,12 +93,14 @@ export async function prepare(b: Built, plan: Plan, at: Extent, options: Prepare
     return memories;
   };
   const counts = countsOf(plan, at);
+  const products = new Map<string, CudaProduct>();
   let staging: Staging | undefined;
   let graph: CudaGraph | null = null;
   const dispose = () => {
     // A graph keeps the memory that it uses.
     graph?.dispose();
     staging?.dispose();
+    for (const product of products.values()) product.dispose();
     made.forEach(session.free);
   };
   try {
@@ -100,8 +116,14 @@ export async function prepare(b: Built, plan: Plan, at: Extent, options: Prepare
       const to = room.table[i];
       if (to !== undefined) await stream.write(to, tableValues(table, at.N));
     }
-    const steps = counts.flatMap((c) => (c.groups === 0 ? [] : [readyStep(b, room, c, options.maxGridX)]));
-    if (options.graph && steps.length > 0) graph = stream.capture(() => enqueue(stream, steps));
+    const steps = counts.flatMap((c) =>
+      c.groups === 0 ? [] : [readyStep(b, room, c, { ...options, products })],
+    );
+    if (options.graph && steps.length > 0) {
+      // cuBLASLt loads a kernel when it runs first, which a capture might not allow. What it writes here is written anew by each run.
+      for (const step of steps) if ("product" in step) stream.multiply(step.product, step.memories);
+      graph = stream.capture(() => enqueue(stream, steps));
+    }
     return { plan, at: { N: at.N, B: at.B }, room, steps, staging, graph, dispose };
   } catch (error) {
     dispose();
@@ -115,9 +137,10 @@ export function enqueue(
   steps: readonly ReadyStep[],
   before?: (step: number) => void,
 ): void {
-  steps.forEach(({ fn, launches }, i) => {
+  steps.forEach((step, i) => {
     before?.(i);
-    for (const launch of launches) stream.launch(fn, launch);
+    if ("product" in step) stream.multiply(step.product, step.memories);
+    else for (const launch of step.launches) stream.launch(step.fn, launch);
   });
 }
 
@@ -144,7 +167,7 @@ function readyStep(
   b: Built,
   room: Room<DeviceMemory>,
   { step, skip, groups, scalars }: Counted,
-  maxGridX: number,
+  { maxGridX, products }: Pick<PrepareOptions, "maxGridX"> & { readonly products: Map<string, CudaProduct> },
 ): ReadyStep {
   const { plan } = b.chosen;
   const [kernel, fn] = [plan.kernels[step.kernel], b.kernels.functions[step.kernel]];
@@ -161,6 +184,23 @@ function readyStep(
       throw deviceError("FAILED", `internal: '${plan.name}' has no ${ref.in} ${ref.index}`);
     return found;
   };
+  if (b.products !== null && isProduct(b.products.linears, kernel, step.buffers)) {
+    const { library, workspace } = b.products;
+    const rows = scalars[kernel.scalars.findIndex((s) => s.name === "M")] ?? 0;
+    const key = `${step.kernel} ${rows}`;
+    const product = products.get(key) ?? productOf(library, kernel, rows);
+    products.set(key, product);
+    const named = (name: string): readonly DeviceMemory[] =>
+      kernel.buffers.flatMap((buffer, i) => {
+        const ref = step.buffers[i];
+        return buffer.name === name && ref !== undefined ? [memoryOf(ref)] : [];
+      });
+    const memories = [
+      ...["x", "weight", "out", "bias", "residual"].flatMap(named),
+      ...(product.workspaceBytes > 0 ? [workspace] : []),
+    ];
+    return { title: step.title, entry: "cublasLtMatmul", product, memories };
+  }
   const args: readonly Argument[] = [
     ...step.buffers.map((ref) => ({ memory: memoryOf(ref), offset: 4 * skip(ref) })),
     ...kernel.scalars.map(({ type }, i) => {

@@ -8,8 +8,8 @@ import type { CudaDevice } from "./devices.ts";
 import { isCudaError } from "./errors.ts";
 import type { CudaError } from "./errors.ts";
 import { cacheFolder } from "./folder.ts";
-import { openDriver, openNvrtc } from "./libraries.ts";
-import type { Missing, OpenDriver, OpenNvrtc } from "./libraries.ts";
+import { openCublasLt, openDriver, openNvrtc } from "./libraries.ts";
+import type { Missing, OpenCublasLt, OpenDriver, OpenNvrtc } from "./libraries.ts";
 import { loadShim } from "./load.ts";
 
 export type CudaReport = {
@@ -19,6 +19,8 @@ export type CudaReport = {
   /** Null where it cannot be told, for want of the shim. */
   readonly driver: Omit<OpenDriver, "handle"> | Missing | null;
   readonly nvrtc: Omit<OpenNvrtc, "handle"> | Missing | null;
+  /** For `linear: "cublaslt"`; nothing else needs it, so its absence is no problem. */
+  readonly cublasLt: Omit<OpenCublasLt, "handle"> | Missing | null;
   readonly devices: readonly CudaDevice[];
   /** One line for each thing that is missing, with the repair; empty where kernels can be compiled and run. */
   readonly problems: readonly string[];
@@ -45,6 +47,7 @@ export async function inspectCuda(options: CudaOptions = {}): Promise<CudaReport
       shim: loaded,
       driver: null,
       nvrtc: null,
+      cublasLt: null,
       devices: [],
       problems: [loaded.message.replace(/^\w+: /, "")],
     };
@@ -52,6 +55,10 @@ export async function inspectCuda(options: CudaOptions = {}): Promise<CudaReport
   const driver = await openDriver(shim, options.driver);
   const nvrtc = await openNvrtc(shim, {
     ...(options.nvrtc === undefined ? {} : { path: options.nvrtc }),
+    ...(driver.found ? { driver: driver.version } : {}),
+  });
+  const cublasLt = await openCublasLt(shim, {
+    ...(options.cublasLt === undefined ? {} : { path: options.cublasLt }),
     ...(driver.found ? { driver: driver.version } : {}),
   });
   try {
@@ -62,10 +69,11 @@ export async function inspectCuda(options: CudaOptions = {}): Promise<CudaReport
       shim: built,
       driver: unopened(driver),
       nvrtc: unopened(nvrtc),
+      cublasLt: unopened(cublasLt),
       devices,
       problems: [driver, nvrtc].flatMap((o) => (o.found ? [] : [`${o.why}: ${o.repair}`])),
     };
   } finally {
-    for (const opened of [driver, nvrtc]) if (opened.found) shim.dispose(opened.handle);
+    for (const opened of [driver, nvrtc, cublasLt]) if (opened.found) shim.dispose(opened.handle);
   }
 }

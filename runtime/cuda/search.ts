@@ -1,4 +1,4 @@
-/** Where libcuda and libnvrtc may lie. Nothing is opened here. */
+/** Where libcuda, libnvrtc and libcublasLt may lie. Nothing is opened here. */
 import { execa } from "execa";
 import { readdir, stat } from "node:fs/promises";
 import { delimiter, dirname, join } from "node:path";
@@ -7,7 +7,7 @@ import type { Env } from "./folder.ts";
 export type Candidate = {
   /** A file, or a bare name for the loader. */
   readonly path: string;
-  /** libnvrtc-builtins of the same folder and version. */
+  /** libnvrtc-builtins of the same folder and version; null of other libraries. */
   readonly builtins: string | null;
 };
 
@@ -39,45 +39,55 @@ export function driverPlaces(path?: string): readonly Place[] {
   ];
 }
 
+/** A library that a toolkit or pip's packages bring. */
+type Library = "libnvrtc" | "libcublasLt";
+
 /** Places of libnvrtc, 13 before 12. `path`: this file or folder and no other. */
-export function nvrtcPlaces(path: string | undefined, env: Env): readonly Place[] {
+export const nvrtcPlaces = (path: string | undefined, env: Env): readonly Place[] =>
+  toolkitPlaces("libnvrtc", path, env);
+
+/** Places of libcublasLt, likewise. */
+export const cublasLtPlaces = (path: string | undefined, env: Env): readonly Place[] =>
+  toolkitPlaces("libcublasLt", path, env);
+
+function toolkitPlaces(library: Library, path: string | undefined, env: Env): readonly Place[] {
   if (path !== undefined)
     return [
       {
         name: path,
         find: async () =>
-          (await isFolder(path)) ? inRoot(path) : [{ path, builtins: await builtinsBeside(path) }],
+          (await isFolder(path)) ? inRoot(library, path) : [{ path, builtins: await builtinsBeside(path) }],
       },
     ];
   const root = (name: string, folder: string | undefined): readonly Place[] =>
     folder === undefined || folder === ""
       ? []
-      : [{ name: `${name} (${folder})`, find: () => inRoot(folder) }];
+      : [{ name: `${name} (${folder})`, find: () => inRoot(library, folder) }];
   return [
     ...root("CUDA_PATH", env["CUDA_PATH"]),
     ...root("CUDA_HOME", env["CUDA_HOME"]),
-    { name: "/usr/local/cuda*", find: inLocal },
+    { name: "/usr/local/cuda*", find: () => inLocal(library) },
     {
       name: "the loader's path",
-      find: async () => ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so"].map(here),
+      find: async () => [".13", ".12", ""].map((version) => here(`${library}.so${version}`)),
     },
-    ...environmentPlaces(env),
-    { name: "python3's site-packages/nvidia/*/lib", find: () => inPython(env) },
+    ...environmentPlaces(library, env),
+    { name: "python3's site-packages/nvidia/*/lib", find: () => inPython(library, env) },
   ];
 }
 
-function environmentPlaces(env: Env): readonly Place[] {
+function environmentPlaces(library: Library, env: Env): readonly Place[] {
   const { VIRTUAL_ENV, CONDA_PREFIX } = env;
   return [
     ...[VIRTUAL_ENV, CONDA_PREFIX]
       .filter((folder) => folder !== undefined && folder !== "")
       .map((folder) => ({
         name: `${folder}/lib/python3*/site-packages/nvidia/*/lib`,
-        find: () => inEnvironment(folder ?? ""),
+        find: () => inEnvironment(library, folder ?? ""),
       })),
     ...(CONDA_PREFIX === undefined || CONDA_PREFIX === ""
       ? []
-      : [{ name: `${CONDA_PREFIX}/lib`, find: () => inFolder(join(CONDA_PREFIX, "lib")) }]),
+      : [{ name: `${CONDA_PREFIX}/lib`, find: () => inFolder(library, join(CONDA_PREFIX, "lib")) }]),
   ];
 }
 
@@ -92,13 +102,16 @@ const versionIn = (name: string): readonly number[] =>
 const newerFirst = (a: readonly number[], b: readonly number[]): number =>
   (b[0] ?? 0) - (a[0] ?? 0) || (b[1] ?? 0) - (a[1] ?? 0) || a.length - b.length;
 
-/** The libraries of one folder, the newest first. Names like `libnvrtc.alt.so.13` are another build of it and no candidates. */
-async function inFolder(folder: string): Promise<readonly Candidate[]> {
+/** The libraries of that name in one folder, the newest first. Names like `libnvrtc.alt.so.13` are another build of it and no candidates. */
+async function inFolder(library: Library, folder: string): Promise<readonly Candidate[]> {
   const all = await names(folder);
-  const libraries = all.filter((n) => /^libnvrtc\.so(\.\d+)*$/.test(n));
+  const libraries = all.filter((n) => n.startsWith(`${library}.so`) && /\.so(\.\d+)*$/.test(n));
   return libraries
     .sort((a, b) => newerFirst(versionIn(a), versionIn(b)))
-    .map((name) => ({ path: join(folder, name), builtins: builtinsOf(name, folder, all) }));
+    .map((name) => ({
+      path: join(folder, name),
+      builtins: library === "libnvrtc" ? builtinsOf(name, folder, all) : null,
+    }));
 }
 
 const builtinsBeside = async (path: string): Promise<string | null> =>
@@ -117,33 +130,37 @@ function builtinsOf(library: string, folder: string, all: readonly string[]): st
 const target = process.arch === "arm64" ? "sbsa-linux" : "x86_64-linux";
 
 /** A toolkit's folder, or a folder of libraries itself. */
-async function inRoot(root: string): Promise<readonly Candidate[]> {
+async function inRoot(library: Library, root: string): Promise<readonly Candidate[]> {
   const folders = [root, join(root, "lib64"), join(root, "targets", target, "lib"), join(root, "lib")];
-  return (await Promise.all(folders.map(inFolder))).flat();
+  return (await Promise.all(folders.map((f) => inFolder(library, f)))).flat();
 }
 
-async function inLocal(): Promise<readonly Candidate[]> {
+async function inLocal(library: Library): Promise<readonly Candidate[]> {
   const version = (name: string) => (/^cuda-([\d.]+)$/.exec(name)?.[1] ?? "").split(".").map(Number);
   const roots = (await names("/usr/local")).filter((n) => n === "cuda" || n.startsWith("cuda-"));
   // `cuda` is the link that the machine's owner has set.
   roots.sort((a, b) => (a === "cuda" ? -1 : b === "cuda" ? 1 : newerFirst(version(a), version(b))));
-  return (await Promise.all(roots.map((r) => inRoot(join("/usr/local", r))))).flat();
+  return (await Promise.all(roots.map((r) => inRoot(library, join("/usr/local", r))))).flat();
 }
 
-/** pip's packages `nvidia-cuda-nvrtc`, whose folder is `nvidia/cu13`, and `nvidia-cuda-nvrtc-cu12`: `nvidia/cuda_nvrtc`. */
-async function inSite(site: string): Promise<readonly Candidate[]> {
+/** pip's packages `nvidia-cuda-nvrtc` and `nvidia-cublas`, whose folder is `nvidia/cu13`, and `…-cu12`: `nvidia/cuda_nvrtc`, `nvidia/cublas`. */
+async function inSite(library: Library, site: string): Promise<readonly Candidate[]> {
   const packages = await names(join(site, "nvidia"));
-  const found = (await Promise.all(packages.map((p) => inFolder(join(site, "nvidia", p, "lib"))))).flat();
+  const found = (
+    await Promise.all(packages.map((p) => inFolder(library, join(site, "nvidia", p, "lib"))))
+  ).flat();
   return found.sort((a, b) => newerFirst(versionIn(a.path), versionIn(b.path)));
 }
 
-async function inEnvironment(folder: string): Promise<readonly Candidate[]> {
+async function inEnvironment(library: Library, folder: string): Promise<readonly Candidate[]> {
   const pythons = (await names(join(folder, "lib"))).filter((n) => n.startsWith("python3"));
-  return (await Promise.all(pythons.map((p) => inSite(join(folder, "lib", p, "site-packages"))))).flat();
+  return (
+    await Promise.all(pythons.map((p) => inSite(library, join(folder, "lib", p, "site-packages"))))
+  ).flat();
 }
 
 /** Asks the first python3 of the path, which may be one of several or a stand-in that chooses. */
-async function inPython(env: Env): Promise<readonly Candidate[]> {
+async function inPython(library: Library, env: Env): Promise<readonly Candidate[]> {
   const script = "import sys; print('\\n'.join(p for p in sys.path if p))";
   const ran = await execa("python3", ["-c", script], {
     reject: false,
@@ -153,5 +170,5 @@ async function inPython(env: Env): Promise<readonly Candidate[]> {
   });
   if (ran.failed) return [];
   const sites = ran.stdout.split("\n").filter((p) => p !== "" && !p.includes(delimiter));
-  return (await Promise.all(sites.map(inSite))).flat();
+  return (await Promise.all(sites.map((site) => inSite(library, site)))).flat();
 }

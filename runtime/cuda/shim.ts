@@ -8,7 +8,19 @@ declare const kind: unique symbol;
 /** An object of the shim that stands for one of the driver's. */
 export type Handle<K extends HandleKind = HandleKind> = { readonly [kind]: K };
 export type HandleKind =
-  "driver" | "nvrtc" | "context" | "module" | "function" | "stream" | "event" | "memory" | "pinned" | "graph";
+  | "driver"
+  | "nvrtc"
+  | "cublaslt"
+  | "context"
+  | "module"
+  | "function"
+  | "stream"
+  | "event"
+  | "memory"
+  | "pinned"
+  | "graph"
+  | "products"
+  | "product";
 
 /** What a function takes of a device, as its compiled code says. */
 export type FunctionUsage = {
@@ -124,6 +136,19 @@ export type Shim = {
     discard: 0 | 1,
   ): { readonly handle: Handle<"graph">; readonly nodes: number } | undefined;
   launchGraph(graph: Handle<"graph">, stream: Stream): void;
+  /** `version` as the library writes it: 130101 for 13.1.1. */
+  openCublasLt(path: string): Promise<{ readonly handle: Handle<"cublaslt">; readonly version: number }>;
+  openProducts(context: Context, cublaslt: Handle<"cublaslt">): Promise<Handle<"products">>;
+  /**
+   * `shape`: ins, outs, rows, type of x and W and type of out (0 f32, 1 f16, 2 bf16), 1 for relu, 1 for a bias of f32, alpha (0: no
+   * residual), bytes of workspace. Undefined where the library has no algorithm.
+   */
+  product(
+    products: Handle<"products">,
+    shape: Float64Array,
+  ): { readonly handle: Handle<"product">; readonly workspaceBytes: number } | undefined;
+  /** `memories`: x, W, out, then bias, residual and workspace as far as the product has them. */
+  multiply(product: Handle<"product">, stream: Stream, memories: readonly Memory[]): void;
   /** What the driver said while it released; never thrown, so that it fits a `finally`. Harmless when repeated. */
   dispose(handle: Handle): CudaError | undefined;
 };

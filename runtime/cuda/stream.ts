@@ -1,6 +1,6 @@
 /** A stream: what it is given is done in that order, beside the host, which waits only where a promise says so. */
 import type { Launch } from "./arguments.ts";
-import type { CudaEvent, CudaFunction, DeviceMemory, Dispose, PinnedMemory } from "./context.ts";
+import type { CudaEvent, CudaFunction, CudaProduct, DeviceMemory, Dispose, PinnedMemory } from "./context.ts";
 import type { Handle, Shim } from "./shim.ts";
 
 /** A part of a memory; the whole unless said otherwise. Bytes. */
@@ -19,6 +19,8 @@ export type CudaGraph = {
 export type CudaStream = {
   readonly handle: Handle<"stream">;
   readonly launch: (fn: CudaFunction, launch: Launch) => void;
+  /** x, W, out, then bias, residual and workspace as far as the product has them. */
+  readonly multiply: (product: CudaProduct, memories: readonly DeviceMemory[]) => void;
   /** Sets every byte. */
   readonly fill: (memory: DeviceMemory, byte: number, part?: Part) => void;
   /** Sets every 32-bit word, say to the bits of a NaN. */
@@ -56,6 +58,12 @@ export function streamOf(shim: Shim, handle: Handle<"stream">, dispose: Dispose)
     handle,
     launch: (fn, { shape, parameters, memories, slots }) =>
       shim.launch(fn.handle, handle, shape, parameters, memories, slots),
+    multiply: (product, memories) =>
+      shim.multiply(
+        product.handle,
+        handle,
+        memories.map((m) => m.handle),
+      ),
     fill: (memory, byte, part = {}) => {
       const [offset, bytes] = rest(memory, part);
       shim.fill(handle, memory.handle, offset, bytes, byte, 1);

@@ -58,6 +58,13 @@ bool nvrtc_ok(Failure *failure, const Nvrtc *nvrtc, const char *call, nvrtcResul
   return failure_set(failure, call, name, "%s (status %d)", nvrtc_sentence(name), (int)status);
 }
 
+bool cublaslt_ok(Failure *failure, const Cublaslt *lt, const char *call, LtStatus status) {
+  if (status == LT_SUCCESS) return true;
+  const char *name = lt->cublasLtGetStatusName(status), *sentence = lt->cublasLtGetStatusString(status);
+  return failure_set(failure, call, name == NULL ? "CUBLAS_STATUS_UNKNOWN" : name, "%s (status %d)",
+                     sentence == NULL ? "cuBLASLt failed" : sentence, (int)status);
+}
+
 static bool set_text(napi_env env, napi_value object, const char *name, const char *text) {
   napi_value value;
   return napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &value) == napi_ok &&
@@ -66,7 +73,8 @@ static bool set_text(napi_env env, napi_value object, const char *name, const ch
 
 napi_value failure_value(napi_env env, Failure *failure) {
   /* Ours say all in their sentence; the driver's need their code. */
-  bool ours = strncmp(failure->code, "CUDA_", 5) != 0 && strncmp(failure->code, "NVRTC_", 6) != 0;
+  bool ours = strncmp(failure->code, "CUDA_", 5) != 0 && strncmp(failure->code, "NVRTC_", 6) != 0 &&
+              strncmp(failure->code, "CUBLAS_", 7) != 0;
   char text[sizeof failure->sentence + 256];
   snprintf(text, sizeof text, "%s: %s%s%s", failure->call, ours ? "" : failure->code, ours ? "" : ": ",
            failure->sentence);

@@ -13,6 +13,7 @@ static const struct {
 } kinds[KINDS] = {
     [KIND_DRIVER] = {"driver", TAG(KIND_DRIVER), NULL}, /* a library is never closed: threads of it may run */
     [KIND_NVRTC] = {"NVRTC", TAG(KIND_NVRTC), NULL},
+    [KIND_CUBLASLT] = {"cuBLASLt", TAG(KIND_CUBLASLT), NULL},
     [KIND_CONTEXT] = {"context", TAG(KIND_CONTEXT), context_release},
     [KIND_MODULE] = {"module", TAG(KIND_MODULE), module_release},
     [KIND_FUNCTION] = {"function", TAG(KIND_FUNCTION), NULL}, /* goes with its module */
@@ -21,6 +22,8 @@ static const struct {
     [KIND_MEMORY] = {"device memory", TAG(KIND_MEMORY), memory_release},
     [KIND_PINNED] = {"pinned memory", TAG(KIND_PINNED), pinned_release},
     [KIND_GRAPH] = {"graph", TAG(KIND_GRAPH), graph_release},
+    [KIND_PRODUCTS] = {"products", TAG(KIND_PRODUCTS), products_release},
+    [KIND_PRODUCT] = {"product", TAG(KIND_PRODUCT), product_release},
 };
 
 const char *kind_name(Kind kind) { return kinds[kind].name; }

@@ -1,4 +1,4 @@
-/* Opening libcuda and libnvrtc. A library stays open for good: its own threads may still run in it. */
+/* Opening libcuda, libnvrtc and libcublasLt. A library stays open for good: its own threads may still run in it. */
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +107,23 @@ static napi_value nvrtc_finish(napi_env env, Work *work) {
   return napi_set_named_property(env, result, "archs", archs) == napi_ok ? result : NULL;
 }
 
+static void cublaslt_run(Work *work) {
+  Opening *o = (Opening *)work;
+  Cublaslt *lt = &o->handle->as.cublaslt;
+  Failure *failure = &work->failure;
+  lt->library = library_open(o->path, failure);
+  if (lt->library == NULL ||
+      !symbol_find(lt->library, o->path, "cublasLtGetVersion", &lt->cublasLtGetVersion, failure) ||
+      !symbol_find(lt->library, o->path, "cublasLtGetStatusName", &lt->cublasLtGetStatusName, failure) ||
+      !symbol_find(lt->library, o->path, "cublasLtGetStatusString", &lt->cublasLtGetStatusString, failure))
+    return;
+#define X(symbol, parameters)                                                                                          \
+  if (!symbol_find(lt->library, o->path, #symbol, &lt->symbol, failure)) return;
+  CUBLASLT_CALLS(X)
+#undef X
+  o->version = (int)lt->cublasLtGetVersion();
+}
+
 static napi_value opening_start(Call *call, Kind kind, bool builtins, void (*run)(Work *),
                                 napi_value (*finish)(napi_env, Work *)) {
   Opening *o = work_new(call, sizeof *o, run);
@@ -135,4 +152,10 @@ napi_value shim_openDriver(napi_env env, napi_callback_info info) {
 napi_value shim_openNvrtc(napi_env env, napi_callback_info info) {
   Call call = call_begin(env, info, "openNvrtc");
   return opening_start(&call, KIND_NVRTC, true, nvrtc_run, nvrtc_finish);
+}
+
+/* openCublasLt(path: string): Promise<{ handle, version }>; version as the library writes it, 130101 for 13.1.1. */
+napi_value shim_openCublasLt(napi_env env, napi_callback_info info) {
+  Call call = call_begin(env, info, "openCublasLt");
+  return opening_start(&call, KIND_CUBLASLT, false, cublaslt_run, driver_finish);
 }

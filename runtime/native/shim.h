@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <node_api.h>
+#include "cublaslt.h"
 #include "driver.h"
 #include "nvrtc.h"
 
@@ -19,7 +20,7 @@
 typedef struct Failure {
   /* The call that failed, ours or the driver's; null while nothing has. */
   const char *call;
-  /* CUDA's or NVRTC's symbolic name, or one of INVALID_ARGUMENT, INVALID_HANDLE, DISPOSED, OUT_OF_MEMORY, NO_LIBRARY,
+  /* CUDA's, NVRTC's or cuBLASLt's symbolic name, or one of INVALID_ARGUMENT, INVALID_HANDLE, DISPOSED, OUT_OF_MEMORY, NO_LIBRARY,
      NO_SYMBOL, CANCELLED. Text that lives as long as the process. */
   const char *code;
   char sentence[1024];
@@ -35,12 +36,14 @@ bool failure_add(Failure *failure, const char *format, ...) __attribute__((forma
 /* Whether `status` is success; otherwise notes it with the driver's own name and sentence. */
 bool driver_ok(Failure *failure, const Driver *driver, const char *call, CUresult status);
 bool nvrtc_ok(Failure *failure, const Nvrtc *nvrtc, const char *call, nvrtcResult status);
+bool cublaslt_ok(Failure *failure, const Cublaslt *lt, const char *call, LtStatus status);
 /* A JavaScript CudaError. Empties `failure`. Null where JavaScript cannot run any more. */
 napi_value failure_value(napi_env env, Failure *failure);
 void failure_throw(napi_env env, Failure *failure);
 
 #define DRIVER(failure, driver, symbol, ...) driver_ok(failure, driver, #symbol, (driver)->symbol(__VA_ARGS__))
 #define NVRTC(failure, nvrtc, symbol, ...) nvrtc_ok(failure, nvrtc, #symbol, (nvrtc)->symbol(__VA_ARGS__))
+#define CUBLASLT(failure, lt, symbol, ...) cublaslt_ok(failure, lt, #symbol, (lt)->symbol(__VA_ARGS__))
 
 /* --- handle.c: the driver's objects as JavaScript sees them
  * -------------------------------------------------------------- */
@@ -48,6 +51,7 @@ void failure_throw(napi_env env, Failure *failure);
 typedef enum Kind {
   KIND_DRIVER,
   KIND_NVRTC,
+  KIND_CUBLASLT,
   KIND_CONTEXT,
   KIND_MODULE,
   KIND_FUNCTION,
@@ -56,6 +60,8 @@ typedef enum Kind {
   KIND_MEMORY,
   KIND_PINNED,
   KIND_GRAPH,
+  KIND_PRODUCTS,
+  KIND_PRODUCT,
   KINDS,
 } Kind;
 
@@ -81,6 +87,7 @@ struct Handle {
   union {
     Driver driver;
     Nvrtc nvrtc;
+    Cublaslt cublaslt;
     struct {
       CUdevice device;
       CUcontext context;
@@ -116,6 +123,20 @@ struct Handle {
       CUgraphExec exec;
       Holds held;
     } graph;
+    struct {
+      LtHandle handle;
+      Handle *library;
+    } products;
+    struct {
+      LtDesc desc;
+      LtLayout weight, x, out;
+      LtAlgo algo;
+      size_t workspace;
+      bool bias;
+      float beta;        /* of the residual; 0: there is none */
+      uint64_t bytes[3]; /* of x, W and out */
+      uint64_t outs;
+    } product;
   } as;
 };
 
@@ -158,6 +179,8 @@ void event_release(Handle *handle, Failure *failure);
 void memory_release(Handle *handle, Failure *failure);
 void pinned_release(Handle *handle, Failure *failure);
 void graph_release(Handle *handle, Failure *failure);
+void products_release(Handle *handle, Failure *failure);
+void product_release(Handle *handle, Failure *failure);
 /* Takes the memory away from JavaScript's ArrayBuffer. */
 void pinned_detach(napi_env env, Handle *handle);
 /* The pinned memory under a driver that an address lies in, or null. */
@@ -247,7 +270,7 @@ napi_value work_nothing(napi_env env, Work *work);
       X(loadModule) X(moduleFunction) X(functionUsage) X(occupancy) X(setSharedLimit) X(launch) X(createStream)        \
           X(synchronizeStream) X(createEvent) X(recordEvent) X(waitEvent) X(synchronizeEvent) X(elapsed) X(allocate)   \
               X(allocatePinned) X(fill) X(upload) X(download) X(copy) X(write) X(read) X(beginCapture) X(endCapture)   \
-                  X(launchGraph) X(dispose)
+                  X(launchGraph) X(openCublasLt) X(openProducts) X(product) X(multiply) X(dispose)
 #define X(name) napi_value shim_##name(napi_env env, napi_callback_info info);
 SHIM_FUNCTIONS(X)
 #undef X

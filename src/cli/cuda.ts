@@ -62,7 +62,7 @@ const plain = (report: CudaReport): object => ({
 
 const WIDTH = 10;
 
-function infoText({ cache, compiler, shim, driver, nvrtc, devices, problems }: CudaReport): string {
+function infoText({ cache, compiler, shim, driver, nvrtc, cublasLt, devices, problems }: CudaReport): string {
   const line = (name: string, text: string) => `${name.padEnd(WIDTH)} ${text}\n`;
   const missing = (name: string, { why, repair, searched, refused }: MissingText) =>
     line(name, `missing: ${why}: ${repair}`) +
@@ -87,6 +87,11 @@ function infoText({ cache, compiler, shim, driver, nvrtc, devices, problems }: C
           line("", `builtins: ${nvrtc.builtins ?? "left to the loader"}`) +
           line("", `compiles for ${nvrtc.archs.map((a) => `sm_${a}`).join(", ")}`)
         : missing("nvrtc", nvrtc),
+    cublasLt === null
+      ? line("cublaslt", unknown)
+      : cublasLt.found
+        ? line("cublaslt", `${versionText(cublasLt.version)}: ${cublasLt.path} (for --linear cublaslt)`)
+        : line("cublaslt", `not here, and only needed for --linear cublaslt: ${cublasLt.why}`),
     ...(devices.length === 0
       ? [line("devices", "none")]
       : devices.map((d) => line(`device ${d.ordinal}`, deviceText(d)))),

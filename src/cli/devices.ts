@@ -76,12 +76,13 @@ async function webgpuLine(): Promise<DeviceLine> {
 async function cudaLine(env: Io["env"]): Promise<DeviceLine> {
   const { inspectCuda } = await import("../../runtime/cuda.ts");
   const { versionText } = await import("../../runtime/cuda/libraries.ts");
-  const { driver, nvrtc, devices: found, problems } = await inspectCuda(await cudaOptions(env));
+  const { driver, nvrtc, cublasLt, devices: found, problems } = await inspectCuda(await cudaOptions(env));
   const list = found.map((d) => `${d.name} (sm_${d.capability}, ${bytesText(d.memoryBytes)})`);
   const parts = [
     ...list,
     ...(driver?.found === true ? [`driver for CUDA ${versionText(driver.version)}`] : []),
     ...(nvrtc?.found === true ? [`NVRTC ${versionText(nvrtc.version)}`] : []),
+    ...(cublasLt?.found === true ? [`cuBLASLt ${versionText(cublasLt.version)}`] : []),
   ];
   const missing = [
     ...problems,

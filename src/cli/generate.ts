@@ -108,7 +108,7 @@ export async function generate(
         device,
         tokenizer,
         webgpu: gpuOptions,
-        cuda: () => openCudaDevice(io.env),
+        cuda: () => openCudaDevice(io.env, { linear: options.linear }),
         native: () =>
           openNativeDevice(io.env, options.threads === undefined ? {} : { threads: options.threads }),
         // A branch over everything needs a limit; here it is known.

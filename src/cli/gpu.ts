@@ -25,11 +25,15 @@ export async function whyNoGpu(): Promise<string | null> {
 /** Loaded when it is wanted: running a C compiler takes a library that other commands need not wait for. */
 const cuda = () => import("../../runtime/cuda.ts");
 
-/** HEDDLE_LIBCUDA names libcuda.so.1 or its folder; NVRTC is found by CUDA_PATH and other places. */
+/** HEDDLE_LIBCUDA and HEDDLE_LIBCUBLASLT name files or their folders; NVRTC and cuBLASLt are found by CUDA_PATH and other places. */
 export async function cudaOptions(env: Io["env"]): Promise<CudaDeviceOptions> {
   const { cacheFolder } = await import("../../runtime/cuda/folder.ts");
-  const { HEDDLE_LIBCUDA: driver } = env;
-  return { build: { cache: cacheFolder(env) }, ...(driver === undefined || driver === "" ? {} : { driver }) };
+  const { HEDDLE_LIBCUDA: driver, HEDDLE_LIBCUBLASLT: cublasLt } = env;
+  return {
+    build: { cache: cacheFolder(env) },
+    ...(driver === undefined || driver === "" ? {} : { driver }),
+    ...(cublasLt === undefined || cublasLt === "" ? {} : { cublasLt }),
+  };
 }
 
 /** @throws DeviceError NO_CUDA */

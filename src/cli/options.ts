@@ -55,6 +55,11 @@ export const renameOption = () =>
 export const formatOption = () =>
   new Option("--format <form>", "how diagnostics are written").choices(formats).default("pretty");
 export const jsonOption = (what: string) => new Option("--json", what).default(false);
+/** Who multiplies on CUDA; see `CudaDeviceOptions`. */
+export const linearOption = () =>
+  new Option("--linear <whose>", "linear layers on cuda: heddle's kernels or NVIDIA's cuBLASLt")
+    .choices(["own", "cublaslt"] as const)
+    .default("own");
 export const threadsOption = () =>
   new Option("--threads <n>", "threads of wasm (default: one for each processor)").argParser(count);
 export const formOf = (o: { readonly format: Format; readonly json?: boolean }): Format =>

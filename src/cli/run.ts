@@ -42,6 +42,7 @@ export type RunOptions = {
   readonly window?: number;
   readonly device: (typeof runDevices)[number];
   readonly threads?: number;
+  readonly linear: "own" | "cublaslt";
   readonly json: boolean;
   readonly format: Format;
 };
@@ -131,7 +132,7 @@ async function runnerOf(
       weights,
       device: options.device,
       webgpu: gpuOptions,
-      cuda: () => openCudaDevice(io.env),
+      cuda: () => openCudaDevice(io.env, { linear: options.linear }),
       native: () =>
         openNativeDevice(io.env, options.threads === undefined ? {} : { threads: options.threads }),
       ...(options.threads === undefined ? {} : { threads: options.threads }),

@@ -25,6 +25,8 @@ export type VerifyOptions = {
   readonly length?: readonly number[];
   readonly seed?: number;
   readonly threads?: number;
+  /** Of cuda. */
+  readonly linear?: "own" | "cublaslt";
   readonly json: boolean;
   readonly format: Format;
 };
@@ -90,11 +92,11 @@ export type Subjects = {
   readonly absent: readonly { readonly device: string; readonly why: string }[];
 };
 
-async function subjectsFor({ device, threads }: VerifyOptions, io: Io): Promise<Subjects> {
+async function subjectsFor({ device, threads, linear = "own" }: VerifyOptions, io: Io): Promise<Subjects> {
   const wanted = (name: (typeof verifyDevices)[number]) => device === undefined || device === name;
   const none = { subjects: [], absent: null };
   const gpu = wanted("webgpu") ? await webgpuSubjects() : none;
-  const cuda = wanted("cuda") ? await cudaSubjects(io.env, device === "cuda") : none;
+  const cuda = wanted("cuda") ? await cudaSubjects(io.env, device === "cuda", linear) : none;
   const native = wanted("native") ? await nativeSubjects(io.env, threads) : none;
   const absent = [
     { device: "native", why: native.absent },

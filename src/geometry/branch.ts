@@ -31,16 +31,17 @@ export function branchTile<T, C>(
     readonly branch: T;
     readonly segment: T;
     readonly dilation: T;
-    readonly rows: number;
+    /** Rows of a tile. */
+    readonly rows: T;
   },
 ): BranchTile<T> {
   const { N, dilation } = at;
   const g = I.share("g", I.min(at.segment, N));
   const slots = I.share("slots", ceilDiv(I, g, dilation));
-  const tiles = I.share("tiles", ceilDiv(I, slots, I.of(at.rows)));
+  const tiles = I.share("tiles", ceilDiv(I, slots, at.rows));
   const segments = I.share("segments", ceilDiv(I, N, g));
   const rest = I.share("rest", I.div(at.group, tiles));
-  const slot = I.share("slot", I.mul(I.rem(at.group, tiles), I.of(at.rows)));
+  const slot = I.share("slot", I.mul(I.rem(at.group, tiles), at.rows));
   const segment = I.share("segment_index", I.rem(rest, segments));
   const batchHead = I.share("batch_head", I.div(rest, segments));
   const head = I.share("head", I.rem(batchHead, I.of(spec.heads)));
@@ -55,8 +56,7 @@ export function branchTile<T, C>(
     ? I.share("row_start", I.add(I.mul(I.mul(segment, slots), dilation), offset))
     : queryStart;
   const outputs = moved ? I.min(slots, termsBelow(I, I.sub(N, rowStart), dilation)) : real;
-  const most = I.of(at.rows);
-  const clamp = (count: T) => I.max(I.of(0), I.min(most, I.sub(count, slot)));
+  const clamp = (count: T) => I.max(I.of(0), I.min(at.rows, I.sub(count, slot)));
   const rows = I.share("rows", clamp(outputs));
   const queries = moved ? I.share("queries", clamp(real)) : rows;
   const keys = spec.causal ? I.min(real, I.add(slot, rows)) : real;

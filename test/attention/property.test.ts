@@ -63,7 +63,8 @@ describe("every legal schedule equals the reference", () => {
         randomSpec({ headDims: [4, 6, 16] }).map((spec) => ({ ...spec, causal: true })),
         fc.integer({ min: 1, max: 100 }),
         fc.constantFrom(4, 8, 32),
-        fc.constantFrom(16, 64),
+        // A block of the first may change an element by more than half of f32's range.
+        fc.constantFrom(0.25, 1, 16, 64),
         fc.integer({ min: 1, max: 1e6 }),
         (spec, N, block, base, seed) => {
           const inputs = randomInputs(spec, N, 1, seed);

@@ -20,7 +20,11 @@ afterAll(() => {
   if (before === undefined) delete process.env["CUDA_PATH"];
   else process.env["CUDA_PATH"] = before;
 });
-const env = { HEDDLE_LIBCUDA: parts?.driver ?? "", HEDDLE_CACHE: `${parts?.folder ?? here.path}/cli` };
+const env = {
+  HEDDLE_LIBCUDA: parts?.driver ?? "",
+  HEDDLE_LIBCUBLASLT: parts?.cublasLt ?? "",
+  HEDDLE_CACHE: `${parts?.folder ?? here.path}/cli`,
+};
 const heddle = (argv: readonly string[], more = {}) => plainHeddle(argv, { ...env, ...more });
 writeFileSync(here.at("tiny.heddle"), tiny);
 writeFileSync(here.at("model.heddle"), tinyModel);
@@ -75,7 +79,10 @@ describe.skipIf(parts === null)("--device cuda", () => {
   );
 
   it("verify compares every kernel, by launches and by graphs", { timeout: 300_000 }, async () => {
-    for (const spec of ["tiny.heddle", "model.heddle"]) {
+    for (const [spec, linear] of [
+      ["tiny.heddle", "own"],
+      ["model.heddle", "cublaslt"],
+    ] as const) {
       const args = [
         "verify",
         here.at(spec),
@@ -85,6 +92,8 @@ describe.skipIf(parts === null)("--device cuda", () => {
         "1,9,32",
         "--seed",
         "4",
+        "--linear",
+        linear,
         "--json",
       ];
       const { code, out, err } = await heddle(args);
@@ -93,7 +102,9 @@ describe.skipIf(parts === null)("--device cuda", () => {
       expect(ok).toBe(true);
       const devices = [...new Set(rows.map((r) => r.device))];
       expect(devices).toEqual([
-        expect.stringMatching(/^CUDA Stub GPU 0 .*\)$/),
+        expect.stringMatching(
+          linear === "own" ? /^CUDA Stub GPU 0 .*NVRTC 13\.4\)$/ : /^CUDA Stub GPU 0 .*, cuBLASLt 13\.1\)$/,
+        ),
         expect.stringMatching(/, graphs$/),
       ]);
     }
@@ -118,7 +129,7 @@ describe.skipIf(parts === null)("--device cuda", () => {
   it("devices says what there is", async () => {
     const { out } = await heddle(["devices"]);
     expect(out).toMatch(
-      /^cuda +yes +Stub GPU 0 \(sm_90, 68\.7 GB\), Stub GPU 1 \(sm_90, 137 GB\), driver for CUDA 13\.0, NVRTC 13\.4$/m,
+      /^cuda +yes +Stub GPU 0 \(sm_90, 68\.7 GB\), Stub GPU 1 \(sm_90, 137 GB\), driver for CUDA 13\.0, NVRTC 13\.4, cuBLASLt 13\.1$/m,
     );
     expect(out).toMatch(/^`--device auto` is cuda$/m);
   });

@@ -19,10 +19,11 @@ const FLAGS =
   "-O1 -std=c++17 -ffp-contract=off -fno-strict-aliasing -march=native -ftrivial-auto-var-init=pattern";
 
 export type Executing = {
-  /** Holds libcuda.so.1, libnvrtc.so.13 and its builtins. */
+  /** Holds libcuda.so.1, libnvrtc.so.13 with its builtins, and libcublasLt.so.13. */
   readonly folder: string;
   readonly driver: string;
   readonly nvrtc: string;
+  readonly cublasLt: string;
   /** For `cudaDevice`. */
   readonly options: CudaDeviceOptions;
 };
@@ -41,10 +42,13 @@ export async function executing(): Promise<Executing | null> {
       if (!name.endsWith(".ts")) hash.update(`${name}\0`).update(readFileSync(join(folder, name)));
   const folder = join(cache, `cuda-${hash.digest("hex").slice(0, 16)}`);
   if (!existsSync(folder)) build(c.command, folder);
-  const [driver, nvrtc] = [join(folder, "libcuda.so.1"), join(folder, "libnvrtc.so.13")];
+  const [driver, nvrtc, cublasLt] = ["libcuda.so.1", "libnvrtc.so.13", "libcublasLt.so.13"].map((name) =>
+    join(folder, name),
+  ) as [string, string, string];
   // The version and size of a stub of NVRTC do not tell one from another, as a cache of kernels assumes of NVRTC's.
   const kernels = { folder: join(folder, "kernels") };
-  return { folder, driver, nvrtc, options: { driver, nvrtc, kernels, build: { cache, flags: ["-Werror"] } } };
+  const options = { driver, nvrtc, cublasLt, kernels, build: { cache, flags: ["-Werror"] } };
+  return { folder, driver, nvrtc, cublasLt, options };
 }
 
 function build(cxx: string, folder: string): void {
@@ -62,7 +66,10 @@ function build(cxx: string, folder: string): void {
   for (const source of [join(OWN, "execute.cpp"), join(HOST, "memory.cpp")])
     run(cxx, [...engine, "-c", source, "-o", at(`${source.split("/").at(-1)}.o`)]);
   const objects = ["driver.o", "execute.cpp.o", "memory.cpp.o"].map(at);
-  run(cxx, ["-shared", ...objects, "-o", at("libcuda.so.1"), "-ldl", "-lpthread"]);
+  const soname = "-Wl,-soname,libcuda-heddle-stub.so";
+  run(cxx, ["-shared", soname, ...objects, "-o", at("libcuda.so.1"), "-ldl", "-lpthread"]);
+  const lt = at("libcublasLt.so.13");
+  run("cc", [...C, "-shared", join(DRIVER, "libcublaslt.c"), "-o", lt, "-ldl", "-lm", "-lpthread"]);
   const told = [
     text("CXX", cxx),
     text("FLAGS", FLAGS),

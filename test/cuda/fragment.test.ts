@@ -4,7 +4,9 @@ import { afterAll, describe, expect, it } from "vitest";
 import { CUDA_TILINGS, cudaTarget } from "../../codegen/cuda/target.ts";
 import { attentionGraph } from "../../src/model.ts";
 import { choose } from "../../src/planner.ts";
+import { xposBlock } from "../../src/graph.ts";
 import { attention } from "../../src/reference.ts";
+import { rotate } from "../../src/reference/xpos.ts";
 import { scheduleKinds, type Schedule } from "../../src/schedule.ts";
 import { seal, type AttentionShape, type AttentionSpec } from "../../src/spec.ts";
 import { NARROW, rounding } from "../../src/storage.ts";
@@ -23,6 +25,7 @@ const seed = Number(process.env["HEDDLE_SEED"] ?? Date.now() % 1e9);
 const RUNS = Number(process.env["HEDDLE_RUNS"] ?? 7);
 
 type Half = "f16" | "bf16";
+type Decay = { readonly base: number; readonly block: number };
 const halves = ["f16", "bf16"] as const;
 const shapeOf = (rest: Partial<AttentionShape>): AttentionSpec =>
   seal({
@@ -40,8 +43,10 @@ const stored = ({ q, k, v }: Inputs, dtype: Half): Inputs => ({
 const wide = (x: Float32Array) => Float64Array.from(x);
 
 /** The program of an attention whose kernels with products all run on matrix units. */
-function onUnits(spec: AttentionSpec, schedule: Schedule): Program {
-  const program = programOf(attentionGraph(spec, NARROW), schedule, { tilings: CUDA_TILINGS });
+function onUnits(spec: AttentionSpec, schedule: Schedule, decay?: Decay): Program {
+  const graph = attentionGraph(spec, NARROW);
+  const nodes = graph.nodes.map((n) => (n.op === "attention" && decay !== undefined ? { ...n, decay } : n));
+  const program = programOf({ ...graph, nodes }, schedule, { tilings: CUDA_TILINGS });
   expect(program.texts.filter((t) => t.code.includes("mma_k")).length).toBeGreaterThan(0);
   return program;
 }
@@ -76,14 +81,17 @@ describe.skipIf(c === null)(`attention on matrix units, seed ${seed}`, () => {
     inputs: Inputs,
     N: number,
     B: number,
+    decay?: Decay,
   ): Promise<Float32Array> {
     if (c === null) throw new Error(COMPILER_MISSING);
     const got = await runProgram(c, program, inputs, { N, B });
     const { q, k, v } = inputs;
-    const meant = attention(spec, { q: wide(q), k: wide(k), v: wide(v), N, B });
+    const meant = attention(spec, { q: wide(q), k: wide(k), v: wide(v), N, B, decay });
     const terms = spec.headDim + spec.branches.length * N;
     held(`${spec.dtype} out`, compare(got["out"] ?? [], meant.out, { dtype: spec.dtype, terms, atLeast: 1 }));
-    held("lse", compare(got["lse"] ?? [], meant.lse, { dtype: "f32", terms, atLeast: 1 }));
+    // What is moved to another block is rounded once more.
+    const scores = decay === undefined ? "f32" : spec.dtype;
+    held("lse", compare(got["lse"] ?? [], meant.lse, { dtype: scores, terms, atLeast: 1 }));
     return Float32Array.from(got["out"] ?? []);
   }
 
@@ -119,6 +127,39 @@ describe.skipIf(c === null)(`attention on matrix units, seed ${seed}`, () => {
         },
       ),
       { numRuns: RUNS, seed, endOnFailure: true },
+    );
+  });
+
+  it("xPos at every base: rows whose blocks are too far apart for one product", async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        randomSpec({ headDims: [16, 40, 64], maxBranches: 3, maxSegment: 700, maxDilation: 130 }),
+        fc.constantFrom(0.5, 1, 3, 4, 9, 64),
+        fc.oneof(fc.integer({ min: 100, max: 400 }), fc.constantFrom(127, 128, 129, 257)),
+        fc.constantFrom([16, 16], [64, 32], [128, 32]),
+        fc.constantFrom(...halves, "f16" as const),
+        async (random, base, N, [rows = 0, keys = 0], dtype) => {
+          const { heads, kvHeads, headDim } = random;
+          const spec = seal({ ...random, dtype, causal: true });
+          const block = xposBlock(base, dtype);
+          const given = randomInputs(spec, N, 1, N);
+          // Keys that f16 holds at the end of their own block, and at no end of the next.
+          const larger = { ...given, q: given.q.map((x) => x / 16), k: given.k.map((x) => x * 16) };
+          const scaled = (x: Float32Array, of: number, sign: 1 | -1) =>
+            Float32Array.from(rotate(wide(x), { B: 1, N, heads: of, headDim, base, block, sign }));
+          const inputs = stored(
+            { q: scaled(larger.q, heads, 1), k: scaled(larger.k, kvHeads, -1), v: given.v },
+            dtype,
+          );
+          for (const kind of scheduleKinds) {
+            const schedule = scheduleFor(spec, { kind, rows, keys }, N);
+            if (schedule === null) continue;
+            ran.set(`xpos ${kind} ${dtype}`, (ran.get(`xpos ${kind} ${dtype}`) ?? 0) + 1);
+            await hold(spec, onUnits(spec, schedule, { base, block }), inputs, N, 1, { base, block });
+          }
+        },
+      ),
+      { numRuns: Math.ceil(RUNS / 2), seed, endOnFailure: true },
     );
   });
 

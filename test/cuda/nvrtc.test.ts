@@ -125,6 +125,17 @@ describe.skipIf(nvrtc === null)(`NVRTC compiles, seed ${seed}`, () => {
     }
   });
 
+  it.each([160, 256])("every schedule that is planned at head width %i, without spills", async (headDim) => {
+    for (const { name, branches, causal } of published) {
+      const spec = seal({ ...torchscaleShape(name, 16, headDim, branches), dtype: "bf16" as const, causal });
+      const { candidates } = choose(spec, 1 << 17, cudaTarget);
+      expect(candidates.some((c) => c.kind === "annulus" && c.schedule !== null)).toBe(headDim <= 160);
+      for (const { schedule } of candidates)
+        for (const u of schedule === null ? [] : await compile(attentionGraph(spec, NARROW), schedule))
+          expect([u.text, u.arch, u.spills]).toEqual([u.text, u.arch, 0]);
+    }
+  });
+
   it.each(["paper", "gigapath", "jargon"])("all of examples/%s.heddle", async (name) => {
     const text = readFileSync(goldenPath(`../../../examples/${name}.heddle`), "utf8");
     const { spec } = readSpec(text, name);

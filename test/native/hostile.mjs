@@ -1,10 +1,10 @@
 // Runs in a process of its own, for what it does must not end one: every function of the shim with whatever JavaScript can give.
-// node hostile.mjs MODE SHIM DRIVER NVRTC; prints what it did and exits with 0.
+// node hostile.mjs MODE SHIM DRIVER NVRTC CUBLASLT; prints what it did and exits with 0.
 import { createRequire } from "node:module";
 import { isMainThread, Worker, workerData } from "node:worker_threads";
 import process from "node:process";
 
-const [mode, path, driverPath, nvrtcPath] = isMainThread ? process.argv.slice(2) : workerData;
+const [mode, path, driverPath, nvrtcPath, cublasLtPath] = isMainThread ? process.argv.slice(2) : workerData;
 const shim = createRequire(import.meta.url)(path);
 
 const counts = { threw: 0, passed: 0 };
@@ -35,6 +35,8 @@ function attempt(name, args) {
   }
 }
 
+/** x, W and out of 4 × 4 in f32, without bias, residual and workspace. */
+const square = Float64Array.of(4, 4, 4, 0, 0, 0, 0, 0, 0);
 const ptx = new TextEncoder().encode(".version 8.0\n");
 async function make() {
   const driver = (await shim.openDriver(driverPath)).handle;
@@ -49,7 +51,11 @@ async function make() {
   for (const e of [event, later]) shim.recordEvent(e, stream);
   shim.beginCapture(stream);
   const graph = shim.endCapture(stream, 0).handle;
-  return { driver, nvrtc, context, module, fn, stream, memory, pinned, buffer, event, later, graph };
+  const cublaslt = (await shim.openCublasLt(cublasLtPath)).handle;
+  const products = await shim.openProducts(context, cublaslt);
+  const product = shim.product(products, square).handle;
+  const made = { driver, nvrtc, context, module, fn, stream, memory, pinned, buffer, event, later, graph };
+  return { ...made, cublaslt, products, product };
 }
 
 /** Arguments that each function takes, of `made`. */
@@ -93,6 +99,10 @@ const good = (m) => ({
   beginCapture: [m.stream],
   endCapture: [m.stream, 0],
   launchGraph: [m.graph, m.stream],
+  openCublasLt: [cublasLtPath],
+  openProducts: [m.context, m.cublaslt],
+  product: [m.products, square],
+  multiply: [m.product, m.stream, [m.memory, m.memory, m.memory]],
   dispose: [{}],
 });
 
@@ -151,7 +161,7 @@ const hostile = (m) =>
       [m.memory, 1],
       Array(600).fill("--option"),
     ],
-    [driverPath, nvrtcPath, "/", "/dev/null", "/nowhere", path, "libm.so.6"],
+    [driverPath, nvrtcPath, cublasLtPath, "/", "/dev/null", "/nowhere", path, "libm.so.6"],
     Object.values(m),
     [Object.create(m.stream), new Proxy(m.memory, {}), structuredClone(m.stream), { ...m.memory }],
     torn,
@@ -237,6 +247,9 @@ async function withHandles() {
     "event",
     "graph",
     "nvrtc",
+    "cublaslt",
+    "products",
+    "product",
   ]) {
     const m = await make();
     const calls = good(m);
@@ -269,7 +282,7 @@ async function withWorkers() {
   const m = await make();
   for (let i = 0; i < 8; i++) {
     const worker = new Worker(new URL(import.meta.url), {
-      workerData: ["inside", path, driverPath, nvrtcPath],
+      workerData: ["inside", path, driverPath, nvrtcPath, cublasLtPath],
     });
     await new Promise((resolve, reject) => worker.once("message", resolve).once("error", reject));
     if (i % 2 === 0) await worker.terminate();

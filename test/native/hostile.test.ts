@@ -18,7 +18,7 @@ describe.skipIf(!ok)("hostile calls", () => {
   beforeAll(async () => {
     const { built } = await testShim();
     const libraries = stubLibraries();
-    paths = [built.path, libraries.driver, libraries.nvrtc[13]];
+    paths = [built.path, libraries.driver, libraries.nvrtc[13], libraries.cublasLt];
   });
 
   const child = (mode: string): Promise<Ended> =>

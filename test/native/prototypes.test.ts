@@ -13,6 +13,10 @@ const folders = [CUDA_PATH, CUDA_HOME, "/usr/local/cuda", VIRTUAL_ENV].flatMap((
 const withHeader = (name: string) => folders.find((f) => existsSync(join(f, name)));
 const cuda = withHeader("cuda.h");
 const nvrtc = withHeader("nvrtc.h");
+// Wheels of cuBLAS have its header without those of CUDA that it includes.
+const cublasLt = cuda === undefined ? undefined : withHeader("cublasLt.h");
+if (cublasLt === undefined)
+  console.warn("skipped: cublasLt.h is not on this machine, so the shim's prototypes are not compared");
 if (cuda === undefined)
   console.warn("skipped: cuda.h is not on this machine, so the shim's prototypes are not compared");
 if (nvrtc === undefined)
@@ -76,6 +80,37 @@ describe.skipIf(!ok)("prototypes", () => {
 ${compare("DRIVER_CALLS(X)\nDRIVER_OPTIONAL(X)", "CUresult")}${same.join("\n")}\n`;
     expect(compile(text, cuda ?? "")).toBe("");
     expect(compile(text.replace("DRIVER_CALLS(X)", "X(cuInit, (int flags))"), cuda ?? "")).toMatch(/cuInit/);
+  });
+
+  it.skipIf(cublasLt === undefined)("of cuBLASLt: its numbers, and the records that it fills", () => {
+    const numbers = {
+      LT_SUCCESS: "CUBLAS_STATUS_SUCCESS",
+      LT_NOT_SUPPORTED: "CUBLAS_STATUS_NOT_SUPPORTED",
+      LT_R_32F: "CUDA_R_32F",
+      LT_R_16F: "CUDA_R_16F",
+      LT_R_16BF: "CUDA_R_16BF",
+      LT_COMPUTE_32F: "CUBLAS_COMPUTE_32F",
+      LT_OP_T: "CUBLAS_OP_T",
+      LT_DESC_TRANSA: "CUBLASLT_MATMUL_DESC_TRANSA",
+      LT_DESC_EPILOGUE: "CUBLASLT_MATMUL_DESC_EPILOGUE",
+      LT_DESC_BIAS: "CUBLASLT_MATMUL_DESC_BIAS_POINTER",
+      LT_DESC_BIAS_TYPE: "CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE",
+      LT_EPILOGUE_NONE: "CUBLASLT_EPILOGUE_DEFAULT",
+      LT_EPILOGUE_RELU: "CUBLASLT_EPILOGUE_RELU",
+      LT_EPILOGUE_BIAS: "CUBLASLT_EPILOGUE_BIAS",
+      "(LT_EPILOGUE_RELU | LT_EPILOGUE_BIAS)": "CUBLASLT_EPILOGUE_RELU_BIAS",
+      LT_PREF_WORKSPACE: "CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES",
+      "sizeof(LtAlgo)": "sizeof(cublasLtMatmulAlgo_t)",
+      "sizeof(LtHeuristic)": "sizeof(cublasLtMatmulHeuristicResult_t)",
+      "offsetof(LtHeuristic, workspaceSize)": "offsetof(cublasLtMatmulHeuristicResult_t, workspaceSize)",
+      "offsetof(LtHeuristic, state)": "offsetof(cublasLtMatmulHeuristicResult_t, state)",
+    };
+    const same = Object.entries(numbers).map(
+      ([ours, theirs]) => `_Static_assert((long)${ours} == (long)${theirs}, "${ours}");`,
+    );
+    const text = `#include <stddef.h>\n#include <cublasLt.h>\n#include "runtime/native/cublaslt.h"\n${same.join("\n")}\n`;
+    expect(compile(text, cublasLt ?? "")).toBe("");
+    expect(compile(text.replace("LT_OP_T ==", "LT_OP_T + 1 =="), cublasLt ?? "")).toMatch(/LT_OP_T/);
   });
 
   it.skipIf(nvrtc === undefined)("of NVRTC", () => {

@@ -39,6 +39,7 @@ export type Libraries = {
   /** By major version. */
   readonly nvrtc: { readonly 11: string; readonly 12: string; readonly 13: string };
   readonly builtins: string;
+  readonly cublasLt: string;
   /** A shared library that is none of these. */
   readonly other: string;
 };
@@ -56,6 +57,7 @@ export function stubLibraries(): Libraries {
     oldDriver: at("libcuda-old.so.1"),
     nvrtc: { 11: at("libnvrtc.so.11"), 12: at("libnvrtc.so.12"), 13: at("libnvrtc.so.13") },
     builtins: at("libnvrtc-builtins.so.13.4"),
+    cublasLt: at("libcublasLt.so.13"),
     other: at("libother.so"),
   };
   if (existsSync(folder)) return libraries;
@@ -63,12 +65,14 @@ export function stubLibraries(): Libraries {
   const making = mkdtempSync(join(cache, ".stub-"));
   const compile = (source: string, name: string, ...flags: readonly string[]) => {
     const args = `-std=gnu11 -Wall -Wextra -Werror -O1 -fPIC -shared -x c ${source} -o ${join(making, name)}`;
-    const ran = spawnSync("cc", [...args.split(" "), ...flags, "-x", "none", "-lpthread"], {
+    const ran = spawnSync("cc", [...args.split(" "), ...flags, "-x", "none", "-lpthread", "-ldl", "-lm"], {
       encoding: "utf8",
     });
     if (ran.status !== 0) throw new Error(`the stub ${name} does not compile:\n${ran.stderr}`);
   };
-  compile(`${STUB}/libcuda.c`, "libcuda.so.1");
+  // A name that nobody looks for, by which the stub of cuBLASLt finds it.
+  compile(`${STUB}/libcuda.c`, "libcuda.so.1", "-Wl,-soname,libcuda-heddle-stub.so");
+  compile(`${STUB}/libcublaslt.c`, "libcublasLt.so.13");
   compile(`${STUB}/libcuda.c`, "libcuda-old.so.1", "-DOLD_DRIVER");
   for (const major of [11, 12, 13]) compile(`${STUB}/libnvrtc.c`, `libnvrtc.so.${major}`, `-DMAJOR=${major}`);
   compile("/dev/null", "libnvrtc-builtins.so.13.4");

@@ -1,7 +1,6 @@
 /** What the planner believes of WebGPU, held to what the machine makes: workgroup storage for every head width. */
 import { describe, expect, it } from "vitest";
-import { simtSharedBytes } from "../../codegen/machine/simt.ts";
-import { attentionBytes, MOST_LANES, WGSL_VARIANTS, wgslTarget } from "../../codegen/wgsl/target.ts";
+import { MOST_LANES, WGSL_VARIANTS, wgslTarget } from "../../codegen/wgsl/target.ts";
 import { compileSpec, readSpec } from "../../src/compile.ts";
 import { choose } from "../../src/planner.ts";
 import type { ScheduleKind } from "../../src/schedule.ts";
@@ -12,11 +11,11 @@ const compiled = (headDim: number, schedule: ScheduleKind) => {
   const [found] = spec === null ? [] : compileSpec(spec, { target: "wgsl", schedule });
   const attention = spec?.attentions[0];
   if (found === undefined || attention === undefined) throw new Error("a valid spec");
-  const variants = (found.program.webgpu ?? []).map(({ plan, features }, v) => ({
-    kernels: plan.kernels,
-    tiles: found.wgsl?.[v]?.tiles ?? [],
-    exchange: features.includes("subgroups"),
-  }));
+  const variants = (found.program.webgpu ?? []).map(({ plan }, v) => {
+    const limits = WGSL_VARIANTS[v];
+    if (limits === undefined) throw new Error(`no variant ${v}`);
+    return { kernels: plan.kernels, target: wgslTarget(limits) };
+  });
   return { attention, variants };
 };
 
@@ -32,20 +31,17 @@ describe("an attention of any head width", () => {
       ] as const) {
         const { attention, variants } = compiled(headDim, kind);
         expect(variants.length).toBeGreaterThan(1);
-        for (const { kernels, tiles, exchange } of variants)
-          for (const [k, { entry, sharedBytes, workgroup }] of kernels.entries()) {
+        for (const { kernels, target } of variants) {
+          for (const { entry, sharedBytes, workgroup } of kernels) {
             expect(sharedBytes, entry).toBeLessThanOrEqual(16384);
             expect(workgroup, entry).toBeLessThanOrEqual(MOST_LANES);
-            // A merge has no tile of keys, and what the planner bounds is more than it takes.
-            if (entry.includes("_merge_")) continue;
-            const [, rows, keys] = /(\d+)x(\d+)/.exec(entry) ?? [];
-            const tile = tiles[k];
-            if (rows === undefined || tile === undefined) throw new Error(`${entry} has tiles`);
-            // What it takes at least; where there is room it takes a second array of partial results and waits less.
-            const least = simtSharedBytes(tile, workgroup, exchange);
-            const planned = attentionBytes(attention, Number(rows), Number(keys));
-            expect(least, `${entry}, planned ${planned}`).toBeLessThanOrEqual(planned);
           }
+          const sizes = kernels.map(({ entry }) => /(\d+)x(\d+)/.exec(entry)).find((found) => found !== null);
+          const [, rows, keys] = sizes ?? [];
+          const choice = { kind, rows: Number(rows), keys: Number(keys) };
+          const declared = Math.max(...kernels.map((k) => k.sharedBytes));
+          expect(target.limits.attentionBytes?.(attention, choice), JSON.stringify(choice)).toBe(declared);
+        }
       }
     },
   );

@@ -51,12 +51,12 @@ import type { Schedule } from "../../../src/schedule.ts";
 import type { Launch } from "../launch.ts";
 import { lowerBranch } from "./branch.ts";
 import { branchTitle, chainBuffers, launchesOf, type ChainPass } from "./chain.ts";
+import { decayTables, rowsTogether } from "./decay.ts";
 import { multipleOf } from "./folds.ts";
 import { elementExpressions, expressions, newBlock, offsetTable, type Block } from "./integers.ts";
 import { absorbZeros, empty, finish, map, resume } from "./state.ts";
 import {
   attentionTiles,
-  decayTables,
   headColumn,
   headRows,
   kernelName,
@@ -242,7 +242,14 @@ export const annulusParts = (
 };
 export const integers = (table: Lookup): Table => ({ ...table, type: "i32" });
 
-function annulusKernel(node: AttentionWork, schedule: Schedule, shape: AnnulusShape, kind: Kind): TileKernel {
+/** `taken` is how many of its rows a tile takes. */
+function annulusKernel(
+  node: AttentionWork,
+  schedule: Schedule,
+  taken: number,
+  shape: AnnulusShape,
+  kind: Kind,
+): TileKernel {
   const { spec } = node;
   const { rows, keys } = schedule;
   const { folds, cuts } = kind;
@@ -258,7 +265,7 @@ function annulusKernel(node: AttentionWork, schedule: Schedule, shape: AnnulusSh
     cell: folds ? ref("cell") : segment,
     cuts: Array.from({ length: cuts }, (_, i) => ref(cutName(i))),
     room: folds ? { slots: ref("room_slots"), tiles: ref("room_tiles") } : { slots: i32(0), tiles: i32(0) },
-    rows,
+    rows: taken,
   });
   const { batch, head, dilation: step, slot } = tile;
   const rowsAt = { batch, head, position: add(tile.rowStart, mul(slot, step)), step, count: tile.rows };
@@ -297,7 +304,10 @@ export function lowerAnnulus(
   stored: Dtype = "f32",
 ): readonly Launch<TileKernel>[] {
   const { spec } = node;
-  const shape = annulusShape(spec, schedule.rows);
+  const rows = Math.min(
+    ...spec.branches.map(({ dilation }) => rowsTogether(node, stored, schedule.rows, dilation)),
+  );
+  const shape = annulusShape(spec, rows);
   // Without a pair to share the passes are those of `branch`.
   if (!shape.linked) return lowerBranch(node, schedule, stored);
   const kinds = [false, true].map((folds) =>
@@ -307,7 +317,7 @@ export function lowerAnnulus(
       schedule.keys,
     ),
   );
-  const kernels = kinds.map((kind) => annulusKernel(node, schedule, shape, kind));
+  const kernels = kinds.map((kind) => annulusKernel(node, schedule, rows, shape, kind));
   const [first] = shape.passes;
   const started = first !== undefined && spec.branches[first.branch]?.dilation === 1;
   const passes = shape.passes.map((pass, index): ChainPass => {
@@ -328,7 +338,7 @@ export function lowerAnnulus(
           ? { cell: pass.cell, room_slots: room.slots, room_tiles: room.tiles, ...Object.fromEntries(cuts) }
           : {}),
       },
-      grid: gridSize(spec, schedule, pass.branch),
+      grid: gridSize(spec, { kind: "annulus", rows }, pass.branch),
     };
   });
   return launchesOf(node, schedule.rows, stored, { mean: false, started, passes });

@@ -4,13 +4,14 @@ import { branchPhantoms, branchTile, hasPhantoms, segmentOf } from "../../../src
 import type { Dtype, TileKernel } from "../../../src/kernel.ts";
 import { gridSize } from "../../../src/planner.ts";
 import type { Schedule } from "../../../src/schedule.ts";
+import type { Branch } from "../../../src/spec.ts";
 import type { Launch } from "../launch.ts";
 import { branchTitle, chainBuffers, launchesOf, type ChainPass } from "./chain.ts";
+import { decayTables, rowsTogether } from "./decay.ts";
 import { elementExpressions, expressions, newBlock, offsetTable } from "./integers.ts";
 import { absorbZeros, empty, finish, finishMean, resume } from "./state.ts";
 import {
   attentionTiles,
-  decayTables,
   headColumn,
   headRows,
   kernelName,
@@ -20,7 +21,13 @@ import {
   type AttentionWork,
 } from "./tiles.ts";
 
-function branchKernel(node: AttentionWork, schedule: Schedule, single: boolean): TileKernel {
+/** The kernel of all branches, or of the only one; a tile takes `taken` rows, or as many as a scalar says (null). */
+function branchKernel(
+  node: AttentionWork,
+  schedule: Schedule,
+  single: boolean,
+  taken: number | null,
+): TileKernel {
   const { spec } = node;
   const { rows, keys } = schedule;
   const mean = spec.combine === "mean" && spec.branches.length > 1;
@@ -34,7 +41,7 @@ function branchKernel(node: AttentionWork, schedule: Schedule, single: boolean):
     branch: constant ? i32(0) : ref("branch"),
     segment: constant ? i32(segmentOf(only.segment)) : ref("segment"),
     dilation: constant ? i32(only.dilation) : ref("dilation"),
-    rows,
+    rows: taken === null ? ref(TAKEN) : i32(taken),
   });
   const { batch, head, dilation: step } = tile;
   const rowsAt = { batch, head, position: add(tile.rowStart, mul(tile.slot, step)), step, count: tile.rows };
@@ -79,7 +86,7 @@ function branchKernel(node: AttentionWork, schedule: Schedule, single: boolean):
       { name: "N", type: "i32" },
       ...(constant
         ? []
-        : (["branch", "segment", "dilation", "first"] as const).map((name) => ({
+        : ["branch", "segment", "dilation", "first", ...(taken === null ? [TAKEN] : [])].map((name) => ({
             name,
             type: "i32" as const,
           }))),
@@ -96,6 +103,8 @@ function branchKernel(node: AttentionWork, schedule: Schedule, single: boolean):
   };
 }
 
+const TAKEN = "rows_taken";
+
 /** Launches of a `branch` or `dense` schedule; `stored` is the storage of out. */
 export function lowerBranch(
   node: AttentionWork,
@@ -106,22 +115,39 @@ export function lowerBranch(
   const mean = spec.combine === "mean" && spec.branches.length > 1;
   // A branch of dilation 1 covers every row (unless rows are moved, and then it is not), so it may start the state.
   const covering = mean ? -1 : spec.branches.findIndex((branch) => branch.dilation === 1);
+  const taken = (branch: Branch | undefined) =>
+    rowsTogether(node, stored, schedule.rows, branch?.dilation ?? 1);
+  const [only] = spec.branches;
   if (spec.branches.length === 1 && covering === 0) {
-    const kernel = branchKernel(node, schedule, true);
-    const pass = { title: schedule.kind, kernel, scalars: {}, grid: gridSize(spec, schedule, 0) };
+    const rows = taken(only);
+    const kernel = branchKernel(node, schedule, true, rows);
+    const pass = {
+      title: schedule.kind,
+      kernel,
+      scalars: {},
+      grid: gridSize(spec, { kind: "branch", rows }, 0),
+    };
     return launchesOf(node, schedule.rows, stored, { mean, started: true, passes: [pass] });
   }
-  const kernel = branchKernel(node, schedule, false);
+  const whole = spec.branches.every((branch) => taken(branch) === schedule.rows);
+  const kernel = branchKernel(node, schedule, false, whole ? schedule.rows : null);
   const order = [...spec.branches.keys()].sort(
     (x, y) => Number(y === covering) - Number(x === covering) || x - y,
   );
   const passes = order.map((branch): ChainPass => {
     const { segment, dilation } = spec.branches[branch] ?? { segment: Infinity, dilation: 1 };
+    const rows = taken(spec.branches[branch]);
     return {
       title: branchTitle(branch, { segment, dilation }),
       kernel,
-      scalars: { branch, segment: segmentOf(segment), dilation, first: branch === covering ? 1 : 0 },
-      grid: gridSize(spec, schedule, branch),
+      scalars: {
+        branch,
+        segment: segmentOf(segment),
+        dilation,
+        first: branch === covering ? 1 : 0,
+        ...(whole ? {} : { [TAKEN]: rows }),
+      },
+      grid: gridSize(spec, { kind: "branch", rows }, branch),
     };
   });
   return launchesOf(node, schedule.rows, stored, { mean, started: covering >= 0, passes });

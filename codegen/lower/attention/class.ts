@@ -11,16 +11,16 @@ import {
   passKeys,
   passPhantoms,
 } from "../../../src/geometry.ts";
-import type { Expr, TileKernel } from "../../../src/kernel.ts";
+import type { Dtype, Expr, TileKernel } from "../../../src/kernel.ts";
 import { gridSize } from "../../../src/planner.ts";
 import type { Schedule } from "../../../src/schedule.ts";
 import type { Launch } from "../launch.ts";
+import { decayTables, rowsTogether } from "./decay.ts";
 import { chosen, countFolds, dilationTable, shareFold, type KeyRange, type PassRange } from "./folds.ts";
 import { expressions, newBlock, offsetTable } from "./integers.ts";
 import { absorbZeros, empty, finish } from "./state.ts";
 import {
   attentionTiles,
-  decayTables,
   headColumn,
   headRows,
   kernelName,
@@ -31,13 +31,13 @@ import {
   type Queries,
 } from "./tiles.ts";
 
-function classKernel(node: AttentionWork, schedule: Schedule): TileKernel {
+function classKernel(node: AttentionWork, schedule: Schedule, taken: number): TileKernel {
   const { spec } = node;
   const { rows, keys } = schedule;
   const shape = classShape(spec);
   const b = newBlock();
   const I = expressions(b, spec);
-  const tile = classTile(I, spec, shape, { group, N, rows });
+  const tile = classTile(I, spec, shape, { group, N, rows: taken });
   const { batch, head, first } = tile;
   const step = i32(shape.lattice);
   const rowsAt = { batch, head, position: first, step, count: tile.rows };
@@ -153,19 +153,27 @@ function classKernel(node: AttentionWork, schedule: Schedule): TileKernel {
   };
 }
 
-/** The single launch of a `class` schedule. */
-export const lowerClass = (node: AttentionWork, schedule: Schedule): readonly Launch<TileKernel>[] => [
-  {
-    title: `${node.spec.name}: class`,
-    kernel: classKernel(node, schedule),
-    bind: {
-      q: { value: node.q },
-      k: { value: node.k },
-      v: { value: node.v },
-      out: { value: node.out },
-      lse: { value: node.lse },
+/** The single launch of a `class` schedule; `stored` is the storage of queries and keys. */
+export function lowerClass(
+  node: AttentionWork,
+  schedule: Schedule,
+  stored: Dtype = "f32",
+): readonly Launch<TileKernel>[] {
+  const { spec } = node;
+  const rows = rowsTogether(node, stored, schedule.rows, classShape(spec).lattice);
+  return [
+    {
+      title: `${spec.name}: class`,
+      kernel: classKernel(node, schedule, rows),
+      bind: {
+        q: { value: node.q },
+        k: { value: node.k },
+        v: { value: node.v },
+        out: { value: node.out },
+        lse: { value: node.lse },
+      },
+      scalars: { N: "N" },
+      grid: gridSize(spec, { kind: "class", rows }, 0),
     },
-    scalars: { N: "N" },
-    grid: gridSize(node.spec, schedule, 0),
-  },
-];
+  ];
+}

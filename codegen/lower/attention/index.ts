@@ -13,7 +13,7 @@ export type { AttentionNode } from "./tiles.ts";
 
 /**
  * In the order in which they must run: later launches may resume the state that earlier ones left in out and lse. `stored` is the
- * storage of out; where it has 16 bits, a state that launches resume lies in f32 beside it and is rounded once, at the end.
+ * storage of q, k, v and out; where it has 16 bits, a state that launches resume lies in f32 beside it and is rounded once, at the end.
  */
 export function lowerAttention(
   node: AttentionNode,
@@ -27,10 +27,10 @@ export function lowerAttention(
     case "dense":
       return lowerBranch(work, schedule, stored);
     case "class":
-      return lowerClass(work, schedule);
+      return lowerClass(work, schedule, stored);
     case "annulus":
       return lowerAnnulus(work, schedule, stored);
     case "annulus_list":
-      return lowerList(work, schedule);
+      return lowerList(work, schedule, stored);
   }
 }

@@ -18,11 +18,12 @@ import {
   sizes,
   type AnnulusShape,
 } from "../../../src/geometry.ts";
-import type { Expr, Rows, Size, TileKernel } from "../../../src/kernel.ts";
+import type { Dtype, Expr, Rows, Size, TileKernel } from "../../../src/kernel.ts";
 import { gridSize, listPasses, mergeGrid, mergeRows } from "../../../src/planner.ts";
 import type { Schedule } from "../../../src/schedule.ts";
 import type { AttentionSpec } from "../../../src/spec.ts";
 import type { Launch, Temporary } from "../launch.ts";
+import { rowsTogether } from "./decay.ts";
 import { annulusParts, attendAnnulus, integers, kindOf } from "./annulus.ts";
 import { expressions, newBlock, offsetTable, type Block } from "./integers.ts";
 import { empty, finish, merge, stateTiles } from "./state.ts";
@@ -62,7 +63,8 @@ function rowsOfParts(
   };
 }
 
-function listKernel(node: AttentionWork, schedule: Schedule, shape: AnnulusShape): TileKernel {
+/** `taken` is how many of its rows a tile takes. */
+function listKernel(node: AttentionWork, schedule: Schedule, taken: number, shape: AnnulusShape): TileKernel {
   const { spec } = node;
   const { rows, keys } = schedule;
   const { passes } = shape;
@@ -78,7 +80,7 @@ function listKernel(node: AttentionWork, schedule: Schedule, shape: AnnulusShape
       longest: ref(countName("longest", p)),
       alike: ref(countName("alike", p)),
     })),
-    rows,
+    rows: taken,
   });
   const body = b.nested(() => {
     const ring = ringOf(I, spec, shape, tile, tile.branch);
@@ -177,22 +179,30 @@ function partValues(node: AttentionNode): readonly [Temporary, Temporary] {
 }
 
 /** The two launches of an `annulus_list` schedule. */
-export function lowerList(node: AttentionWork, schedule: Schedule): readonly Launch<TileKernel>[] {
+export function lowerList(
+  node: AttentionWork,
+  schedule: Schedule,
+  stored: Dtype,
+): readonly Launch<TileKernel>[] {
   const { spec } = node;
-  const shape = annulusShape(spec, schedule.rows);
+  const rows = Math.min(
+    ...spec.branches.map(({ dilation }) => rowsTogether(node, stored, schedule.rows, dilation)),
+  );
+  const list = { kind: schedule.kind, rows, keys: schedule.keys };
+  const shape = annulusShape(spec, rows);
   const temporaries = partValues(node);
   const [parts, partLse] = temporaries;
   const bind = { parts: { value: parts.id }, part_lse: { value: partLse.id } };
-  const passes = listPasses(spec, schedule).flatMap((pass, p): readonly (readonly [string, Size])[] =>
+  const passes = listPasses(spec, list).flatMap((pass, p): readonly (readonly [string, Size])[] =>
     countedBy(spec).map((what) => [countName(what, p), pass[what]] as const),
   );
   return [
     {
       title: `${spec.name}: all branches, longest tiles first`,
-      kernel: listKernel(node, schedule, shape),
+      kernel: listKernel(node, schedule, rows, shape),
       bind: { q: { value: node.q }, k: { value: node.k }, v: { value: node.v }, ...bind },
       scalars: { N: "N", sequences: sizes.mul("B", spec.heads), ...Object.fromEntries(passes) },
-      grid: gridSize(spec, schedule, 0),
+      grid: gridSize(spec, list, 0),
       temporaries,
     },
     {

@@ -1,22 +1,15 @@
-/** What the schedules share: reading queries, keys and values in place, xPos' decay between blocks, and scoring one key tile. */
+/** What the schedules share: reading queries, keys and values in place, and scoring one key tile. */
 import {
   add,
   and,
-  at,
   col,
   div,
-  exp2,
   f32,
-  float,
   ge,
   gt,
   i32,
-  load,
   lt,
-  max,
-  min,
   mul,
-  ne,
   op,
   or,
   ref,
@@ -25,18 +18,18 @@ import {
   type AnyExpr,
 } from "../../../src/expr.ts";
 import type { Node } from "../../../src/graph.ts";
-import type { Element, Expr, Rows, Stmt, Table, Tile, TileDecl } from "../../../src/kernel.ts";
+import type { Element, Expr, Rows, Stmt, Tile, TileDecl } from "../../../src/kernel.ts";
+import { middleBlock, rebase, type Tokens } from "./decay.ts";
 import type { Block } from "./integers.ts";
 import { pieces } from "../linear.ts";
 import type { AttentionTiling } from "../tilings.ts";
-import { absorb, LOG2E, map, mask, stateTiles } from "./state.ts";
+import { absorb, LOG2E, mask, stateTiles } from "./state.ts";
 
 export type AttentionNode = Extract<Node, { op: "attention" }>;
 /** A node with the way its operands are read; without one, in whole rows. */
 export type AttentionWork = AttentionNode & { readonly tiling?: AttentionTiling };
 
 export const N = ref("N");
-export const DECAY = "decay";
 
 /** An attention with xPos' decay is another kernel than the same one without. */
 export const kernelName = ({ spec, decay }: AttentionNode): string =>
@@ -85,61 +78,6 @@ export const headColumn = (
   cols: 1,
 });
 
-/** A progression of tokens: position + i·step for 0 ≤ i < count. */
-export type Tokens = { readonly position: Expr; readonly step: Expr; readonly count: Expr };
-
-/**
- * log2 of ζ_i^(block/base) for both elements of pair i (see src/graph.ts, xpos). ζ takes torch's f32 roundings, as in the tables of
- * `runtime/tables.ts`, so that a block's local scales and the factor between blocks are powers of the same numbers.
- */
-export const decayTables = (node: AttentionNode): readonly Table[] => {
-  const { decay, spec } = node;
-  if (decay === undefined) return [];
-  const { fround } = Math;
-  const D = spec.headDim;
-  const zeta = (i: number) => fround(fround(2 * i + fround(0.4 * D)) / fround(1.4 * D));
-  const values = Array.from(
-    { length: D },
-    (_, j) => (Math.log2(zeta(Math.floor(j / 2))) * decay.block) / decay.base,
-  );
-  return [{ name: DECAY, type: "f32", values }];
-};
-
-/**
- * Moves the local xPos scale of `tile`'s rows from their own block to `block`: a factor ζ^(sign·(own − block)·…), needed only
- * where a row lies in another block. Rows past count are zero and take the last row's factor, so nothing overflows there.
- */
-export function rebase(
-  b: Block,
-  node: AttentionNode,
-  tile: string,
-  tokens: Tokens,
-  block: Expr,
-  sign: 1 | -1,
-  first: Expr = i32(0),
-): void {
-  const { decay } = node;
-  if (decay === undefined) return;
-  const length = i32(decay.block);
-  const lastRow = max(sub(tokens.count, i32(1)), i32(0));
-  const last = add(tokens.position, mul(lastRow, tokens.step));
-  const position: AnyExpr = add<Element>(
-    tokens.position,
-    mul<Element>(min<Element>(row, lastRow), tokens.step),
-  );
-  const distance: AnyExpr = float(sub<Element>(div<Element>(position, length), block));
-  const exponent = mul<Element>(
-    load<Element>(DECAY, add<Element>(col, first)),
-    sign === 1 ? distance : sub<Element>(f32(0), distance),
-  );
-  b.push({
-    s: "if",
-    cond: or(ne(div(tokens.position, length), block), ne(div(last, length), block)),
-    // A future key may grow without bound (semantics.md 3); 2^100 keeps what must be masked finite.
-    then: [map(tile, mul<Element>(at(tile), exp2(min<Element>(exponent, f32(100)))))],
-  });
-}
-
 /** The query rows of a tile, and the block that their xPos scale is moved to. */
 export type Queries = { readonly batch: Expr; readonly head: Expr; readonly block: Expr } & Tokens;
 
@@ -150,7 +88,7 @@ export function readQueries(
   where: { readonly batch: Expr; readonly head: Expr } & Tokens,
 ): Queries {
   const { decay } = node;
-  const block = decay === undefined ? i32(0) : b.bind("query_block", div(where.position, i32(decay.block)));
+  const block = decay === undefined ? i32(0) : b.bind("query_block", middleBlock(decay, where));
   const queries = { ...where, block };
   if (node.tiling === undefined) readQuerySlice(b, node, "Q", queries, i32(0), node.spec.headDim);
   return queries;

@@ -128,9 +128,9 @@ export function siteFor(kernel: TileKernel, grid: Grid, sharedBytes: number): Si
     0,
     ...reductions.map((s) => partialsFor(grid, rowsOf.get(s.from) ?? 0, owned(s.into))),
   );
-  const others = kernel.shared.reduce((sum, s) => sum + s.length, columns);
+  const others = kernel.shared.reduce((sum, s) => sum + ceil4(s.length), ceil4(columns));
   const fits = (elements: number, scratches: number) =>
-    4 * (elements + others + Math.min(scratches, reductions.length) * partials) <= sharedBytes;
+    4 * (elements + others + Math.min(scratches, reductions.length) * ceil4(partials)) <= sharedBytes;
   // Memory of its own for every tile and for neighbouring reductions saves barriers, where there is room.
   const apart = arenaFor(rooms, new Map());
   const arena = fits(apart.elements, 2)

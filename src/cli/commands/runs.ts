@@ -18,6 +18,7 @@ import {
   jsonOption,
   length,
   lengths,
+  linearOption,
   place,
   renameOption,
   seed,
@@ -93,6 +94,7 @@ export function runCommands(program: Command, io: Io, ended: (code: ExitCode) =>
       ),
     )
     .addOption(new Option("--device <device>", "what computes").choices(runDevices).default("auto"))
+    .addOption(linearOption())
     .addOption(threadsOption())
     .addOption(jsonOption("print the figures of --bits as JSON"))
     .addOption(formatOption())
@@ -245,6 +247,7 @@ export function runCommands(program: Command, io: Io, ended: (code: ExitCode) =>
       ),
     )
     .addOption(new Option("--seed <n>", "of the random inputs (default: another each time)").argParser(seed))
+    .addOption(linearOption())
     .addOption(threadsOption())
     .addOption(jsonOption("as JSON"))
     .addOption(formatOption())

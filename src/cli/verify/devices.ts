@@ -129,12 +129,13 @@ export async function webgpuSubjects(): Promise<{
 export async function cudaSubjects(
   env: Io["env"],
   named: boolean,
+  linear: "own" | "cublaslt",
 ): Promise<{ readonly subjects: readonly Subject[]; readonly absent: string | null }> {
   const why = named ? null : await whyNoCuda(env);
   if (why !== null) return { subjects: [], absent: why };
   try {
-    const steps = await openCudaDevice(env, { poison: true });
-    const graphs = await openCudaDevice(env, { poison: true, graph: true });
+    const steps = await openCudaDevice(env, { poison: true, linear });
+    const graphs = await openCudaDevice(env, { poison: true, graph: true, linear });
     return {
       subjects: [
         subjectOf(steps, steps.detail, "cuda"),

@@ -45,7 +45,7 @@ static __thread bool broken;
 struct Function;
 struct Event;
 typedef struct Node {
-  enum { COPY, FILL, LAUNCH, EVENT } kind;
+  enum { COPY, FILL, LAUNCH, EVENT, CALLED } kind;
   void *to;
   const void *from;
   size_t bytes;
@@ -56,6 +56,7 @@ typedef struct Node {
   struct Function *function;
   unsigned grid, block, shared;
   struct Event *event;
+  void (*run)(void *);
   struct Node *next;
 } Node;
 typedef struct Graph {

@@ -60,6 +60,7 @@ static double now = 0;
 static void perform(const Node *node) {
   if (node->kind == COPY) memcpy(node->to, node->from, node->bytes);
   else if (node->kind == EVENT) node->event->at = now += 1.5;
+  else if (node->kind == CALLED) node->run((void *)(uintptr_t)node->parameters);
 #ifdef EXECUTE
   else if (node->kind == LAUNCH) {
     const Launched launched = {node->grid, node->block, node->shared, node->parameters, node->bytes};
@@ -122,6 +123,16 @@ static void drain(Stream *stream) {
   pthread_mutex_unlock(&stub_lock);
   for (size_t i = 0; i < count; i++) drain_one(all[i]);
 }
+/* For the stubs of libraries that give a stream work of their own; it may be captured like any other. */
+CUresult stub_enqueue(Object stream, void (*run)(void *), const void *data, size_t bytes) {
+  Node node = {.kind = CALLED, .bytes = bytes, .run = run};
+  if (bytes > sizeof node.parameters) return INVALID_VALUE;
+  memcpy(node.parameters, data, bytes);
+  return enqueue(stream, node);
+}
+/* Whether they lie in one allocation. */
+bool stub_memory(const void *address, size_t bytes) { return stub_within("memory", address, bytes); }
+
 static Node copy_of(void *to, const void *from, size_t bytes) {
   return (Node){.kind = COPY, .to = to, .from = from, .bytes = bytes};
 }
