@@ -59,10 +59,10 @@ const TALL_COUNTING: typeof TALL = [
 ];
 
 /**
- * Widest head whose rows and keys hold their counts beside it in registers: at 192 to 256 GigaPath's branch list spills 88 to 296 bytes a
- * lane, with tiles of any height (ptxas of CUDA 13).
+ * Widest heads beside which a schedule's counts and passes stay in registers, for GigaPath's branch list (ptxas of CUDA 13): `annulus` spills
+ * 88 to 296 bytes a lane at 192 to 256, `class` 24 to 100 at 256, with tiles of any height.
  */
-const WIDEST_COUNTING = 160;
+const WIDEST: { readonly [K in ScheduleKind]?: number } = { annulus: 160, annulus_list: 160, class: 200 };
 
 function tilesFor(
   spec: AttentionShape,
@@ -76,6 +76,7 @@ function tilesFor(
         ? [[64, 16]]
         : [128, 64, 32, 16].map((rows) => [rows, Math.min(keys, 2 * rows)] as const);
     }
+    if (kind === "class" && headDim > 160) return [[64, 16]];
     const keys = TALL.find(([width]) => headDim <= width)?.[1];
     const small = [64, 32].map((k) => [64, k] as const);
     return [...(keys === undefined ? [] : [[128, keys] as const]), ...small, [32, 32], [16, 32]];
@@ -113,12 +114,12 @@ export const cudaTarget: Target = {
   },
   figures: (spec) => (onMatrixUnits(spec.headDim, storedOf(spec)) ? MATRIX_FIGURES : LANE_FIGURES),
   tiles: tilesFor,
-  against: ({ headDim, ...spec }, kind) =>
-    (kind === "annulus" || kind === "annulus_list") &&
-    headDim > WIDEST_COUNTING &&
-    onMatrixUnits(headDim, storedOf({ ...spec, headDim }))
-      ? `what rows and keys count leaves heads over ${WIDEST_COUNTING} too few registers`
-      : null,
+  against: (spec, kind) => {
+    const widest = WIDEST[kind] ?? Infinity;
+    return spec.headDim > widest && onMatrixUnits(spec.headDim, storedOf(spec))
+      ? `what it counts leaves heads over ${widest} too few registers`
+      : null;
+  },
 };
 
 export const CUDA_TILINGS: Tilings = {

@@ -73,7 +73,7 @@ it("heads whose counts would spill are not planned for annulus, and get it by na
   expect(against(160)?.schedule).not.toBeNull();
   expect(against(168)).toMatchObject({
     schedule: null,
-    why: "what rows and keys count leaves heads over 160 too few registers",
+    why: "what it counts leaves heads over 160 too few registers",
   });
   expect(choose(wide(168), 4096, cudaTarget, { kind: "annulus" }).chosen.kind).toBe("annulus");
 });
