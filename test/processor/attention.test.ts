@@ -100,7 +100,7 @@ const ragged = fc.oneof(
 );
 // Widths around those of vectors and panels of all shapes, and odd ones whose rows end in every narrower vector.
 const limits = { maxSegment: 200, headDims: [4, 6, 8, 12, 16, 20, 24, 30, 32, 40, 46, 48] };
-const RUNS = 12;
+const RUNS = 8;
 
 describe.skipIf(shapes.length === 0)("random specs", { timeout: 120_000 }, () => {
   it("equal the reference on every legal schedule, the same bits on 1 and 2 threads", async () => {
