@@ -29,8 +29,9 @@ async function run(
   threads: number,
   inputs: Inputs,
   at: { N: number; B: number },
+  flags?: readonly string[],
 ) {
-  const executable = await (await device(vectors, threads)).compile(program);
+  const executable = await (await device(vectors, threads, flags)).compile(program);
   const first = await executable.run({ ...inputs }, at);
   const again = await executable.run({ ...inputs }, at);
   await executable.dispose();
@@ -47,24 +48,28 @@ afterAll(() => {
 
 describe.skipIf(shapes.length === 0)("goldens", () => {
   // Shapes of vectors take turns, so that each meets all kinds of cases.
-  it.each(cases.map((c, i) => ({ ...c, vectors: shapes[i % Math.max(1, shapes.length)] ?? "sse" })))(
-    "$id on every legal schedule, $vectors",
-    async (c) => {
-      let ran = 0;
-      for (const kind of scheduleKinds) {
-        if (!isLegal(c.spec, kind, c.vectors, c.N)) continue;
-        ran += 1;
-        const program = only(c.spec, c.vectors, { schedule: kind, length: c.N });
-        const { out, lse } = await run(program, c.vectors, 1, { q: c.q, k: c.k, v: c.v }, { N: c.N, B: c.B });
-        const o = compare(out, c.out, { dtype: "f32", terms: c.N });
-        const l = compare(lse, c.lseUnion, { dtype: "f32", terms: c.N, atLeast: 1 });
-        expect(o, `${kind} out`).toMatchObject({ ok: true });
-        expect(l, `${kind} lse`).toMatchObject({ ok: true });
-        worst.set(kind, Math.max(worst.get(kind) ?? 0, o.worst / o.scale, l.worst / l.scale));
-      }
-      expect(ran).toBeGreaterThan(0);
-    },
-  );
+  const drawn = cases.map((c, i) => ({
+    ...c,
+    vectors: shapes[i % Math.max(1, shapes.length)] ?? "sse",
+    // Every fifth is compiled as for a user.
+    flags: i % 5 === 0 ? [] : undefined,
+  }));
+  it.each(drawn)("$id on every legal schedule, $vectors", async (c) => {
+    let ran = 0;
+    for (const kind of scheduleKinds) {
+      if (!isLegal(c.spec, kind, c.vectors, c.N)) continue;
+      ran += 1;
+      const program = only(c.spec, c.vectors, { schedule: kind, length: c.N });
+      const { q, k, v, N, B } = c;
+      const { out, lse } = await run(program, c.vectors, 1, { q, k, v }, { N, B }, c.flags);
+      const o = compare(out, c.out, { dtype: "f32", terms: c.N });
+      const l = compare(lse, c.lseUnion, { dtype: "f32", terms: c.N, atLeast: 1 });
+      expect(o, `${kind} out`).toMatchObject({ ok: true });
+      expect(l, `${kind} lse`).toMatchObject({ ok: true });
+      worst.set(kind, Math.max(worst.get(kind) ?? 0, o.worst / o.scale, l.worst / l.scale));
+    }
+    expect(ran).toBeGreaterThan(0);
+  });
 });
 
 const ragged = fc.oneof(

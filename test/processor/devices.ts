@@ -27,11 +27,11 @@ const here = folder();
 export const cache = here.at("cache");
 
 const open = new Map<string, Promise<NativeDevice>>();
-/** With poisoned memory. `-O1` halves a compiler's time; what it must not change is the result. */
+/** With poisoned memory. `-O0` halves a compiler's time; some tests compile as for a user, with no flags. */
 export function device(
   vectors: NativeVectors,
   threads: number,
-  flags: readonly string[] = ["-O1"],
+  flags: readonly string[] = ["-O0"],
   more: NativeDeviceOptions = {},
 ): Promise<NativeDevice> {
   const key = JSON.stringify([vectors, threads, flags, more]);
