@@ -41,7 +41,23 @@ export type Wish = { readonly kind?: ScheduleKind; readonly rows?: number; reado
 
 /** The best legal tile sizes of every kind at length N, and the cheapest of them all. Throws when a wish is not legal. */
 export function choose(spec: AttentionSpec, N: number, target: Target, wish: Wish = {}): Choice {
-  const kinds: readonly ScheduleKind[] = ["dense", "class", "branch", "annulus", "annulus_list"];
+  return choice(spec, N, target, wish, KINDS);
+}
+
+const KINDS: readonly ScheduleKind[] = ["dense", "class", "branch", "annulus", "annulus_list"];
+const planned =
+  (target: Target, wish: Wish) =>
+  (kind: ScheduleKind): boolean =>
+    wish.kind === undefined ? target.unplanned?.includes(kind) !== true : kind === wish.kind;
+
+/** Of some kinds only: what nobody will choose need not be counted. */
+function choice(
+  spec: AttentionSpec,
+  N: number,
+  target: Target,
+  wish: Wish,
+  kinds: readonly ScheduleKind[],
+): Choice {
   const sizes = (kind: ScheduleKind) =>
     target
       .tiles(spec, kind)
@@ -59,7 +75,7 @@ export function choose(spec: AttentionSpec, N: number, target: Target, wish: Wis
         if (best.schedule === null) best = { ...best, why: verdict.why };
         return;
       }
-      const cost = costOf(spec, verdict.schedule, N, target.figures(spec));
+      const cost = costAt(spec, verdict.schedule, N, target);
       if (best.cost === null || cost.ns < best.cost.ns)
         best = { kind, schedule: verdict.schedule, why: "", cost };
     };
@@ -67,8 +83,8 @@ export function choose(spec: AttentionSpec, N: number, target: Target, wish: Wis
     if (best.schedule === null) consider(smallest);
     return best;
   });
-  const planned = (kind: ScheduleKind) => target.unplanned?.includes(kind) !== true;
-  const wanted = candidates.filter((c) => (wish.kind === undefined ? planned(c.kind) : c.kind === wish.kind));
+  const eligible = planned(target, wish);
+  const wanted = candidates.filter((c) => eligible(c.kind));
   let chosen: Candidate | null = null;
   for (const c of wanted)
     if (c.schedule !== null && c.cost !== null && (chosen?.cost == null || c.cost.ns < chosen.cost.ns))
@@ -78,6 +94,20 @@ export function choose(spec: AttentionSpec, N: number, target: Target, wish: Wis
       `schedule '${wish.kind ?? "any"}' cannot compute attention '${spec.name}': ${wanted.map((c) => c.why).join("; ")}`,
     );
   return { chosen: chosen.schedule, candidates };
+}
+
+/** Costs of schedules at lengths, by attention: the variants of a target have the same figures, and ranges keep what they had. */
+const remembered = new WeakMap<AttentionSpec, Map<string, Cost>>();
+
+function costAt(spec: AttentionSpec, schedule: Schedule, N: number, target: Target): Cost {
+  const figures = target.figures(spec);
+  const { kind, rows, keys } = schedule;
+  const key = JSON.stringify([kind, rows, keys, N, figures]);
+  const known = remembered.get(spec) ?? new Map<string, Cost>();
+  remembered.set(spec, known);
+  const cost = known.get(key) ?? costOf(spec, schedule, N, figures);
+  known.set(key, cost);
+  return cost;
 }
 
 export type LengthRange = { readonly upTo: number | null; readonly schedule: Schedule };
@@ -93,17 +123,18 @@ export function rangesOf(spec: AttentionSpec, target: Target, wish: Wish = {}): 
     Number.isFinite(b.segment) && b.segment % b.dilation !== 0 ? [b.segment] : [],
   );
   const points = [...new Set([...lengths, ...breaks])].sort((a, b) => a - b);
+  const kinds = KINDS.filter(planned(target, wish));
   const ranges: { upTo: number | null; schedule: Schedule }[] = [];
   points.forEach((point, i) => {
     const last = i === points.length - 1;
     const N = last ? 2 * point : point;
-    const { chosen, candidates } = choose(spec, N, target, wish);
+    const { chosen, candidates } = choice(spec, N, target, wish, kinds);
     const previous = ranges.at(-1);
     let schedule = chosen;
     if (previous !== undefined) {
       const { kind, rows, keys } = previous.schedule;
       if (legal(spec, { kind, rows, keys }, target.limits, N).ok) {
-        const keep = costOf(spec, previous.schedule, N, target.figures(spec)).ns;
+        const keep = costAt(spec, previous.schedule, N, target).ns;
         const best = candidates.find((c) => c.schedule === chosen)?.cost?.ns ?? keep;
         if (best > keep * WORTH_A_KERNEL) schedule = previous.schedule;
       }
