@@ -78,7 +78,8 @@ function tilesFor(
     }
     if (kind === "class" && headDim > 160) return [[64, 16]];
     const keys = TALL.find(([width]) => headDim <= width)?.[1];
-    const small = [64, 32].map((k) => [64, k] as const);
+    // Beside wider heads 64 keys spill up to 144 bytes a lane.
+    const small = (headDim > 128 ? [32] : [64, 32]).map((k) => [64, k] as const);
     return [...(keys === undefined ? [] : [[128, keys] as const]), ...small, [32, 32], [16, 32]];
   }
   const held = [128, 64, 32, 16].filter((rows) => rows * headDim <= LANES * ACCUMULATED);

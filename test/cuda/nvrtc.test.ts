@@ -22,6 +22,8 @@ import { programOf } from "./program.ts";
 
 const seed = Number(process.env["HEDDLE_SEED"] ?? Date.now() % 1e9);
 const RUNS = Number(process.env["HEDDLE_RUNS"] ?? 6);
+/** With many random specs, all widths too. */
+const patient = RUNS >= 100;
 const ARCHS = ["sm_80", "sm_90a", "sm_100"] as const;
 
 const listed = (segments: readonly number[], dilations: readonly number[]) =>
@@ -109,7 +111,7 @@ describe.skipIf(nvrtc === null)(`NVRTC compiles, seed ${seed}`, () => {
       expect([u.text, u.arch, u.spills]).toEqual([u.text, u.arch, 0]);
   });
 
-  it.each([32, 48, 56, 64, 128])("annulus at head width %i as shipped, without spills", async (headDim) => {
+  it.each(patient ? [32, 48, 56, 64, 128] : [48, 128])("annulus at head width %i as shipped, without spills", async (headDim) => {
     for (const { name, branches, causal } of published) {
       const shape = torchscaleShape(name, 16, headDim, branches);
       const spec = seal({ ...shape, dtype: "bf16" as const, causal });
@@ -126,7 +128,8 @@ describe.skipIf(nvrtc === null)(`NVRTC compiles, seed ${seed}`, () => {
   });
 
   it.each([160, 256])("every schedule that is planned at head width %i, without spills", async (headDim) => {
-    for (const { name, branches, causal } of published) {
+    // What GigaPath's list counts takes more registers than the paper's.
+    for (const { name, branches, causal } of patient ? published : published.slice(-1)) {
       const spec = seal({ ...torchscaleShape(name, 16, headDim, branches), dtype: "bf16" as const, causal });
       const { candidates } = choose(spec, 1 << 17, cudaTarget);
       expect(candidates.some((c) => c.kind === "annulus" && c.schedule !== null)).toBe(headDim <= 160);
