@@ -111,21 +111,24 @@ describe.skipIf(nvrtc === null)(`NVRTC compiles, seed ${seed}`, () => {
       expect([u.text, u.arch, u.spills]).toEqual([u.text, u.arch, 0]);
   });
 
-  it.each(patient ? [32, 48, 56, 64, 128] : [48, 128])("annulus at head width %i as shipped, without spills", async (headDim) => {
-    for (const { name, branches, causal } of published) {
-      const shape = torchscaleShape(name, 16, headDim, branches);
-      const spec = seal({ ...shape, dtype: "bf16" as const, causal });
-      // Widths between these have tiles of the same keys.
-      const kinds = [48, 64, 128].includes(headDim)
-        ? (["annulus", "annulus_list"] as const)
-        : (["annulus"] as const);
-      for (const kind of kinds) {
-        const schedule = choose(spec, 1 << 17, cudaTarget, { kind }).chosen;
-        for (const u of await compile(attentionGraph(spec, NARROW), schedule))
-          expect([u.text, u.arch, u.spills]).toEqual([u.text, u.arch, 0]);
+  it.each(patient ? [32, 48, 56, 64, 128] : [48, 128])(
+    "annulus at head width %i as shipped, without spills",
+    async (headDim) => {
+      for (const { name, branches, causal } of published) {
+        const shape = torchscaleShape(name, 16, headDim, branches);
+        const spec = seal({ ...shape, dtype: "bf16" as const, causal });
+        // Widths between these have tiles of the same keys.
+        const kinds = [48, 64, 128].includes(headDim)
+          ? (["annulus", "annulus_list"] as const)
+          : (["annulus"] as const);
+        for (const kind of kinds) {
+          const schedule = choose(spec, 1 << 17, cudaTarget, { kind }).chosen;
+          for (const u of await compile(attentionGraph(spec, NARROW), schedule))
+            expect([u.text, u.arch, u.spills]).toEqual([u.text, u.arch, 0]);
+        }
       }
-    }
-  });
+    },
+  );
 
   it.each([160, 256])("every schedule that is planned at head width %i, without spills", async (headDim) => {
     // What GigaPath's list counts takes more registers than the paper's.
