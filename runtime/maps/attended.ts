@@ -56,7 +56,7 @@ export function attend(
   });
   const sums = branches.map(({ seen, scores }) => {
     const most = scores.reduce((x, y) => Math.max(x, y), seen.phantoms > 0 ? 0 : -Infinity);
-    return { most, sum: scores.reduce((x, y) => x + Math.exp(y - most), seen.phantoms * Math.exp(-most)) };
+    return { most, sum: scores.reduce((x, y) => x + Math.exp(y - most), ofPhantoms(seen, most)) };
   });
   const mean = a.combine === "mean";
   const top = Math.max(...sums.map(({ most }) => most));
@@ -66,10 +66,14 @@ export function attend(
     const { most, sum } = sums[i] ?? { most: 0, sum: 1 };
     const [from, whole] = mean ? [most, sum * branches.length] : [top, union];
     scores.forEach((score, n) => add(seen.first + n * seen.dilation, Math.exp(score - from) / whole));
-    lost += (seen.phantoms * Math.exp(-from)) / whole;
+    lost += ofPhantoms(seen, from) / whole;
   });
   return lost;
 }
+
+/** What phantom keys, of score 0, add to a sum of weights below `most` ≥ 0; without any the most may lie so far down that e^−most is no number. */
+const ofPhantoms = ({ phantoms }: Seen, most: number): number =>
+  phantoms === 0 ? 0 : phantoms * Math.exp(-most);
 
 function scoresOf(a: AttentionMeaning, { q, k }: LayerRows, head: number, seen: Seen): Float64Array {
   const scores = new Float64Array(seen.count);

@@ -124,7 +124,10 @@ describe("attention maps", { timeout: 120_000 }, () => {
         fc.integer({ min: 1, max: 90 }),
         fc.constantFrom(0.5, 0, 0.3),
         async (drawn, even, N, residual) => {
-          const model = even ? symmetric(drawn) : drawn;
+          // LongViT's positions fit one length only.
+          const placed = drawn.positions !== null && drawn.checkpoint === "longvit";
+          const any = placed ? seal<ModelShape>({ ...drawn, checkpoint: "torchscale" }) : drawn;
+          const model = even ? symmetric(any) : any;
           const length = atLeast(model, N);
           const { session, maps, matrices, rows, relevance } = await mapped(model, length);
           const before = rows - length;
@@ -180,6 +183,38 @@ describe("attention maps", { timeout: 120_000 }, () => {
     if (model === undefined) throw new Error("the spec of this test is wrong");
     return model;
   })();
+
+  it("have torchscale's padded slots, and its moved rows on the host", async () => {
+    // 4 does not divide 10, so the rows of later segments are moved; the last segments are ragged.
+    const { spec } = readSpec(`attention a { heads 4 head_dim 4 compat torchscale
+        branches segments [10, 24] dilations [4, 3] }
+      model slide { kind encoder input features dim 16 layers 2 ffn 24 gelu attention a norm pre_ln head none pool mean }`);
+    const [moved] = spec?.models ?? [];
+    if (moved === undefined) throw new Error("the spec of this test is wrong");
+    for (const length of [37, 9]) {
+      const { session, maps, matrices, relevance } = await mapped(moved, length);
+      let lost = 0;
+      matrices.forEach((heads, layer) =>
+        heads.forEach((matrix, h) =>
+          matrix.forEach((row, query) => {
+            const attended = maps.attentionOf(query, layer, h);
+            const found = new Float64Array(length);
+            attended.tokens.forEach((t, i) => (found[t] = attended.weights[i] ?? NaN));
+            close(found, row, 1);
+            const sum = row.reduce((a, b) => a + b, 0);
+            close([attended.lost], [1 - sum], 1);
+            if (sum > 0) lost = Math.max(lost, attended.lost);
+          }),
+        ),
+      );
+      expect(lost).toBeGreaterThan(0.01);
+      expect(relevance).toBeDefined();
+      const start = new Float64Array(length).fill(1 / length);
+      const expected = rollout(matrices, start, 0.5);
+      close(await maps.relevance(), expected, Math.max(...expected));
+      session.dispose();
+    }
+  });
 
   it("of some layers only have those, and follow the relevance through them", async () => {
     const { session, maps, matrices } = await mapped(slide, 21, { layers: [2, 0] });
