@@ -1,4 +1,7 @@
-// Interleaved rounds: whatever slows the machine down for a while slows every contender, and shows as spread, not as a winner.
+// Rates of contenders in the interleaved rounds of `heddle bench` (src/bench/rounds.ts), and how far outputs are apart.
+import { measure as measureTimes, median } from "../dist/src/bench/rounds.js";
+
+export { median };
 
 /**
  * @typedef {object} Contender
@@ -17,43 +20,16 @@
  */
 
 /**
- * Warms every contender up, then runs each once per round, starting one further each time so that none always follows the
- * same neighbour.
  * @param {readonly Contender[]} contenders
  * @param {{ rounds: number, warmNs: number }} options warmNs: least time spent warming each (at least two runs)
  * @returns {Promise<Measured[]>}
  */
 export async function measure(contenders, { rounds, warmNs }) {
-  for (const c of contenders) {
-    let spent = 0;
-    for (let n = 0; n < 2 || (spent < warmNs && n < 50); n++) spent += await c.run();
-  }
-  const measured = contenders.map(({ name, threads }) => ({
-    name,
-    threads,
-    gflops: /** @type {number[]} */ ([]),
-    ms: /** @type {number[]} */ ([]),
-  }));
-  for (let round = 0; round < rounds; round++)
-    for (let i = 0; i < contenders.length; i++) {
-      const at = (i + round) % contenders.length;
-      const contender = contenders[at];
-      const result = measured[at];
-      if (contender === undefined || result === undefined) throw new Error("unreachable");
-      const ns = await contender.run();
-      result.gflops.push(contender.flops / ns);
-      result.ms.push(ns / 1e6);
-    }
-  return measured;
-}
-
-/** @param {readonly number[]} values */
-export function median(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  const half = sorted.length >> 1;
-  return sorted.length % 2 === 1
-    ? (sorted[half] ?? NaN)
-    : ((sorted[half - 1] ?? NaN) + (sorted[half] ?? NaN)) / 2;
+  const times = await measureTimes(contenders, { rounds, warmMs: warmNs / 1e6 });
+  return contenders.map(({ name, threads, flops }, i) => {
+    const ms = [...(times[i]?.ms ?? [])];
+    return { name, threads, ms, gflops: ms.map((t) => flops / (t * 1e6)) };
+  });
 }
 
 /**

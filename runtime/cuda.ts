@@ -2,6 +2,7 @@
  * The CUDA device, on Node for Linux: `create({ device: "cuda", cuda: cudaDevice })`, or `device: "auto"` with the same, which takes it
  * where it is there. Kernels are compiled by NVRTC where they run and kept on disk. Nothing of this reaches a web page.
  */
+import { ownedExecutables } from "./owned.ts";
 import { join } from "node:path";
 import { kernelCache } from "./cuda/cache.ts";
 import type { KernelCacheOptions } from "./cuda/cache.ts";
@@ -142,7 +143,7 @@ export async function cudaDevice(options: CudaDeviceOptions = {}): Promise<OpenC
       return next;
     }
   };
-  const open = new Set<CudaExecutable>();
+  const executables = ownedExecutables<CudaExecutable>();
   return {
     name: "cuda",
     detail,
@@ -163,18 +164,10 @@ export async function cudaDevice(options: CudaDeviceOptions = {}): Promise<OpenC
         cublasLt: cublasLt?.handle ?? null,
       };
       const made = await executableOf(program, wish, load);
-      const kept: CudaExecutable = {
-        ...made,
-        dispose: () => {
-          open.delete(kept);
-          return made.dispose();
-        },
-      };
-      open.add(kept);
-      return kept;
+      return executables.own(made);
     },
     dispose: async () => {
-      await Promise.all([...open].map((e) => e.dispose()));
+      await executables.dispose();
       if (closed) return;
       closed = true;
       const now = await current.catch(() => latest);

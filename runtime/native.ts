@@ -12,6 +12,7 @@ import { loadShim } from "./cpu/shim.ts";
 import { cacheFolder } from "./cuda/folder.ts";
 import { deviceError } from "./device-error.ts";
 import type { Device, Executable } from "./device.ts";
+import { ownedExecutables } from "./owned.ts";
 import type { NativeVectors } from "./plan.ts";
 
 export { inspectHost } from "./cpu/host.ts";
@@ -55,7 +56,7 @@ export async function nativeDevice(options: NativeDeviceOptions = {}): Promise<N
   const team = shim.team(asked);
   const threads = shim.threads(team);
   const detail = `native code for ${vectors}, ${lanesOf[vectors]} lanes, ${threads} thread${threads === 1 ? "" : "s"} (${host.compiler.version})`;
-  const open = new Set<Executable>();
+  const executables = ownedExecutables<Executable>();
   let closed = false;
   return {
     name: "native",
@@ -76,24 +77,10 @@ export async function nativeDevice(options: NativeDeviceOptions = {}): Promise<N
       warmup?.(1, 1);
       const library = shim.open(path);
       const executable = executableOf(native, { shim, team, library, poison, detail });
-      try {
-        await weights?.((index, data) => executable.setWeight(index, data));
-      } catch (error) {
-        await executable.dispose();
-        throw error;
-      }
-      const kept: Executable = {
-        ...executable,
-        dispose: () => {
-          open.delete(kept);
-          return executable.dispose();
-        },
-      };
-      open.add(kept);
-      return kept;
+      return executables.own(executable, weights);
     },
     async dispose() {
-      await Promise.all([...open].map((executable) => executable.dispose()));
+      await executables.dispose();
       closed = true;
       shim.dispose(team);
     },

@@ -3,6 +3,7 @@ import type { Device, Executable, States } from "./device.ts";
 import { weightLength } from "./memory.ts";
 import { notCompiled } from "./compiled.ts";
 import { turnsOf } from "./chunks.ts";
+import { ownedExecutables } from "./owned.ts";
 import { sizeOf, variantFor } from "./plan.ts";
 import type { Plan, Program, TensorSpec, WasmModules } from "./plan.ts";
 import { tableValues } from "./tables.ts";
@@ -51,7 +52,7 @@ export function wasmDevice(options: WasmOptions = {}): Device {
   const alone = wanted === 1 ? undefined : whyAlone();
   const threads = alone === undefined ? wanted : 1;
   const pool = poolOf();
-  const open = new Set<Executable>();
+  const executables = ownedExecutables<Executable>();
   const variant = relaxed ? "relaxed SIMD" : "SIMD128";
   const detailOf = (count: number, why: string | undefined) =>
     `WebAssembly ${variant}, ${count} thread${count === 1 ? "" : "s"}${why === undefined ? "" : ` (${why})`}`;
@@ -61,24 +62,10 @@ export function wasmDevice(options: WasmOptions = {}): Device {
     detail: detailOf(threads, alone),
     async compile(program, { weights } = {}) {
       const executable = await load(program, { relaxed, threads, alone, poison, pool, detailOf });
-      try {
-        await weights?.((index, data) => executable.setWeight(index, data));
-      } catch (error) {
-        await executable.dispose();
-        throw error;
-      }
-      const kept: Executable = {
-        ...executable,
-        dispose: () => {
-          open.delete(kept);
-          return executable.dispose();
-        },
-      };
-      open.add(kept);
-      return kept;
+      return executables.own(executable, weights);
     },
     async dispose() {
-      await Promise.all([...open].map((executable) => executable.dispose()));
+      await executables.dispose();
       pool.dispose();
     },
   };

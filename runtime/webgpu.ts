@@ -1,4 +1,5 @@
 /** The WebGPU device: in browsers, in Deno, and in Node by the optional package `webgpu`. */
+import { ownedExecutables } from "./owned.ts";
 import type { Device } from "./device.ts";
 import { BUDGET_MS } from "./webgpu/budget.ts";
 import { deviceError } from "./webgpu/errors.ts";
@@ -66,7 +67,7 @@ export async function webgpuDevice(options: WebgpuOptions = {}): Promise<WebgpuD
       return next;
     }
   };
-  const open = new Set<WebgpuExecutable>();
+  const executables = ownedExecutables<WebgpuExecutable>();
   return {
     name: "webgpu",
     detail: `WebGPU ${first.text}${software ? " (software)" : ""}`,
@@ -77,18 +78,10 @@ export async function webgpuDevice(options: WebgpuOptions = {}): Promise<WebgpuD
     bytes: () => latest.bytes(),
     compile: async (program, load = {}) => {
       const made = await executableOf(program, { session, budgetMs, poison, profile }, load);
-      const kept: WebgpuExecutable = {
-        ...made,
-        dispose: () => {
-          open.delete(kept);
-          return made.dispose();
-        },
-      };
-      open.add(kept);
-      return kept;
+      return executables.own(made);
     },
     dispose: async () => {
-      await Promise.all([...open].map((e) => e.dispose()));
+      await executables.dispose();
       closed = true;
       const now = await current;
       now.close();
